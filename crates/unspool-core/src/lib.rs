@@ -1,1 +1,17 @@
-//! placeholder
+//! The words of the domain: task files, priorities, due times, outcomes and every bound.
+//!
+//! Pure values and conversions. No I/O, no clock, no threads: whoever needs one of those lives
+//! in `unspool-sys` or above.
+
+pub mod due;
+pub mod limits;
+mod message;
+pub mod outcome;
+mod policy;
+mod priority;
+pub mod taskfile;
+
+pub use message::Message;
+pub use outcome::Outcome;
+pub use policy::{Durability, UnknownDurability};
+pub use priority::{InvalidPriority, Priority};

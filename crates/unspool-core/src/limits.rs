@@ -1,0 +1,39 @@
+//! Every bound of the product, named with its unit last.
+
+/// Bytes of the pairs of a task file: the header stores their length in 16 bits.
+pub const PAIRS_BYTES_MAX: usize = 65_535;
+
+/// Bytes of one key. Values may be longer (they overflow into the body), keys may not.
+pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// Bytes of a whole task file: what one `read` call of a real uWSGI can take.
+pub const TASK_BYTES_MAX: u64 = (1 << 31) - 4096;
+
+/// Bytes of a priority: one file name.
+pub const PRIORITY_BYTES_MAX: usize = 64;
+
+/// Bytes that the dispatcher reads of a task file to learn its function and its length.
+pub const PEEK_BYTES: usize = 1024;
+
+/// Tasks handed to one worker and not yet reported, the running one included. One message carries
+/// a descriptor for each, and the kernel takes 253 descriptors a message.
+pub const HANDED_MAX: usize = 64;
+
+/// Nanoseconds of expected work that is handed to a worker ahead of need.
+pub const AHEAD_NS_MAX: u64 = 5_000_000;
+
+/// Nanoseconds after which a task that was handed out and has not started is taken back, when
+/// another worker is idle.
+pub const REVOKE_AFTER_NS: u64 = 20_000_000;
+
+/// Workers of one daemon.
+pub const WORKERS_MAX: usize = 1024;
+
+/// Functions whose durations the dispatcher remembers.
+pub const FUNCTIONS_MAX: usize = 4096;
+
+/// Bytes of an error text (a traceback) that a worker reports.
+pub const REPORT_TEXT_BYTES_MAX: usize = 48 * 1024;
+
+/// Bytes of one packet between the daemon and its children.
+pub const PACKET_BYTES_MAX: usize = 128 * 1024;

@@ -1,0 +1,164 @@
+//! A message into the bytes of a file.
+
+use super::mark::{self, Mark, TaskId};
+use super::{HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1};
+use crate::Message;
+use crate::limits::{KEY_BYTES_MAX, PAIRS_BYTES_MAX, TASK_BYTES_MAX};
+
+/// A message that no task file can hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidMessage {
+    /// A key of no bytes: every reader would take the file for damaged.
+    #[error("a key of the task is empty")]
+    EmptyKey,
+    /// A key that does not fit its length field.
+    #[error("the key `{key}...` has {bytes} bytes, more than {KEY_BYTES_MAX}")]
+    KeyTooLong {
+        /// The key's first bytes.
+        key: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The key that marks our own files.
+    #[error("the key `unspool` is kept for unspool itself: use another one")]
+    ReservedKey,
+    /// A key that must stay in the pairs has a value too long for them.
+    #[error("the value of `{key}` has {bytes} bytes, too many for this key")]
+    ReservedValueTooLong {
+        /// The key.
+        key: String,
+        /// Bytes of its value.
+        bytes: usize,
+    },
+    /// The whole file would be too long.
+    #[error("the task has {bytes} bytes, more than {TASK_BYTES_MAX}")]
+    TooLong {
+        /// Bytes of the task.
+        bytes: u64,
+    },
+}
+
+/// Keys that every reader needs, among them a real uWSGI: they never move to the body.
+fn stays(key: &[u8]) -> bool {
+    [KEY_FUNCTION, KEY_AT, KEY_PRIORITY, KEY_SPOOLER, b"ud_spool_ret"].contains(&key)
+}
+
+/// Builds the file of a message, attempts 0.
+pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> {
+    check_keys(message)?;
+    let moved = choose_overflow(message)?;
+    let in_pairs = |index: usize| moved.binary_search(&index).is_err();
+
+    let overflow_bytes: usize =
+        moved.iter().map(|i| 8 + message.pairs[*i].0.len() + message.pairs[*i].1.len()).sum();
+    let own_bytes = 2 + mark::KEY.len() + 2 + mark::VALUE_BYTES;
+    let pair_bytes: usize = own_bytes
+        + message
+            .pairs
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| in_pairs(*i))
+            .map(|(_, (k, v))| 4 + k.len() + v.len())
+            .sum::<usize>();
+    let file_bytes = HEADER_BYTES + pair_bytes + overflow_bytes + message.body.len();
+    if file_bytes as u64 > TASK_BYTES_MAX {
+        return Err(InvalidMessage::TooLong { bytes: file_bytes as u64 });
+    }
+    let too_long = || InvalidMessage::TooLong { bytes: file_bytes as u64 };
+    let mark = Mark {
+        id,
+        file_bytes: file_bytes as u64,
+        overflow_bytes: u32::try_from(overflow_bytes).map_err(|_| too_long())?,
+        crc: 0,
+    };
+
+    let mut out = Vec::with_capacity(file_bytes);
+    out.push(MODIFIER1);
+    out.extend_from_slice(&u16::try_from(pair_bytes).map_err(|_| too_long())?.to_le_bytes());
+    out.push(0);
+    push_u16(&mut out, mark::KEY.len());
+    out.extend_from_slice(mark::KEY);
+    push_u16(&mut out, mark::VALUE_BYTES);
+    mark.write(&mut out);
+    for (index, (key, value)) in message.pairs.iter().enumerate() {
+        if in_pairs(index) {
+            push_u16(&mut out, key.len());
+            out.extend_from_slice(key);
+            push_u16(&mut out, value.len());
+            out.extend_from_slice(value);
+        }
+    }
+    for index in &moved {
+        let (key, value) = &message.pairs[*index];
+        push_u32(&mut out, key.len());
+        out.extend_from_slice(key);
+        push_u32(&mut out, value.len());
+        out.extend_from_slice(value);
+    }
+    out.extend_from_slice(&message.body);
+    let crc = mark::checksum(&out);
+    mark::patch_crc(&mut out[mark::VALUE_OFFSET..], crc);
+    Ok(out)
+}
+
+fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
+    for (key, _) in &message.pairs {
+        if key.is_empty() {
+            return Err(InvalidMessage::EmptyKey);
+        }
+        if key.as_slice() == mark::KEY {
+            return Err(InvalidMessage::ReservedKey);
+        }
+        if key.len() > KEY_BYTES_MAX {
+            return Err(InvalidMessage::KeyTooLong {
+                key: String::from_utf8_lossy(&key[..32]).into_owned(),
+                bytes: key.len(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The pairs that move to the body, by index, ascending: the longest first, until the rest fits.
+fn choose_overflow(message: &Message) -> Result<Vec<usize>, InvalidMessage> {
+    let own = 4 + mark::KEY.len() + mark::VALUE_BYTES;
+    let cost = |i: usize| 4 + message.pairs[i].0.len() + message.pairs[i].1.len();
+    let mut total = own + (0..message.pairs.len()).map(cost).sum::<usize>();
+    let mut moved = Vec::new();
+    if total <= PAIRS_BYTES_MAX {
+        return Ok(moved);
+    }
+    let mut candidates: Vec<usize> =
+        (0..message.pairs.len()).filter(|i| !stays(&message.pairs[*i].0)).collect();
+    candidates.sort_by_key(|i| std::cmp::Reverse(cost(*i)));
+    for index in candidates {
+        if total <= PAIRS_BYTES_MAX {
+            break;
+        }
+        total -= cost(index);
+        moved.push(index);
+    }
+    if total > PAIRS_BYTES_MAX {
+        let longest = (0..message.pairs.len())
+            .filter(|i| stays(&message.pairs[*i].0))
+            .max_by_key(|i| cost(*i))
+            .map(|i| &message.pairs[i]);
+        let (key, bytes) = longest.map_or((String::new(), 0), |(k, v)| {
+            (String::from_utf8_lossy(k).into_owned(), v.len())
+        });
+        return Err(InvalidMessage::ReservedValueTooLong { key, bytes });
+    }
+    moved.sort_unstable();
+    Ok(moved)
+}
+
+/// Lengths here were checked against [`PAIRS_BYTES_MAX`] before.
+fn push_u16(out: &mut Vec<u8>, value: usize) {
+    out.extend_from_slice(&(value as u16).to_le_bytes());
+}
+
+/// Lengths here were checked against [`TASK_BYTES_MAX`] before.
+fn push_u32(out: &mut Vec<u8>, value: usize) {
+    out.extend_from_slice(&(value as u32).to_le_bytes());
+}

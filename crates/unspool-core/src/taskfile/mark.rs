@@ -1,0 +1,156 @@
+//! Our own pair: key `unspool`, printable ASCII, first of the file, fixed width at its start.
+//!
+//! ```text
+//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu
+//! ```
+//!
+//! `len` is the length of the whole file, `ext` that of the overflow pairs at the body's start,
+//! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros.
+
+use std::fmt;
+
+/// Key of the pair.
+pub(super) const KEY: &[u8] = b"unspool";
+/// First bytes of its value. The digit is the format's version.
+pub(super) const START: &[u8] = b"unspool1[";
+/// Last bytes of its value.
+pub(super) const END: &[u8] = b"]1loopsnu";
+
+/// Offset of the value in the file: header, key length, key, value length.
+pub(super) const VALUE_OFFSET: usize = super::HEADER_BYTES + 2 + KEY.len() + 2;
+/// Offset of the CRC's digits in the value.
+pub(super) const CRC_OFFSET: usize = START.len() + 3 + 32 + 5 + 16 + 5 + 8 + 5;
+/// Length of the value.
+pub(super) const VALUE_BYTES: usize = CRC_OFFSET + 8 + END.len();
+
+/// The identity of a task: 48 bits of milliseconds since 1970, then 80 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub u128);
+
+impl TaskId {
+    /// Builds an id from the time and random bytes.
+    pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
+        let mut bytes = [0u8; 16];
+        bytes[..6].copy_from_slice(&unix_ms.to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&random);
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The values of our pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Identity of the task.
+    pub id: TaskId,
+    /// Bytes of the whole file.
+    pub file_bytes: u64,
+    /// Bytes of the overflow pairs.
+    pub overflow_bytes: u32,
+    /// CRC-32C of the file, byte 3 left out.
+    pub crc: u32,
+}
+
+impl Mark {
+    /// Appends the value to `out`.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(START);
+        out.extend_from_slice(b"id=");
+        push_hex(out, self.id.0, 32);
+        out.extend_from_slice(b" len=");
+        push_hex(out, u128::from(self.file_bytes), 16);
+        out.extend_from_slice(b" ext=");
+        push_hex(out, u128::from(self.overflow_bytes), 8);
+        out.extend_from_slice(b" crc=");
+        push_hex(out, u128::from(self.crc), 8);
+        out.extend_from_slice(END);
+    }
+
+    /// Reads a value; `None` if it is not exactly what `write` makes.
+    pub(super) fn read(value: &[u8]) -> Option<Self> {
+        let rest = value.strip_prefix(START)?.strip_suffix(END)?;
+        let (id, rest) = take_hex(rest.strip_prefix(b"id=")?, 32)?;
+        let (len, rest) = take_hex(rest.strip_prefix(b" len=")?, 16)?;
+        let (ext, rest) = take_hex(rest.strip_prefix(b" ext=")?, 8)?;
+        let (crc, rest) = take_hex(rest.strip_prefix(b" crc=")?, 8)?;
+        rest.is_empty().then_some(Self {
+            id: TaskId(id),
+            file_bytes: u64::try_from(len).ok()?,
+            overflow_bytes: u32::try_from(ext).ok()?,
+            crc: u32::try_from(crc).ok()?,
+        })
+    }
+}
+
+/// Writes the digits of the CRC into a value in place.
+pub(super) fn patch_crc(value: &mut [u8], crc: u32) {
+    let mut digits = Vec::with_capacity(8);
+    push_hex(&mut digits, u128::from(crc), 8);
+    value[CRC_OFFSET..CRC_OFFSET + 8].copy_from_slice(&digits);
+}
+
+fn push_hex(out: &mut Vec<u8>, value: u128, digits: u32) {
+    for place in (0..digits).rev() {
+        let nibble = (value >> (4 * place)) & 15;
+        out.push(b"0123456789abcdef"[nibble as usize]);
+    }
+}
+
+fn take_hex(bytes: &[u8], digits: usize) -> Option<(u128, &[u8])> {
+    let (head, rest) = bytes.split_at_checked(digits)?;
+    let mut value = 0u128;
+    for byte in head {
+        let nibble = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'f' => byte - b'a' + 10,
+            _ => return None,
+        };
+        value = (value << 4) | u128::from(nibble);
+    }
+    Some((value, rest))
+}
+
+/// CRC-32C of a whole file: byte 3 is left out, the CRC's own digits count as zeros.
+pub(super) fn checksum(file: &[u8]) -> u32 {
+    let digits = VALUE_OFFSET + CRC_OFFSET;
+    let crc = crc32c::crc32c(&file[..3]);
+    let crc = crc32c::crc32c_append(crc, &file[4..digits]);
+    let crc = crc32c::crc32c_append(crc, b"00000000");
+    crc32c::crc32c_append(crc, &file[digits + 8..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_reads_what_it_writes() {
+        let mark = Mark {
+            id: TaskId::new(0x0123_4567_89ab, [7; 10]),
+            file_bytes: 1 << 33,
+            overflow_bytes: 70_000,
+            crc: 0xdead_beef,
+        };
+        let mut value = Vec::new();
+        mark.write(&mut value);
+        assert_eq!(value.len(), VALUE_BYTES);
+        assert!(value.iter().all(|b| (0x20..0x7f).contains(b)));
+        assert_eq!(Mark::read(&value), Some(mark));
+        patch_crc(&mut value, 1);
+        assert_eq!(Mark::read(&value).unwrap().crc, 1);
+        for cut in 0..value.len() {
+            assert_eq!(Mark::read(&value[..cut]), None);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The bytes of a task file, against uWSGI's own and against damage.
+
+use proptest::prelude::*;
+use unspool_core::Message;
+use unspool_core::taskfile::{Malformed, TaskFile, TaskId, encode, peek};
+
+fn message(pairs: &[(&[u8], &[u8])], body: &[u8]) -> Message {
+    Message {
+        pairs: pairs.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect(),
+        body: body.to_vec(),
+    }
+}
+
+fn id() -> TaskId {
+    TaskId::new(1_795_417_858_508, [9; 10])
+}
+
+/// A file that uWSGI 2.0.31 wrote for `{ud_spool_func: f, a: 1, at, priority}` and a body.
+const FOREIGN: &[u8] =
+    b"\x11\x35\x00\x00\x0d\x00ud_spool_func\x01\x00f\x01\x00a\x01\x001\x02\x00at\
+\x0a\x002000000000\x08\x00priority\x01\x005BODY\x00bytes";
+
+#[test]
+fn a_file_of_uwsgi_parses() {
+    let task = TaskFile::parse(FOREIGN).unwrap();
+    assert!(task.mark.is_none());
+    let parsed = task.to_message();
+    assert_eq!(parsed.get(b"ud_spool_func"), Some(&b"f"[..]));
+    assert_eq!(parsed.get(b"priority"), Some(&b"5"[..]));
+    assert_eq!(parsed.body, b"BODY\0bytes");
+}
+
+#[test]
+fn the_empty_task_is_legal() {
+    let task = TaskFile::parse(b"\x11\0\0\0").unwrap();
+    assert_eq!(task.fields().count(), 0);
+}
+
+#[test]
+fn every_truncation_of_ours_is_recognised() {
+    let file = encode(&message(&[(b"ud_spool_func", b"f"), (b"a", b"1")], b"body"), id()).unwrap();
+    for cut in 0..file.len() {
+        assert!(TaskFile::parse(&file[..cut]).is_err(), "cut at {cut}");
+    }
+    let mut longer = file.clone();
+    longer.push(0);
+    assert!(matches!(TaskFile::parse(&longer), Err(Malformed::Length { .. })));
+}
+
+#[test]
+fn every_flipped_bit_of_ours_is_recognised_but_in_the_attempt_count() {
+    let file = encode(&message(&[(b"ud_spool_func", b"f"), (b"a", b"1")], b"body"), id()).unwrap();
+    for byte in 0..file.len() {
+        for bit in 0..8 {
+            let mut bad = file.clone();
+            bad[byte] ^= 1 << bit;
+            let parsed = TaskFile::parse(&bad);
+            if byte == 3 {
+                assert_eq!(parsed.unwrap().attempts, 1 << bit);
+            } else {
+                assert!(parsed.is_err(), "byte {byte} bit {bit}");
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_files_are_parsed_strictly() {
+    for (file, why) in [
+        (&b""[..], "empty"),
+        (b"\x11\0\0", "three bytes"),
+        (b"\x11\x05\0\0\x01", "fewer pairs than announced"),
+        (b"\x11\x04\0\0\0\0\x01\0", "an empty key"),
+        (b"\x11\x04\0\0\x09\0ab", "a key that runs past the end"),
+        (b"\x11\x07\0\0\x01\0a\x05\0xx", "a value that runs past the end"),
+        (b"\x11\x02\0\0\x01\0", "a lone length"),
+    ] {
+        assert!(TaskFile::parse(file).is_err(), "{why}");
+    }
+}
+
+#[test]
+fn long_values_move_to_the_body_and_come_back() {
+    let long = vec![b'x'; 70_000];
+    let given = message(&[(b"ud_spool_func", b"f"), (b"big", &long), (b"a", b"1")], b"tail");
+    let file = encode(&given, id()).unwrap();
+    let task = TaskFile::parse(&file).unwrap();
+    let parsed = task.to_message();
+    assert_eq!(parsed.get(b"big"), Some(long.as_slice()));
+    assert_eq!(parsed.get(b"a"), Some(&b"1"[..]));
+    assert_eq!(parsed.body, b"tail");
+    assert_eq!(peek(&file[..200]).unwrap().function, Some(&b"f"[..]));
+}
+
+#[test]
+fn keys_are_checked() {
+    assert!(encode(&message(&[(b"", b"x")], b""), id()).is_err());
+    assert!(encode(&message(&[(b"unspool", b"x")], b""), id()).is_err());
+    assert!(encode(&message(&[(&[b'k'; 65_536], b"x")], b""), id()).is_err());
+    assert!(encode(&message(&[(b"at", &[b'1'; 65_536])], b""), id()).is_err());
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(
+        pairs in prop::collection::vec(
+            (prop::collection::vec(any::<u8>(), 1..40), prop::collection::vec(any::<u8>(), 0..9000)),
+            0..12),
+        body in prop::collection::vec(any::<u8>(), 0..2000),
+    ) {
+        prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
+        let given = Message { pairs, body };
+        let file = encode(&given, id()).unwrap();
+        let task = TaskFile::parse(&file).unwrap();
+        prop_assert_eq!(task.mark.unwrap().id, id());
+        let mut parsed = task.to_message();
+        let mut expected = given;
+        parsed.pairs.sort();
+        expected.pairs.sort();
+        prop_assert_eq!(parsed, expected);
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(file in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = peek(&file);
+        if let Ok(task) = TaskFile::parse(&file) {
+            let _ = task.fields().count();
+        }
+    }
+}
