@@ -1,1 +1,24 @@
-//! placeholder
+//! The spool directory: one file per verb.
+//!
+//! Owns file names and folders, and the order of system calls of every verb. Does not decide when
+//! something runs (the supervisor does) and knows no processes. Safe with any number of other
+//! daemons, submitters and real uWSGI spoolers on the same directory.
+
+mod claim;
+mod finish;
+mod flush;
+mod layout;
+mod quarantine;
+mod read;
+mod scan;
+mod submit;
+mod watch;
+
+pub use claim::{Claim, Claimed, claim};
+pub use finish::{complete, count_failure, postpone};
+pub use layout::{OpenError, PREFIX, SpoolDir, is_task_name, submitted_ns};
+pub use quarantine::{QuarantineError, quarantine};
+pub use read::{ReadError, list_jobs, read_all, read_task};
+pub use scan::{Found, Scan};
+pub use submit::{SubmitError, submit};
+pub use watch::{Change, Watch};

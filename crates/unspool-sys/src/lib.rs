@@ -1,1 +1,18 @@
-//! placeholder
+//! The outside world: files, locks, events, sockets, processes, shared memory, clocks.
+//!
+//! The only crate that changes a file system or reads a clock, and with the Python binding the
+//! only one with `unsafe`. It decides nothing: policies and file names live above.
+
+pub mod clock;
+pub mod folder;
+pub mod host;
+pub mod lock;
+pub mod notify;
+pub mod poll;
+pub mod process;
+pub mod signal;
+pub mod slots;
+pub mod socket;
+
+pub use folder::{FileKind, Folder, Stat};
+pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -1,0 +1,280 @@
+//! Names and folders of a spool. The specification is `docs/design/spool-format.md`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use unspool_core::Priority;
+use unspool_sys::folder::{self, Folder};
+use unspool_sys::{clock, host};
+
+use crate::flush::SharedFlush;
+
+/// What every task's name starts with. What follows is free.
+pub const PREFIX: &[u8] = b"uwsgi_spoolfile_on_";
+
+const INTERNAL: &[u8] = b".unspool";
+const TMP: &[u8] = b"tmp";
+const VERSION: &[u8] = b"version";
+const DAEMONS: &[u8] = b"daemons";
+pub(crate) const CORRUPT: &[u8] = b"corrupt";
+
+/// Version of the directory's layout that this code reads and writes.
+const FORMAT_VERSION: u32 = 1;
+
+/// An open spool directory.
+///
+/// Shared between threads as it is. After a fork the child opens its own: a thread of the parent
+/// may have held a lock in this one.
+#[derive(Debug)]
+pub struct SpoolDir {
+    path: PathBuf,
+    pub(crate) top: Folder,
+    pub(crate) tmp: Folder,
+    internal: Folder,
+    host: Vec<u8>,
+    counter: AtomicU64,
+    pub(crate) flush: SharedFlush,
+    open_to_others: Option<u32>,
+}
+
+/// A spool directory that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is missing and cannot be made.
+    #[error("spool directory `{path}` is missing and cannot be created")]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is there and cannot be opened.
+    #[error("spool directory `{path}` cannot be opened")]
+    Open {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Something else has its name.
+    #[error(
+        "spool directory `{path}` is not a directory: move that file away or name another path"
+    )]
+    NotADirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// No files can be created in it.
+    #[error(
+        "spool directory `{path}` is not writable for uid {uid}: change its owner or mode \
+         (`chown {uid} {path}`), or run as another user"
+    )]
+    NotWritable {
+        /// The directory.
+        path: PathBuf,
+        /// Who we are.
+        uid: u32,
+    },
+    /// A newer unspool made it.
+    #[error(
+        "spool directory `{path}` has format version {found}, newer than this unspool's \
+         {FORMAT_VERSION}: update unspool"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// The version found.
+        found: String,
+    },
+}
+
+impl SpoolDir {
+    /// Opens a spool, creating the directory (mode 0700) and its internals where they are missing.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the path and what to do.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let opening = |source| OpenError::Open { path: path.to_owned(), source };
+        if let Err(source) = folder::make_path(path) {
+            if path.exists() && !path.is_dir() {
+                return Err(OpenError::NotADirectory { path: path.to_owned() });
+            }
+            return Err(OpenError::Create { path: path.to_owned(), source });
+        }
+        let path = folder::canonical(path).map_err(opening)?;
+        let opening = |source| OpenError::Open { path: path.clone(), source };
+        let top = Folder::open(&path).map_err(opening)?;
+        if !top.is_writable() {
+            return Err(OpenError::NotWritable { path, uid: host::uid() });
+        }
+        top.make_sub(INTERNAL).map_err(opening)?;
+        let internal = top.open_sub(INTERNAL).map_err(opening)?;
+        check_version(&internal, &path)?;
+        internal.make_sub(TMP).map_err(opening)?;
+        let tmp = internal.open_sub(TMP).map_err(opening)?;
+        let mode = top.stat(b".").map_err(opening)?.map_or(0, |stat| stat.mode);
+        Ok(Self {
+            top,
+            tmp,
+            internal,
+            host: file_safe(&host::hostname()),
+            counter: AtomicU64::new(0),
+            flush: SharedFlush::default(),
+            open_to_others: (mode & 0o077 != 0).then_some(mode),
+            path,
+        })
+    }
+
+    /// The canonical absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The permission bits, if others than the owner may enter the directory.
+    pub fn open_to_others(&self) -> Option<u32> {
+        self.open_to_others
+    }
+
+    /// The folder of tasks without a priority.
+    pub fn top(&self) -> &Folder {
+        &self.top
+    }
+
+    /// The folder of a priority; `None` while there is none.
+    pub fn priority_folder(&self, priority: &Priority) -> io::Result<Option<Folder>> {
+        match self.top.open_sub(priority.as_bytes()) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The path of a priority's folder, or of the spool itself.
+    pub fn folder_path(&self, priority: Option<&Priority>) -> PathBuf {
+        match priority {
+            None => self.path.clone(),
+            Some(priority) => self.path.join(folder::os_str(priority.as_bytes())),
+        }
+    }
+
+    /// A folder of its own for one daemon's slots and socket.
+    pub fn make_daemon_folder(&self, name: &[u8]) -> io::Result<Folder> {
+        self.internal.make_sub(DAEMONS)?;
+        let daemons = self.internal.open_sub(DAEMONS)?;
+        daemons.make_sub(name)?;
+        daemons.open_sub(name)
+    }
+
+    /// Removes a daemon's empty folder.
+    pub fn remove_daemon_folder(&self, name: &[u8]) -> io::Result<()> {
+        self.internal.open_sub(DAEMONS)?.remove_sub(name)
+    }
+
+    /// The folders of the daemons that are or were here.
+    pub fn daemon_folders(&self) -> io::Result<Vec<(Vec<u8>, Folder)>> {
+        self.internal.make_sub(DAEMONS)?;
+        let daemons = self.internal.open_sub(DAEMONS)?;
+        let mut found = Vec::new();
+        for entry in daemons.list()? {
+            let (name, _) = entry?;
+            if let Ok(folder) = daemons.open_sub(&name) {
+                found.push((name, folder));
+            }
+        }
+        Ok(found)
+    }
+
+    /// A name that no task had before.
+    pub(crate) fn next_name(&self, now_ns: i64, random: u32) -> Vec<u8> {
+        use std::io::Write;
+        let number = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut name = Vec::with_capacity(PREFIX.len() + self.host.len() + 64);
+        name.extend_from_slice(PREFIX);
+        name.extend_from_slice(&self.host);
+        let (sec, usec) = (now_ns / 1_000_000_000, now_ns / 1_000 % 1_000_000);
+        let pid = host::pid();
+        // Writing into a Vec cannot fail.
+        let _ = write!(name, "_{pid}_{number}_{}_{sec}_{usec}", random >> 1);
+        name
+    }
+}
+
+fn check_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
+    let opening = |source| OpenError::Open { path: path.to_owned(), source };
+    let file = match internal.create(VERSION) {
+        Ok(file) => {
+            let text = format!("{FORMAT_VERSION}\n");
+            return folder::write_all(std::os::fd::AsFd::as_fd(&file), text.as_bytes())
+                .map_err(opening);
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            internal.open_file(VERSION).map_err(opening)?
+        }
+        Err(error) => return Err(opening(error)),
+    };
+    let mut text = [0u8; 16];
+    let got = folder::read_at(std::os::fd::AsFd::as_fd(&file), &mut text, 0).map_err(opening)?;
+    let found = String::from_utf8_lossy(&text[..got]).trim().to_owned();
+    // Empty: another process has created the file and not written it yet.
+    match found.parse::<u32>() {
+        Ok(version) if version <= FORMAT_VERSION => Ok(()),
+        Err(_) if found.is_empty() => Ok(()),
+        _ => Err(OpenError::Newer { path: path.to_owned(), found }),
+    }
+}
+
+/// A host name as part of a file name.
+fn file_safe(host: &[u8]) -> Vec<u8> {
+    host.iter().take(64).map(|b| if *b == b'/' || *b == 0 { b'-' } else { *b }).collect()
+}
+
+/// Whether a name is a task's.
+pub fn is_task_name(name: &[u8]) -> bool {
+    name.starts_with(PREFIX)
+}
+
+/// When a task was submitted, from the end of its name `_<sec>_<usec>`; `None` for other names.
+pub fn submitted_ns(name: &[u8]) -> Option<i64> {
+    let mut parts = name.rsplit(|b| *b == b'_');
+    let usec = number(parts.next()?)?;
+    let sec = number(parts.next()?)?;
+    if usec >= 1_000_000 {
+        return None;
+    }
+    sec.checked_mul(1_000_000_000)?.checked_add(usec * 1000)
+}
+
+fn number(digits: &[u8]) -> Option<i64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The time on which a new task's name and id are built.
+pub(crate) fn stamp() -> i64 {
+    clock::now_ns()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn submission_time_is_in_the_name() {
+        for (name, expect) in [
+            (
+                &b"uwsgi_spoolfile_on_vm_4623_1_1293001755_1795417858_508096"[..],
+                Some(1_795_417_858_508_096_000),
+            ),
+            (b"uwsgi_spoolfile_on_vm_1_1_1_5_7", Some(5_000_007_000)),
+            (b"uwsgi_spoolfile_on_", None),
+            (b"uwsgi_spoolfile_on_15.tmp", None),
+            (b"uwsgi_spoolfile_on_a_1_9999999", None),
+        ] {
+            assert_eq!(submitted_ns(name), expect, "{}", String::from_utf8_lossy(name));
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Scan: what is in a folder of the spool, a slice at a time.
+
+use std::io;
+
+use unspool_core::Priority;
+use unspool_sys::folder::{FileKind, Folder, Listing, Stat};
+
+use crate::is_task_name;
+
+/// Something found in a folder.
+#[derive(Debug)]
+pub enum Found {
+    /// A file with a task's name.
+    Task {
+        /// Its name.
+        name: Vec<u8>,
+        /// As it was when it was looked at.
+        stat: Stat,
+    },
+    /// A folder that can be a priority. Only found in the top folder's scan.
+    Priority(Priority),
+}
+
+/// A walk through one folder. Holds no more than the kernel's buffer of it, however many files
+/// there are.
+#[derive(Debug)]
+pub struct Scan {
+    listing: Listing,
+}
+
+impl Scan {
+    /// Starts at the beginning.
+    pub fn start(folder: &Folder) -> io::Result<Self> {
+        Ok(Self { listing: folder.list()? })
+    }
+
+    /// Looks at up to `count` more entries. Returns `false` when there are no more.
+    pub fn step(
+        &mut self,
+        folder: &Folder,
+        count: usize,
+        mut each: impl FnMut(Found),
+    ) -> io::Result<bool> {
+        for _ in 0..count {
+            let Some(entry) = self.listing.next() else { return Ok(false) };
+            let (name, kind) = entry?;
+            if is_task_name(&name) {
+                if let Some(stat) = folder.stat(&name)?
+                    && stat.kind == FileKind::File
+                {
+                    each(Found::Task { name, stat });
+                }
+            } else if matches!(kind, None | Some(FileKind::Directory))
+                && let Ok(priority) = Priority::new(&name)
+                && folder.stat(&name)?.is_some_and(|stat| stat.kind == FileKind::Directory)
+            {
+                each(Found::Priority(priority));
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,173 @@
+//! Submit: write aside, make durable as asked, publish in one step.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use unspool_core::due::{self, InvalidAt};
+use unspool_core::taskfile::{InvalidMessage, KEY_AT, KEY_PRIORITY, TaskId, encode};
+use unspool_core::{Durability, InvalidPriority, Message, Priority};
+use unspool_sys::folder::{self, Folder};
+use unspool_sys::host;
+
+use crate::SpoolDir;
+use crate::layout::stamp;
+
+/// A task that was not submitted, or (`Unknown`) perhaps was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The key `at` is no time.
+    #[error(transparent)]
+    At(#[from] InvalidAt),
+    /// The key `priority` is no folder of the spool.
+    #[error(transparent)]
+    Priority(#[from] InvalidPriority),
+    /// No file can hold the message.
+    #[error(transparent)]
+    Message(#[from] InvalidMessage),
+    /// Nothing was published.
+    #[error("task not submitted: cannot {action} in spool `{spool}`")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The spool.
+        spool: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The task is there, and may be gone after a power cut.
+    #[error(
+        "task `{path}` is submitted, but may not survive a power cut: its folder did not flush"
+    )]
+    Unknown {
+        /// The task.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Writes a task into a spool and returns its absolute path. Deleting that file cancels the task.
+///
+/// The keys `at` (seconds since 1970) and `priority` (a folder) are obeyed and stay in the task, as
+/// in uWSGI; the key `spooler` is the caller's business.
+///
+/// # Durability
+/// With `File` and `Group` the task survives a power cut once this returns; with `None` it
+/// survives the death of this process. In no case can a reader see part of it.
+///
+/// # Errors
+/// [`SubmitError::Unknown`] means that the task will run unless the machine fails first; any other
+/// error that nothing was submitted.
+pub fn submit(
+    spool: &SpoolDir,
+    message: &Message,
+    durability: Durability,
+) -> Result<PathBuf, SubmitError> {
+    let due_ns = message.get(KEY_AT).map(due::parse_at).transpose()?.flatten();
+    let priority = match message.get(KEY_PRIORITY) {
+        None | Some(b"") => None,
+        Some(name) => Some(Priority::new(name)?),
+    };
+    let fail =
+        |action| move |source| SubmitError::Io { action, spool: spool.path().to_owned(), source };
+
+    let now_ns = stamp();
+    let random: [u8; 16] = host::random().map_err(fail("get random bytes"))?;
+    let (for_id, for_name) = random.split_at(10);
+    let mut id_bytes = [0u8; 10];
+    id_bytes.copy_from_slice(for_id);
+    let id = TaskId::new((now_ns / 1_000_000) as u64, id_bytes);
+    let file = encode(message, id)?;
+    let mut name_bytes = [0u8; 4];
+    name_bytes.copy_from_slice(&for_name[..4]);
+    let name = spool.next_name(now_ns, u32::from_le_bytes(name_bytes));
+
+    let sub = priority
+        .as_ref()
+        .map(|priority| priority_folder(spool, priority, durability))
+        .transpose()
+        .map_err(fail("make the priority's folder"))?;
+    let target = sub.as_ref().unwrap_or(&spool.top);
+
+    write_aside(spool, &name, &file, due_ns, durability).map_err(fail("write a file"))?;
+    // COMMIT POINT: from here on the task exists, whole.
+    if let Err(source) = spool.tmp.rename(&name, target, &name) {
+        let _ = spool.tmp.unlink(&name);
+        return Err(fail("publish a file")(source));
+    }
+    let mut path = spool.folder_path(priority.as_ref());
+    path.push(folder::os_str(&name));
+    let flushed = match durability {
+        Durability::None => Ok(()),
+        Durability::Group if sub.is_none() => spool.flush.run(|| target.sync()),
+        Durability::File | Durability::Group => target.sync(),
+    };
+    match flushed {
+        Ok(()) => Ok(path),
+        Err(source) => Err(SubmitError::Unknown { path, source }),
+    }
+}
+
+/// Opens the folder of a priority, making it (durable before its first task is) if need be.
+fn priority_folder(
+    spool: &SpoolDir,
+    priority: &Priority,
+    durability: Durability,
+) -> io::Result<Folder> {
+    if let Some(folder) = spool.priority_folder(priority)? {
+        return Ok(folder);
+    }
+    spool.top.make_sub(priority.as_bytes())?;
+    if durability != Durability::None {
+        spool.top.sync()?;
+    }
+    spool.top.open_sub(priority.as_bytes())
+}
+
+/// Writes the whole file under `.unspool/tmp`. Leaves nothing behind on failure.
+fn write_aside(
+    spool: &SpoolDir,
+    name: &[u8],
+    content: &[u8],
+    due_ns: Option<i64>,
+    durability: Durability,
+) -> io::Result<()> {
+    let attempt = || {
+        let file = spool.tmp.create(name)?;
+        let written = (|| {
+            folder::write_all(file.as_fd(), content)?;
+            if let Some(due_ns) = due_ns {
+                folder::set_mtime(file.as_fd(), due_ns)?;
+            }
+            if durability == Durability::None { Ok(false) } else { sync(&file) }
+        })();
+        if written.is_err() {
+            let _ = spool.tmp.unlink(name);
+        }
+        written
+    };
+    // After a failed flush the kernel may call the lost pages clean: never flush that file again,
+    // write a new one from memory, once.
+    if attempt()? {
+        spool.tmp.unlink(name)?;
+        if attempt()? {
+            spool.tmp.unlink(name)?;
+            return Err(io::Error::other("the file did not flush, twice"));
+        }
+    }
+    Ok(())
+}
+
+/// Flushes a file. `Ok(true)` means that the flush failed in a way that a new file may not.
+fn sync(file: &std::os::fd::OwnedFd) -> io::Result<bool> {
+    match folder::sync_file(file.as_fd()) {
+        Ok(()) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(EIO) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// "Input/output error" on Linux.
+const EIO: i32 = 5;

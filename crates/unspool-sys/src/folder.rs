@@ -1,0 +1,300 @@
+//! An open directory and what is done to the files in it.
+//!
+//! Every call names a file by one component relative to the open directory, so that a spool which
+//! is moved while it is open stays the same spool, and no name can leave it.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+
+/// What kind of thing a name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Anything else; never followed, never opened.
+    Other,
+}
+
+/// What the file system says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Inode number.
+    pub inode: u64,
+    /// Device number.
+    pub device: u64,
+    /// Names that the file has; 0 once it is deleted.
+    pub links: u64,
+    /// Length.
+    pub bytes: u64,
+    /// Modification time: the due time of a task.
+    pub mtime_ns: i64,
+    /// Time of the last change of content or attributes.
+    pub ctime_ns: i64,
+    /// Permission bits.
+    pub mode: u32,
+    /// Kind of file.
+    pub kind: FileKind,
+}
+
+impl Stat {
+    fn new(stat: &fs::Stat) -> Self {
+        let kind = match fs::FileType::from_raw_mode(stat.st_mode) {
+            fs::FileType::RegularFile => FileKind::File,
+            fs::FileType::Directory => FileKind::Directory,
+            _ => FileKind::Other,
+        };
+        Self {
+            inode: stat.st_ino,
+            device: stat.st_dev,
+            links: stat.st_nlink as _,
+            bytes: stat.st_size as u64,
+            mtime_ns: stat.st_mtime * 1_000_000_000 + stat.st_mtime_nsec as i64,
+            ctime_ns: stat.st_ctime * 1_000_000_000 + stat.st_ctime_nsec as i64,
+            mode: stat.st_mode & 0o7777,
+            kind,
+        }
+    }
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+}
+
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<OwnedFd> for Folder {
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
+}
+
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+impl Folder {
+    /// Opens a directory by its path.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: fs::open(path, DIRECTORY, Mode::empty())? })
+    }
+
+    /// Opens a sub-directory; a symbolic link is refused.
+    pub fn open_sub(&self, name: &[u8]) -> io::Result<Self> {
+        Ok(Self { fd: fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())? })
+    }
+
+    /// Makes a sub-directory of mode 0700. Returns whether it was not there before.
+    pub fn make_sub(&self, name: &[u8]) -> io::Result<bool> {
+        match fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A second descriptor of the same directory.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()? })
+    }
+
+    /// Creates a file of mode 0600 for writing; an existing name is an error.
+    pub fn create(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        Ok(fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)?)
+    }
+
+    /// Opens a file for reading and writing, creating it with mode 0600 if it is missing.
+    pub fn open_or_create(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        Ok(fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?)
+    }
+
+    /// Opens an existing file for reading and writing, without following a link, waiting for a
+    /// FIFO's other end, or (where we own the file) dirtying its access time.
+    pub fn open_file(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        match fs::openat(&self.fd, name, flags | OFlags::NOATIME, Mode::empty()) {
+            Err(rustix::io::Errno::PERM) => Ok(fs::openat(&self.fd, name, flags, Mode::empty())?),
+            other => Ok(other?),
+        }
+    }
+
+    /// Moves a file to a name that must be free.
+    pub fn rename(&self, name: &[u8], to: &Folder, new_name: &[u8]) -> io::Result<()> {
+        match fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
+            // A file system without RENAME_NOREPLACE (some network ones).
+            Err(rustix::io::Errno::INVAL) => {
+                if to.stat(new_name)?.is_some() {
+                    return Err(rustix::io::Errno::EXIST.into());
+                }
+                Ok(fs::renameat(&self.fd, name, &to.fd, new_name)?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Deletes a name. Returns whether it was there.
+    pub fn unlink(&self, name: &[u8]) -> io::Result<bool> {
+        match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Deletes an empty sub-directory.
+    pub fn remove_sub(&self, name: &[u8]) -> io::Result<()> {
+        Ok(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Looks at a name without following it; `None` if there is none.
+    pub fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(Stat::new(&stat))),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// When the file was created, where the file system knows.
+    pub fn birth_ns(&self, name: &[u8]) -> Option<i64> {
+        let wanted = fs::StatxFlags::BTIME;
+        let stat = fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+        let known = stat.stx_mask & wanted.bits() != 0;
+        let time = stat.stx_btime;
+        known.then(|| time.tv_sec * 1_000_000_000 + i64::from(time.tv_nsec))
+    }
+
+    /// Whether this process may create files here.
+    pub fn is_writable(&self) -> bool {
+        let access = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
+        fs::accessat(&self.fd, c".", access, AtFlags::EACCESS).is_ok()
+    }
+
+    /// Makes names created, moved or deleted here survive a power cut.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(fs::fsync(&self.fd)?)
+    }
+
+    /// Starts to read the directory; see [`Listing`].
+    pub fn list(&self) -> io::Result<Listing> {
+        Ok(Listing { dir: fs::Dir::read_from(&self.fd)? })
+    }
+}
+
+/// The entries of a directory, read as they are asked for, in the file system's order.
+#[derive(Debug)]
+pub struct Listing {
+    dir: fs::Dir,
+}
+
+impl Iterator for Listing {
+    type Item = io::Result<(Vec<u8>, Option<FileKind>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let entry = match self.dir.next()? {
+                Ok(entry) => entry,
+                Err(error) => return Some(Err(error.into())),
+            };
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                fs::FileType::RegularFile => Some(FileKind::File),
+                fs::FileType::Directory => Some(FileKind::Directory),
+                fs::FileType::Unknown => None,
+                _ => Some(FileKind::Other),
+            };
+            return Some(Ok((name.to_vec(), kind)));
+        }
+    }
+}
+
+/// Makes a directory of mode 0700 and those above it. Existing ones are left as they are.
+pub fn make_path(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes all bytes at the file's position.
+pub fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(file, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Reads at an offset until `buffer` is full or the file ends. Returns the bytes read.
+pub fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match rustix::io::pread(file, &mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(got) => done += got,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(done)
+}
+
+/// Overwrites one byte in place.
+pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<()> {
+    loop {
+        match rustix::io::pwrite(file, &[byte], offset) {
+            Ok(1) => return Ok(()),
+            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Looks at an open file.
+pub fn stat_file(file: BorrowedFd<'_>) -> io::Result<Stat> {
+    Ok(Stat::new(&fs::fstat(file)?))
+}
+
+/// Makes the content and the times of a file survive a power cut. A failure is final: the kernel
+/// may report the next flush of the same file as successful though its data is gone.
+pub fn sync_file(file: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(fs::fsync(file)?)
+}
+
+/// Sets the modification time and leaves the access time.
+pub fn set_mtime(file: BorrowedFd<'_>, mtime_ns: i64) -> io::Result<()> {
+    let last_modification = Timespec {
+        tv_sec: mtime_ns.div_euclid(1_000_000_000),
+        tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
+    };
+    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    Ok(fs::futimens(file, &Timestamps { last_access, last_modification })?)
+}
+
+/// The canonical form of a path: absolute, without links.
+pub fn canonical(path: &Path) -> io::Result<std::path::PathBuf> {
+    path.canonicalize()
+}
+
+/// A name as the standard library wants it.
+pub fn os_str(name: &[u8]) -> &OsStr {
+    OsStr::from_bytes(name)
+}

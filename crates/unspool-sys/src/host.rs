@@ -1,0 +1,30 @@
+//! Facts about the machine and the process, and random bytes.
+
+use std::io;
+
+/// The machine's host name, as raw bytes.
+pub fn hostname() -> Vec<u8> {
+    rustix::system::uname().nodename().to_bytes().to_vec()
+}
+
+/// This process. Asked each time: a process that forked must not use its parent's.
+pub fn pid() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get() as u32
+}
+
+/// Whether this process may do anything to any file.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Random bytes from the kernel.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0u8; N];
+    let got = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())?;
+    if got == N { Ok(bytes) } else { Err(io::Error::other("the kernel gave too few random bytes")) }
+}
+
+/// The effective user.
+pub fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

@@ -1,0 +1,112 @@
+//! inotify: hints that something changed in a folder. The scan is the truth.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+/// An inotify instance.
+#[derive(Debug)]
+pub struct Watcher {
+    fd: OwnedFd,
+    buffer: Vec<MaybeUninit<u8>>,
+}
+
+/// Something that happened in a watched folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// A name appeared complete, or its attributes changed: look at it.
+    Look {
+        /// The folder's watch.
+        watch: i32,
+        /// The name in it.
+        name: Vec<u8>,
+        /// Whether the name is a directory.
+        directory: bool,
+    },
+    /// A name is gone.
+    Gone {
+        /// The folder's watch.
+        watch: i32,
+        /// The name in it.
+        name: Vec<u8>,
+    },
+    /// The folder itself is gone, and with it its watch.
+    FolderGone {
+        /// The folder's watch.
+        watch: i32,
+    },
+    /// The kernel dropped events: everything has to be looked at.
+    Overflow,
+}
+
+impl AsFd for Watcher {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Watcher {
+    /// A new instance, non-blocking.
+    pub fn new() -> io::Result<Self> {
+        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+        Ok(Self { fd, buffer: vec![MaybeUninit::uninit(); 64 * 1024] })
+    }
+
+    /// Watches a folder. `EXCL_UNLINK` keeps silent about files that are deleted while open: else
+    /// closing each finished task would raise a false `CLOSE_WRITE`.
+    pub fn add(&self, path: &Path) -> io::Result<i32> {
+        let flags = WatchFlags::CLOSE_WRITE
+            | WatchFlags::MOVED_TO
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::DELETE
+            | WatchFlags::ATTRIB
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::EXCL_UNLINK
+            | WatchFlags::ONLYDIR;
+        Ok(inotify::add_watch(&self.fd, path, flags)?)
+    }
+
+    /// Reads what there is, without waiting, and calls `each` for it.
+    pub fn read(&mut self, mut each: impl FnMut(Hint)) -> io::Result<()> {
+        let mut reader = inotify::Reader::new(&self.fd, &mut self.buffer);
+        loop {
+            let event = match reader.next() {
+                Ok(event) => event,
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(hint) = hint(&event) {
+                each(hint);
+            }
+            if reader.is_buffer_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn hint(event: &inotify::Event<'_>) -> Option<Hint> {
+    let flags = event.events();
+    let watch = event.wd();
+    if flags.contains(ReadFlags::QUEUE_OVERFLOW) {
+        return Some(Hint::Overflow);
+    }
+    if flags.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF) {
+        return Some(Hint::FolderGone { watch });
+    }
+    let name = event.file_name()?.to_bytes().to_vec();
+    let directory = flags.contains(ReadFlags::ISDIR);
+    if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
+        return Some(Hint::Gone { watch, name });
+    }
+    // A file that was only created is not complete: its `CLOSE_WRITE` follows.
+    if flags.contains(ReadFlags::CREATE) && !directory {
+        return None;
+    }
+    Some(Hint::Look { watch, name, directory })
+}

@@ -1,0 +1,123 @@
+//! Waiting for several descriptors, timers and wake-ups from other threads.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
+
+/// An epoll instance whose members are known by a number.
+#[derive(Debug)]
+pub struct Poll {
+    fd: OwnedFd,
+}
+
+/// Members reported by one call of [`Poll::wait`].
+const EVENTS_MAX: usize = 64;
+
+impl Poll {
+    /// A new instance.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { fd: epoll::create(epoll::CreateFlags::CLOEXEC)? })
+    }
+
+    /// Reports `key` whenever `member` can be read or was hung up.
+    pub fn add(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::add(&self.fd, member, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Stops to report a member.
+    pub fn remove(&self, member: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(epoll::delete(&self.fd, member)?)
+    }
+
+    /// Waits for members, at most `timeout_ns` (`None`: for ever), and puts their keys in `keys`.
+    pub fn wait(&self, keys: &mut Vec<u64>, timeout_ns: Option<u64>) -> io::Result<()> {
+        keys.clear();
+        let timeout = timeout_ns.map(|ns| Timespec {
+            tv_sec: (ns / 1_000_000_000) as i64,
+            tv_nsec: (ns % 1_000_000_000) as i64,
+        });
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        match epoll::wait(&self.fd, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) => keys.extend(events.iter().map(|event| event.data.u64())),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+/// Wakes a thread that waits in [`Poll::wait`].
+#[derive(Debug)]
+pub struct Waker {
+    fd: OwnedFd,
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Waker {
+    /// A new wake-up.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { fd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)? })
+    }
+
+    /// Makes the descriptor readable. Cannot be lost; several calls count as one.
+    pub fn wake(&self) {
+        const ONE: [u8; 8] = u64::to_le_bytes(u64::from_le(1));
+        // The only failure is a counter at its maximum: then the descriptor is readable already.
+        let _ = rustix::io::write(&self.fd, &ONE);
+    }
+
+    /// Makes the descriptor unreadable again. Call it before looking at what woke the thread.
+    pub fn clear(&self) {
+        let mut count = [0u8; 8];
+        let _ = rustix::io::read(&self.fd, &mut count);
+    }
+}
+
+/// A timer on the wall clock, exact also when the clock is set.
+#[derive(Debug)]
+pub struct WallTimer {
+    fd: OwnedFd,
+}
+
+impl AsFd for WallTimer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl WallTimer {
+    /// A timer that is not armed.
+    pub fn new() -> io::Result<Self> {
+        let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+        Ok(Self { fd: timerfd_create(TimerfdClockId::Realtime, flags)? })
+    }
+
+    /// Makes the descriptor readable at a time, or when the machine's clock is set (so that the
+    /// owner looks again); `None` disarms.
+    pub fn set(&self, at_ns: Option<i64>) -> io::Result<()> {
+        // All zeros would disarm: the earliest time is 1 ns.
+        let at_ns = at_ns.map_or(0, |at| at.max(1));
+        let it_value = Timespec { tv_sec: at_ns / 1_000_000_000, tv_nsec: at_ns % 1_000_000_000 };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
+        timerfd_settime(&self.fd, flags, &Itimerspec { it_interval, it_value })?;
+        Ok(())
+    }
+
+    /// Makes the descriptor unreadable again after it fired.
+    pub fn clear(&self) {
+        let mut count = [0u8; 8];
+        let _ = rustix::io::read(&self.fd, &mut count);
+    }
+}

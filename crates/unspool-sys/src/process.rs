@@ -1,0 +1,118 @@
+//! Child processes: subreaper, pid descriptors, reaping, signals.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with a status.
+    Status(i32),
+    /// A signal killed it.
+    Killed(i32),
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exited with status {status}"),
+            Self::Killed(signal) => write!(f, "was killed by signal {signal}"),
+        }
+    }
+}
+
+/// A child, or a descendant that was adopted.
+#[derive(Debug)]
+pub struct Child {
+    pid: Pid,
+    fd: OwnedFd,
+}
+
+impl AsFd for Child {
+    /// Readable once the process has ended.
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Child {
+    /// Gets hold of a child by its number. The number cannot have been reused as long as nobody
+    /// has reaped the child.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid as i32)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "pid 0"))?;
+        Ok(Self { pid, fd: process::pidfd_open(pid, PidfdFlags::empty())? })
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get() as u32
+    }
+
+    /// Kills it. A process that has ended already is no error.
+    pub fn kill(&self) {
+        let _ = process::pidfd_send_signal(&self.fd, Signal::KILL);
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let _ = process::pidfd_send_signal(&self.fd, Signal::TERM);
+    }
+
+    /// Kills the process group that it leads: itself and what it started in its session.
+    pub fn kill_group(&self) {
+        let _ = process::kill_process_group(self.pid, Signal::KILL);
+        self.kill();
+    }
+
+    /// Reaps it if it has ended.
+    pub fn try_wait(&self) -> io::Result<Option<Exit>> {
+        let status = process::waitid(
+            WaitId::PidFd(self.fd.as_fd()),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+        )?;
+        Ok(status.map(|status| exit_of(&status)))
+    }
+}
+
+fn exit_of(status: &process::WaitIdStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Status(code),
+        (None, Some(signal)) => Exit::Killed(signal),
+        (None, None) => Exit::Status(-1),
+    }
+}
+
+/// Makes descendants whose parents die children of this process.
+pub fn become_subreaper() -> io::Result<()> {
+    Ok(process::set_child_subreaper(Some(process::getpid()))?)
+}
+
+/// Reaps one child that has ended and is not among `known`. Returns whether there was one.
+///
+/// Only peeks first: a known child's status belongs to whoever holds its [`Child`]. Such a child
+/// hides strangers that ended after it until it is reaped.
+pub fn reap_stranger(known: &dyn Fn(u32) -> bool) -> bool {
+    let Some(pid) = peek_ended().filter(|pid| !known(*pid)) else { return false };
+    let Some(pid) = Pid::from_raw(pid as i32) else { return false };
+    process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).is_ok()
+}
+
+/// The number of a child that has ended and is not reaped.
+#[expect(unsafe_code, reason = "rustix hides the pid that waitid reports")]
+fn peek_ended() -> Option<u32> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: all-zero bytes are a valid siginfo_t, and the kernel writes no more than one.
+    let info = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        if libc::waitid(libc::P_ALL, 0, &raw mut info, flags) == -1 {
+            return None;
+        }
+        info
+    };
+    // SAFETY: waitid filled in the child's fields, or left the zeros that stand for "none".
+    let pid = unsafe { info.si_pid() };
+    (pid > 0).then_some(pid as u32)
+}

@@ -1,0 +1,232 @@
+//! Running slots: a file mapped into the daemon and its workers, one page a worker.
+//!
+//! A slot tells who owns a task that was handed to a worker. Both sides change its state with one
+//! compare-and-swap, so that a task which is taken back is never started and the reverse. The file
+//! outlives every process: what it says is running when its daemon is dead was interrupted.
+#![expect(unsafe_code, reason = "shared memory")]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use rustix::fs::FallocateFlags;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// Slots of one worker: one page.
+pub const SLOTS_PER_WORKER: usize = 64;
+const SLOT_BYTES: usize = 64;
+const PAGE_BYTES: usize = SLOTS_PER_WORKER * SLOT_BYTES;
+
+/// Who owns a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum SlotState {
+    /// No task.
+    Free = 0,
+    /// Handed to the worker, not started: the dispatcher may take it back.
+    Handed = 1,
+    /// The worker runs it.
+    Running = 2,
+    /// The worker applied its outcome.
+    Done = 3,
+    /// Taken back: the worker must not start it.
+    Revoked = 4,
+}
+
+impl SlotState {
+    fn from_raw(raw: u32) -> Self {
+        match raw {
+            1 => Self::Handed,
+            2 => Self::Running,
+            3 => Self::Done,
+            4 => Self::Revoked,
+            _ => Self::Free,
+        }
+    }
+}
+
+/// One slot in the mapped file.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Slot {
+    state: AtomicU32,
+    pid: AtomicU32,
+    inode: AtomicU64,
+    handed_ns: AtomicU64,
+    started_ns: AtomicU64,
+}
+
+impl Slot {
+    /// Who owns the task.
+    pub fn state(&self) -> SlotState {
+        SlotState::from_raw(self.state.load(Ordering::Acquire))
+    }
+
+    /// The file's inode and, on the monotonic clock, when it was started (0: not yet).
+    pub fn task(&self) -> (u64, u64) {
+        (self.inode.load(Ordering::Acquire), self.started_ns.load(Ordering::Acquire))
+    }
+
+    /// The process that ran it last.
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Acquire)
+    }
+
+    /// Dispatcher: puts a task into a free slot.
+    pub fn hand(&self, inode: u64, now_ns: u64) {
+        self.inode.store(inode, Ordering::Release);
+        self.handed_ns.store(now_ns, Ordering::Release);
+        self.started_ns.store(0, Ordering::Release);
+        self.state.store(SlotState::Handed as u32, Ordering::Release);
+    }
+
+    /// Dispatcher: takes a task back. `false` if the worker has started it.
+    pub fn revoke(&self) -> bool {
+        self.exchange(SlotState::Handed, SlotState::Revoked)
+    }
+
+    /// Worker: starts a task. `false` if it was taken back.
+    pub fn start(&self, pid: u32, now_ns: u64) -> bool {
+        self.pid.store(pid, Ordering::Release);
+        self.started_ns.store(now_ns, Ordering::Release);
+        self.exchange(SlotState::Handed, SlotState::Running)
+    }
+
+    /// Worker: the outcome is applied, or will be by the dispatcher.
+    pub fn done(&self) {
+        self.state.store(SlotState::Done as u32, Ordering::Release);
+    }
+
+    /// Dispatcher: the slot can be used again.
+    pub fn free(&self) {
+        self.state.store(SlotState::Free as u32, Ordering::Release);
+    }
+
+    fn exchange(&self, from: SlotState, to: SlotState) -> bool {
+        self.state
+            .compare_exchange(from as u32, to as u32, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+/// A mapped file of slots.
+#[derive(Debug)]
+pub struct SlotTable {
+    base: NonNull<Slot>,
+    workers: usize,
+    fd: OwnedFd,
+}
+
+// SAFETY: the mapping is shared memory that is only reached through atomics.
+unsafe impl Send for SlotTable {}
+// SAFETY: as above.
+unsafe impl Sync for SlotTable {}
+
+impl SlotTable {
+    /// Gives a new file room for so many workers and maps it. All of its blocks are allocated
+    /// here: a store into a hole of a full disk would kill the process.
+    pub fn create(fd: OwnedFd, workers: usize) -> io::Result<Self> {
+        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, (workers * PAGE_BYTES) as u64)?;
+        Self::map(fd, workers)
+    }
+
+    /// Slots without a file, for a file system that cannot hold one.
+    pub fn anonymous(workers: usize) -> io::Result<Self> {
+        let fd = rustix::fs::memfd_create(c"unspool-slots", rustix::fs::MemfdFlags::CLOEXEC)?;
+        rustix::fs::ftruncate(&fd, (workers * PAGE_BYTES) as u64)?;
+        Self::map(fd, workers)
+    }
+
+    /// Maps a file that [`SlotTable::create`] made.
+    pub fn open(fd: OwnedFd) -> io::Result<Self> {
+        let bytes = rustix::fs::fstat(&fd)?.st_size as usize;
+        Self::map(fd, bytes / PAGE_BYTES)
+    }
+
+    fn map(fd: OwnedFd, workers: usize) -> io::Result<Self> {
+        if workers == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a slots file without slots"));
+        }
+        // SAFETY: a new mapping at an address of the kernel's choice; the file is at least that
+        // long, is ours (mode 0600 in our folder), and is never truncated.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                workers * PAGE_BYTES,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &fd,
+                0,
+            )?
+        };
+        let base = NonNull::new(base.cast::<Slot>())
+            .ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { base, workers, fd })
+    }
+
+    /// Workers that the table has room for.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The file, to hand it to a worker.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
+    /// The slots of a worker; `None` beyond the table.
+    pub fn row(&self, worker: usize) -> Option<&[Slot]> {
+        if worker >= self.workers {
+            return None;
+        }
+        // SAFETY: the row lies inside the mapping, which lives as long as `self`; any bytes are a
+        // valid `Slot`, and all access is atomic.
+        Some(unsafe {
+            std::slice::from_raw_parts(
+                self.base.as_ptr().add(worker * SLOTS_PER_WORKER),
+                SLOTS_PER_WORKER,
+            )
+        })
+    }
+}
+
+impl Drop for SlotTable {
+    fn drop(&mut self) {
+        // SAFETY: `base` was mapped with this length, and no reference outlives `self`.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.workers * PAGE_BYTES) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_started_or_taken_back_never_both() {
+        let table = SlotTable::anonymous(2).unwrap();
+        assert_eq!(std::mem::size_of::<Slot>(), SLOT_BYTES);
+        let slot = &table.row(1).unwrap()[3];
+        for _ in 0..200 {
+            slot.hand(7, 1);
+            let (started, revoked) = std::thread::scope(|scope| {
+                let start = scope.spawn(|| slot.start(1, 2));
+                let revoke = scope.spawn(|| slot.revoke());
+                (start.join().unwrap(), revoke.join().unwrap())
+            });
+            assert!(started != revoked);
+            slot.free();
+        }
+        assert!(table.row(2).is_none());
+    }
+
+    #[test]
+    fn a_second_mapping_sees_the_same_slots() {
+        let table = SlotTable::anonymous(1).unwrap();
+        table.row(0).unwrap()[0].hand(42, 1);
+        let other = SlotTable::open(table.file().try_clone_to_owned().unwrap()).unwrap();
+        assert_eq!(other.row(0).unwrap()[0].task().0, 42);
+        assert!(other.row(0).unwrap()[0].start(9, 5));
+        assert_eq!(table.row(0).unwrap()[0].state(), SlotState::Running);
+    }
+}
