@@ -1,1 +1,11 @@
-//! placeholder
+//! The protocol between the daemon, its zygote and its workers. Bytes in, values out: no sockets.
+//!
+//! `task` is the hot path, between dispatcher and worker: binary packets of a `SOCK_SEQPACKET`
+//! pair. `control` is the cold one, between supervisor and zygote: a JSON object a packet. The
+//! specification is `docs/design/worker-protocol.md`.
+
+pub mod control;
+pub mod task;
+
+/// Version of both protocols. A worker says it first; a daemon refuses another one.
+pub const PROTOCOL_VERSION: u16 = 1;

@@ -1,0 +1,150 @@
+//! Objects between the supervisor and the zygote.
+
+use serde::{Deserialize, Serialize};
+
+/// Supervisor to zygote.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum ToZygote {
+    /// The first packet: what to import and what the application may ask about.
+    Setup(Box<Setup>),
+    /// Fork a worker. With the packet come its socket, the slots file and the spool directory.
+    Fork {
+        /// Its number, and its row in the slots file.
+        worker: u32,
+        /// What it is for.
+        role: Role,
+        /// Index of its spool.
+        spool: u32,
+    },
+}
+
+/// What a worker is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Runs tasks of a spool.
+    Spool,
+    /// Runs handlers of signals.
+    Signal,
+}
+
+/// What a zygote needs to know.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Setup {
+    /// Protocol version that the daemon speaks.
+    pub version: u16,
+    /// Process of the daemon.
+    pub daemon_pid: u32,
+    /// Paths of the spools that are run here.
+    pub spoolers: Vec<String>,
+    /// Paths of the spools that are only submitted to.
+    pub external: Vec<String>,
+    /// What to import, in order.
+    pub imports: Vec<Import>,
+    /// In front of `sys.path`, in order.
+    pub pythonpath: Vec<String>,
+    /// Directory to change to before anything is imported.
+    pub chdir: Option<String>,
+    /// Directory to change to before each task; `None`: the task's folder.
+    pub spooler_chdir: Option<String>,
+    /// Environment variables to set.
+    pub env: Vec<(String, String)>,
+    /// Options as given, for `uwsgi.opt`; `None` for one without a value.
+    pub opt: Vec<(String, Option<String>)>,
+    /// Default durability of submissions: `none`, `file` or `group`.
+    pub durability: String,
+    /// Seconds between retries.
+    pub frequency: f64,
+}
+
+/// One import.
+#[derive(Debug, Clone, Serialize)]
+pub struct Import {
+    /// `shared-import`, `import`, `module`, `wsgi-file` or `spooler-import`.
+    pub kind: String,
+    /// Dotted name or path.
+    pub target: String,
+    /// Name of the callable in a `module`.
+    pub callable: Option<String>,
+}
+
+/// Zygote to supervisor.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum FromZygote {
+    /// Everything is imported, or was tried to be.
+    Ready(Box<Ready>),
+    /// A worker was forked.
+    Forked {
+        /// Its number.
+        worker: u32,
+        /// Its process.
+        pid: u32,
+    },
+    /// A worker could not be forked.
+    Failed {
+        /// Its number.
+        worker: u32,
+        /// Why.
+        error: String,
+    },
+}
+
+/// What the application registered while it was imported.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Ready {
+    /// Task functions by name.
+    #[serde(default)]
+    pub functions: Vec<String>,
+    /// Imports that failed.
+    #[serde(default)]
+    pub failures: Vec<ImportFailure>,
+    /// Timers.
+    #[serde(default)]
+    pub timers: Vec<TimerSpec>,
+    /// Crons.
+    #[serde(default)]
+    pub crons: Vec<CronSpec>,
+    /// Names of threads that the import left running.
+    #[serde(default)]
+    pub threads: Vec<String>,
+}
+
+/// An import that failed.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ImportFailure {
+    /// What was imported.
+    pub target: String,
+    /// The traceback.
+    pub traceback: String,
+}
+
+/// A registered timer.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct TimerSpec {
+    /// The uwsgi signal that it raises.
+    pub signal: u8,
+    /// Its interval.
+    pub seconds: f64,
+    /// How often it fires; 0: for ever.
+    #[serde(default)]
+    pub iterations: u64,
+}
+
+/// A registered cron, in uWSGI's numbers: -1 is any, -N is every N.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct CronSpec {
+    /// The uwsgi signal that it raises.
+    pub signal: u8,
+    /// 0 to 59.
+    pub minute: i32,
+    /// 0 to 23.
+    pub hour: i32,
+    /// 1 to 31.
+    pub day: i32,
+    /// 1 to 12.
+    pub month: i32,
+    /// 0 to 7, Sunday is 0 or 7.
+    pub weekday: i32,
+}
