@@ -433,6 +433,8 @@ class Project:
             for name, value in os.environ.items()
             if not name.startswith(("UNSPOOL_", "UWSGI_", "PYTHON", "VIRTUAL_ENV"))
         }
+        # A module that is rewritten within a second must not be taken from its old bytecode.
+        self.env["PYTHONDONTWRITEBYTECODE"] = "1"
         self.env["PYTHONPATH"] = os.fspath(SUPPORT)
         self.env["UNSPOOL_TEST_ROOT"] = os.fspath(self.root)
 
