@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
-from harness import STOP_SECONDS_MAX, Argument, Daemon, Project
+from harness import REAL_UWSGI, STOP_SECONDS_MAX, Argument, Daemon, Project
 
 
 @pytest.fixture
@@ -61,3 +62,11 @@ def daemon(project: Project) -> Iterator[DaemonFactory]:
         yield factory
     finally:
         factory.close()
+
+
+@pytest.fixture(scope="session")
+def real_uwsgi() -> Path:
+    """The real uWSGI 2.0.31; a test that cannot have it says so and does not pass."""
+    if not REAL_UWSGI.exists():
+        pytest.skip(f"not run: there is no {REAL_UWSGI}; `make test` says what it needs")
+    return REAL_UWSGI

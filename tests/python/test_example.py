@@ -1,0 +1,99 @@
+"""The article's example, run from a copy of `examples/mysite` as a user would."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import PYTHON, ROOT, Daemon, Project, pending_tasks, wait_gone
+
+EXAMPLE = ROOT / "examples" / "mysite"
+
+
+@pytest.fixture
+def site(project: Project) -> Path:
+    # The example may have been run in place before: its spool stays behind.
+    ignored = shutil.ignore_patterns("__pycache__")
+    made = project.root / "mysite"
+    made.mkdir()
+    for entry in EXAMPLE.iterdir():
+        if entry.is_file():
+            shutil.copy2(entry, made)
+    shutil.copytree(EXAMPLE / "uwsgi_spools", made / "uwsgi_spools", ignore=ignored)
+    return made
+
+
+@pytest.fixture
+def running(project: Project, site: Path) -> Iterator[Daemon]:
+    daemon = Daemon(site / "mysite.ini", cwd=site, env=project.env)
+    try:
+        yield daemon
+    finally:
+        daemon.close()
+
+
+def test_a_console_submits_while_no_daemon_runs_and_the_daemon_runs_it(
+    project: Project, site: Path, running: Daemon
+) -> None:
+    console = """
+import uwsgi_spools.mysite_spool as mysite_spool
+
+mysite_spool.my_func.spool(test=True)
+"""
+    env = {**project.env, "UNSPOOL_CONFIG": str(site / "mysite.ini")}
+    env["PYTHONPATH"] = f"{site}:{env['PYTHONPATH']}"
+    project.run(PYTHON, "-c", console, env=env)
+    (path,) = pending_tasks(site / "mysite_spool")
+
+    running.start().wait_ready()
+    printed = running.wait_output(r"^\{.*\}$")[0]
+    assert "'test': 'True'" in printed
+    assert "'ud_spool_func': 'my_func'" in printed
+    assert "'spooler_task_name'" in printed
+    wait_gone(path)
+    assert running.stop() == 0
+
+
+def test_the_script_submits_each_function(project: Project, site: Path) -> None:
+    for arguments in ([], ["my_func_forever"]):
+        done = project.run(PYTHON, site / "submit.py", *arguments, env=project.env)
+        assert Path(done.stdout.strip()).parent == site / "mysite_spool"
+    assert len(list(pending_tasks(site / "mysite_spool"))) == 2
+
+
+def test_options_of_the_web_server_are_reported_once(site: Path, running: Daemon) -> None:
+    running.start().wait_ready()
+    assert running.stop() == 0
+    for option in ("socket", "processes", "max-requests", "touch-reload"):
+        said = [line for line in running.log if re.search(rf"[`'\" ]{option}\b", line)]
+        assert len(said) == 1, (option, said)
+
+
+def test_the_ini_is_the_articles_but_for_four_lines() -> None:
+    printed = """\
+[uwsgi]
+socket = /var/run/mysite.sock
+master = True
+processes = 4
+project_dir = /home/myuser/mysite
+chdir = %(project_dir)
+spooler = /var/uwsgi_spools/mysite_spool
+spooler-import = path.to.spool.package # (package to import spool file)
+spooler-frequency = 10 # Frequency for scanning spool
+max-requests = 5000
+module = wsgi: application
+touch-reload = wsgi.py
+"""
+    ours = (EXAMPLE / "mysite.ini").read_text("utf-8").splitlines()
+    differing = [
+        theirs.split(" = ")[0]
+        for theirs, line in zip(printed.splitlines(), ours, strict=True)
+        if theirs != line
+    ]
+    assert differing == ["project_dir", "spooler", "spooler-import", "module"]
+    for theirs, line in zip(printed.splitlines(), ours, strict=True):
+        assert theirs.split(" = ")[0] == line.split(" = ")[0]
+        assert theirs.partition("#")[2] == line.partition("#")[2]
