@@ -1,1 +1,84 @@
-//! placeholder
+//! Configuration of unspool: uWSGI's ini files, command line and environment variables, read as
+//! uWSGI 2.0.31 reads them, and turned into one [`Config`].
+//!
+//! This crate is the only reader of the environment. It reads configuration files and does nothing
+//! else to the world: it prints nothing, creates nothing, changes no directory, never exits. What
+//! cannot be used is a [`ConfigError`], what can be used but deserves a word is a [`Notice`]; both
+//! say where, what and what to do.
+//!
+//! From text to settings: `magic` and `ini` turn a file into lines, `cli` and `environment` do the
+//! same for the other sources, `loader` brings them into uWSGI's order with `logic` and `expand`,
+//! `resolve` gives them their meaning.
+
+mod cli;
+mod config;
+mod environment;
+mod error;
+mod expand;
+mod files;
+mod glob;
+mod ini;
+mod known;
+mod limits;
+mod loader;
+mod logic;
+mod magic;
+mod notice;
+mod origin;
+mod resolve;
+mod suggest;
+mod values;
+
+use std::ffi::OsString;
+
+pub use config::{Config, Import, ImportKind, Spooler};
+pub use environment::{
+    CONFIG_VARIABLE, Environment, ProducerSource, SPOOL_VARIABLE, spool_from_environment,
+};
+pub use error::ConfigError;
+pub use notice::Notice;
+pub use origin::{Entry, Origin};
+
+/// Where options come from.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Everything after `unspool run`: options and positional configuration files.
+    pub args: Vec<OsString>,
+    pub environment: Environment,
+}
+
+/// A usable configuration and the remarks on it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    pub config: Config,
+    pub notices: Vec<Notice>,
+}
+
+/// Reads all sources.
+///
+/// # Errors
+///
+/// An unknown option on the command line or under `strict`, a file that cannot be read, a value
+/// that is not what its option needs. The first one found is returned.
+///
+/// # Example: options of a command line
+///
+/// ```
+/// use unspool_config::{Environment, Sources, load};
+///
+/// let sources = Sources {
+///     args: ["--spooler", "/var/spool/mail", "-M"].map(Into::into).to_vec(),
+///     environment: Environment::from_pairs([("UWSGI_SPOOLER_PROCESSES", "2")]),
+/// };
+/// let config = load(&sources)?.config;
+/// assert_eq!(config.spoolers[0].path.to_str(), Some("/var/spool/mail"));
+/// assert_eq!(config.spooler_processes, 2);
+/// assert_eq!(config.opt()[2], ("master".to_owned(), None));
+/// # Ok::<(), unspool_config::ConfigError>(())
+/// ```
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
+    let start = sources.environment.current_directory().ok_or(ConfigError::NoCurrentDirectory)?;
+    let gathered = loader::gather(&sources.args, &sources.environment, start)?;
+    let (config, notices) = resolve::resolve(gathered, start)?;
+    Ok(Loaded { config, notices })
+}

@@ -1,0 +1,130 @@
+//! The settings that all sources together amount to. Plain data: reading and judging them is done.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::origin::{Entry, Origin};
+
+/// One spool directory, as written or joined to the start directory; it may not exist yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spooler {
+    /// Absolute, not canonical.
+    pub path: PathBuf,
+    /// From `spooler-external`: tasks may be submitted to it, others run them.
+    pub external: bool,
+    pub origin: Origin,
+}
+
+/// How a piece of the application is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportKind {
+    /// Once, before anything else.
+    SharedImport,
+    /// Before the application.
+    Import,
+    /// The application, by module name.
+    Module,
+    /// The application, by file name.
+    WsgiFile,
+    /// In each worker that runs tasks, after its fork.
+    SpoolerImport,
+}
+
+impl ImportKind {
+    /// The option's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SharedImport => "shared-import",
+            Self::Import => "import",
+            Self::Module => "module",
+            Self::WsgiFile => "wsgi-file",
+            Self::SpoolerImport => "spooler-import",
+        }
+    }
+}
+
+/// One piece of the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    pub kind: ImportKind,
+    /// A dotted module, or a file as written: its path decides the module's name.
+    pub target: String,
+    /// For the application: the name of its callable.
+    pub callable: Option<String>,
+    pub origin: Origin,
+}
+
+/// What to run, and how.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch of uWSGI")]
+pub struct Config {
+    /// Every option in the order in which uWSGI keeps them, placeholders included.
+    pub entries: Vec<Entry>,
+    /// The files that were read, absolute, in order.
+    pub config_files: Vec<PathBuf>,
+    /// The directory that relative paths were joined to.
+    pub start_directory: PathBuf,
+
+    pub spoolers: Vec<Spooler>,
+    /// Worker processes per spool.
+    pub spooler_processes: u32,
+    /// Never zero.
+    pub spooler_frequency: Duration,
+    pub spooler_ordered: bool,
+    /// Absolute.
+    pub spooler_chdir: Option<PathBuf>,
+    pub spooler_quiet: bool,
+    /// Tasks after which a worker is replaced; 0 is never.
+    pub spooler_max_tasks: u64,
+    pub spooler_harakiri: Option<Duration>,
+    /// `none`, `file` or `group`.
+    pub spooler_durability: String,
+    /// How long a torn file is left alone before it counts as damaged.
+    pub spooler_settle: Duration,
+    /// How long running tasks may take to finish when the daemon stops.
+    pub stop_timeout: Duration,
+
+    /// In the order in which uWSGI loads them.
+    pub imports: Vec<Import>,
+    /// Absolute, first one first in `sys.path`.
+    pub pythonpath: Vec<PathBuf>,
+    /// Absolute.
+    pub virtualenv: Option<PathBuf>,
+    /// Absolute; for the application's processes, before it is loaded.
+    pub chdir: Option<PathBuf>,
+    /// Variables to set for the application's processes, in order.
+    pub env: Vec<(String, String)>,
+    /// Variables to remove for the application's processes.
+    pub unenv: Vec<String>,
+
+    pub uid: Option<String>,
+    pub gid: Option<String>,
+    pub umask: Option<u32>,
+    pub strict: bool,
+    /// Set, or implied by a spool.
+    pub master: bool,
+    /// `lazy-apps` or `lazy`: load the application after the fork.
+    pub lazy_apps: bool,
+}
+
+impl Config {
+    /// The dictionary `uwsgi.opt`: each name once, in order of first appearance, with its last
+    /// value. A flag that stands bare on the command line has none.
+    pub fn opt(&self) -> Vec<(String, Option<String>)> {
+        let mut positions = std::collections::HashMap::new();
+        let mut options: Vec<(String, Option<String>)> = Vec::new();
+        for entry in &self.entries {
+            let at = *positions.entry(entry.name.as_str()).or_insert(options.len());
+            match options.get_mut(at) {
+                Some((_, value)) => value.clone_from(&entry.value),
+                None => options.push((entry.name.clone(), entry.value.clone())),
+            }
+        }
+        options
+    }
+
+    /// The last value of an option, as the application sees it.
+    pub fn option(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().rev().find(|entry| entry.name == name)
+    }
+}

@@ -1,0 +1,30 @@
+//! Reading whole text files within a bound.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::ConfigError;
+use crate::limits::FILE_BYTES_MAX;
+use crate::origin::Origin;
+
+/// The text of a file that `origin` names.
+pub(crate) fn read(path: &Path, origin: &Origin) -> Result<String, ConfigError> {
+    let failed =
+        |source| ConfigError::ReadFile { origin: origin.clone(), path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES_MAX) {
+        return Err(ConfigError::FileTooLarge {
+            origin: origin.clone(),
+            path: path.to_owned(),
+            bytes_max: FILE_BYTES_MAX,
+        });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = valid.split(|&byte| byte == b'\n').count();
+        ConfigError::FileNotUtf8 { path: path.to_owned(), line }
+    })
+}

@@ -1,0 +1,12 @@
+//! Every bound of this crate. Exceeding one is an error that names the place.
+
+/// Bytes of one configuration file, and of a file pasted with `@(file)`.
+pub(crate) const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Files that may be open around a line: an `include` in an `include` and so on.
+pub(crate) const INCLUDE_DEPTH_MAX: usize = 16;
+/// Options of all sources together, loops unrolled.
+pub(crate) const OPTIONS_MAX: usize = 65_536;
+/// Bytes of one value after its placeholders are filled in.
+pub(crate) const VALUE_BYTES_MAX: usize = 1024 * 1024;
+/// Paths that one glob pattern may yield.
+pub(crate) const GLOB_PATHS_MAX: usize = 16_384;

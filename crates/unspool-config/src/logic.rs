@@ -1,0 +1,185 @@
+//! Logic blocks: `for`, `for-times`, `for-glob`, `for-readline` and the `if-*` family.
+//!
+//! A block changes the lines up to its `end`: a false condition drops them, a loop repeats each
+//! line for itself, and `%(_)` is the current item. Blocks do not nest, as in uWSGI. Unlike there
+//! a block ends with its file and does not reach into included ones.
+
+use std::path::Path;
+
+use crate::environment::Environment;
+use crate::error::ConfigError;
+use crate::files;
+use crate::glob;
+use crate::limits::OPTIONS_MAX;
+use crate::origin::Origin;
+
+/// The placeholder of the current item.
+const ITEM: &str = "%(_)";
+
+/// Plugins that a default build of uWSGI contains, for `if-plugin`.
+const PLUGINS: &str = "python python3 gevent nagios rrdtool carbon corerouter fastrouter http \
+    ugreen syslog rsyslog logsocket router_uwsgi router_redirect router_basicauth zergpool \
+    redislog mongodblog router_rewrite router_http logfile router_cache rawrouter router_static \
+    sslrouter cheaper_busyness transformation_tofile transformation_gzip transformation_chunked \
+    transformation_offload router_memcached router_redis router_hash router_expires \
+    router_metrics transformation_template stats_pusher_socket spooler symcall ping signal cache \
+    rpc";
+
+/// What the block around a line does to it.
+#[derive(Debug, Default)]
+pub(crate) enum Block {
+    #[default]
+    None,
+    Loop {
+        name: String,
+        opened: Origin,
+        items: Vec<String>,
+    },
+    If {
+        name: String,
+        opened: Origin,
+        holds: bool,
+        item: Option<String>,
+    },
+}
+
+/// What conditions look at.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) start: &'a Path,
+    /// The first value seen so far of an option.
+    pub(crate) option: &'a dyn Fn(&str) -> Option<String>,
+}
+
+impl Block {
+    /// The block that is open, if one is.
+    pub(crate) fn opened(&self) -> Option<(&str, &Origin)> {
+        match self {
+            Self::None => None,
+            Self::Loop { name, opened, .. } | Self::If { name, opened, .. } => Some((name, opened)),
+        }
+    }
+
+    pub(crate) fn drops_lines(&self) -> bool {
+        matches!(self, Self::If { holds: false, .. })
+    }
+
+    /// The values that a line in this block stands for.
+    pub(crate) fn values(&self, value: Option<String>) -> Vec<Option<String>> {
+        match (self, value) {
+            (Self::Loop { items, .. }, Some(value)) => {
+                items.iter().map(|item| Some(value.replace(ITEM, item))).collect()
+            }
+            (Self::Loop { items, .. }, None) => vec![None; items.len()],
+            (Self::If { item: Some(item), .. }, Some(value)) => {
+                vec![Some(value.replace(ITEM, item))]
+            }
+            (_, value) => vec![value],
+        }
+    }
+}
+
+/// Whether this name ends a block.
+pub(crate) fn is_closing(name: &str) -> bool {
+    matches!(name, "end" | "endif" | "end-if" | "endfor" | "end-for")
+}
+
+/// Opens the block that `name` begins; `None` when it begins none.
+pub(crate) fn open(
+    name: &str,
+    value: &str,
+    origin: &Origin,
+    around: &Surroundings<'_>,
+) -> Result<Option<Block>, ConfigError> {
+    if let Some(items) = loop_items(name, value, origin, around)? {
+        if items.len() > OPTIONS_MAX {
+            let origin = origin.clone();
+            return Err(ConfigError::TooManyOptions { origin, options_max: OPTIONS_MAX });
+        }
+        return Ok(Some(Block::Loop { name: name.to_owned(), opened: origin.clone(), items }));
+    }
+    Ok(condition(name, value, around).map(|(holds, item)| Block::If {
+        name: name.to_owned(),
+        opened: origin.clone(),
+        holds,
+        item,
+    }))
+}
+
+fn loop_items(
+    name: &str,
+    value: &str,
+    origin: &Origin,
+    around: &Surroundings<'_>,
+) -> Result<Option<Vec<String>>, ConfigError> {
+    Ok(Some(match name {
+        "for" => value.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect(),
+        "for-times" => {
+            let times: usize = value.trim().parse().map_err(|_| ConfigError::InvalidValue {
+                name: name.to_owned(),
+                value: value.to_owned(),
+                origin: origin.clone(),
+                problem: "this is not a number; write how often, as in `for-times = 4`".to_owned(),
+            })?;
+            (1..=times.min(OPTIONS_MAX + 1)).map(|number| number.to_string()).collect()
+        }
+        "for-glob" => glob::expand(around.start, value),
+        "for-readline" => {
+            let path = around.start.join(value);
+            files::read(&path, origin)?.lines().map(str::to_owned).collect()
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// Whether the condition holds, and what `%(_)` is inside its block.
+fn condition(name: &str, value: &str, around: &Surroundings<'_>) -> Option<(bool, Option<String>)> {
+    let path = around.start.join(value);
+    let itself = || Some(value.to_owned());
+    Some(match name {
+        "if-env" | "ifenv" => {
+            let found = variable_if(value, around);
+            (found.is_some(), found)
+        }
+        "if-not-env" => (variable_if(value, around).is_none(), None),
+        "if-opt" => {
+            let found = option_if(value, around);
+            (found.is_some(), found)
+        }
+        "if-not-opt" => (option_if(value, around).is_none(), None),
+        "if-exists" | "ifexists" => (path.exists(), itself()),
+        "if-not-exists" => (!path.exists(), itself()),
+        "if-file" => (path.is_file(), itself()),
+        "if-not-file" => (!path.is_file(), itself()),
+        "if-dir" | "ifdir" | "if-directory" => (path.is_dir(), itself()),
+        "if-not-dir" => (!path.is_dir(), itself()),
+        "if-hostname" => (around.environment.hostname() == value, itself()),
+        "if-not-hostname" => (around.environment.hostname() != value, itself()),
+        "if-plugin" | "ifplugin" => (is_plugin(value), itself()),
+        "if-not-plugin" => (!is_plugin(value), itself()),
+        // A reload starts with the options read at the start.
+        "if-reload" => (false, None),
+        "if-not-reload" => (true, None),
+        _ => return None,
+    })
+}
+
+fn variable_if(value: &str, around: &Surroundings<'_>) -> Option<String> {
+    wanted_if(value, |name| Some(around.environment.variable(name)?.to_str()?.to_owned()))
+}
+
+fn option_if(value: &str, around: &Surroundings<'_>) -> Option<String> {
+    wanted_if(value, |name| (around.option)(name))
+}
+
+/// The value of `NAME`, or of the name in `NAME=value` if it has that value.
+fn wanted_if(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Option<String> {
+    match text.split_once('=') {
+        None => lookup(text),
+        Some((name, wanted)) => lookup(name).filter(|found| found == wanted),
+    }
+}
+
+fn is_plugin(name: &str) -> bool {
+    PLUGINS.split_whitespace().any(|plugin| plugin == name)
+}

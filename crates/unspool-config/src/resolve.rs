@@ -1,0 +1,386 @@
+//! Options to settings: what each option means, which are carried out, and what is worth a notice.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::config::{Config, Import, ImportKind, Spooler};
+use crate::error::ConfigError;
+use crate::expand;
+use crate::glob;
+use crate::known;
+use crate::loader::{Definition, Gathered, ReadOption};
+use crate::notice::Notice;
+use crate::origin::Origin;
+use crate::suggest;
+use crate::values::Value;
+
+/// A waiting task is looked at again this soon at the earliest: less would keep a core busy.
+const FREQUENCY_MIN: Duration = Duration::from_millis(10);
+/// What `spooler-frequency = 0` becomes.
+const FREQUENCY_INSTEAD_OF_ZERO: Duration = Duration::from_secs(1);
+/// More processes than this for one spool is a mistake.
+const SPOOLER_PROCESSES_MAX: u64 = 4096;
+/// The callable of an application that names none.
+const CALLABLE: &str = "application";
+
+/// Options that are settings but not carried out yet.
+const READ_ONLY: [&str; 2] = ["uid", "gid"];
+
+struct Resolver {
+    config: Config,
+    notices: Vec<Notice>,
+    shared_imports: Vec<Import>,
+    imports: Vec<Import>,
+    module: Option<Import>,
+    wsgi_file: Option<Import>,
+    spooler_imports: Vec<Import>,
+    callable: Option<String>,
+    pythonpath: Vec<PathBuf>,
+}
+
+/// Turns what was read into settings.
+pub(crate) fn resolve(
+    gathered: Gathered,
+    start: &Path,
+) -> Result<(Config, Vec<Notice>), ConfigError> {
+    let strict = gathered
+        .options
+        .iter()
+        .rfind(|option| option.entry.name == "strict")
+        .is_some_and(|option| Value { option }.switch());
+    let mut resolver = Resolver {
+        config: empty_config(start, gathered.files),
+        notices: gathered.notices,
+        shared_imports: Vec::new(),
+        imports: Vec::new(),
+        module: None,
+        wsgi_file: None,
+        spooler_imports: Vec::new(),
+        callable: None,
+        pythonpath: Vec::new(),
+    };
+    resolver.config.strict = strict;
+    let mut not_yet: Vec<String> = Vec::new();
+    let mut reported: HashSet<&str> = HashSet::new();
+    for option in &gathered.options {
+        let value = Value { option };
+        let name = value.name();
+        if let Some(known) = known::find(name) {
+            let handled = resolver.apply(value)?;
+            if handled {
+                resolver.note_leftovers(value);
+            }
+            let wanted = !known.switch || value.switch();
+            let carried_out = (handled && !READ_ONLY.contains(&name)) || known::is_satisfied(name);
+            if wanted && !carried_out && !not_yet.iter().any(|other| other == name) {
+                not_yet.push(name.to_owned());
+            }
+        } else if strict && option.definition != Definition::Placeholder {
+            return Err(strict_unknown(option));
+        } else if option.definition == Definition::Plain
+            && !gathered.referenced.contains(name)
+            && reported.insert(name)
+        {
+            resolver.notices.push(Notice::UnknownOption {
+                name: name.to_owned(),
+                origin: value.origin().clone(),
+                nearest: nearest(name),
+            });
+        }
+    }
+    resolver.finish(start);
+    if !not_yet.is_empty() {
+        resolver.notices.push(Notice::NotYetInEffect { names: not_yet });
+    }
+    resolver.config.entries = gathered.options.into_iter().map(|option| option.entry).collect();
+    Ok((resolver.config, resolver.notices))
+}
+
+impl Resolver {
+    /// Carries one option out; whether this option is one of those that are.
+    fn apply(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        Ok(self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?)
+    }
+
+    fn apply_spooler(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        let config = &mut self.config;
+        match value.name() {
+            "spooler" => self.add_spooler(value, false)?,
+            "spooler-external" => self.add_spooler(value, true)?,
+            "spooler-processes" => {
+                let count = value.number()?;
+                if count > SPOOLER_PROCESSES_MAX {
+                    return Err(value.invalid("this is more than 4096; write a smaller number"));
+                }
+                if count == 0 {
+                    self.notices.push(adjusted(value, "1"));
+                }
+                self.config.spooler_processes = u32::try_from(count).unwrap_or(1).max(1);
+            }
+            "spooler-frequency" | "spooler-freq" => self.set_frequency(value)?,
+            "spooler-ordered" => config.spooler_ordered = value.switch(),
+            "spooler-chdir" => config.spooler_chdir = Some(PathBuf::from(value.plain()?)),
+            "spooler-quiet" => config.spooler_quiet = value.switch(),
+            "spooler-max-tasks" => config.spooler_max_tasks = value.number()?,
+            "spooler-harakiri" => {
+                config.spooler_harakiri = Some(value.seconds()?).filter(|limit| !limit.is_zero());
+            }
+            "spooler-durability" => {
+                let level = value.plain()?;
+                if !["none", "file", "group"].contains(&level) {
+                    return Err(value.invalid("write none, file or group"));
+                }
+                level.clone_into(&mut config.spooler_durability);
+            }
+            "spooler-settle" => config.spooler_settle = value.seconds()?,
+            "spooler-stop-timeout" => config.stop_timeout = value.seconds()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn apply_python(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        match value.name() {
+            "shared-import" | "shared-pyimport" | "shared-py-import" | "shared-python-import" => {
+                self.shared_imports.push(import(ImportKind::SharedImport, value)?);
+            }
+            "import" | "pyimport" | "py-import" | "python-import" => {
+                self.imports.push(import(ImportKind::Import, value)?);
+            }
+            "spooler-import"
+            | "spooler-pyimport"
+            | "spooler-py-import"
+            | "spooler-python-import" => {
+                self.spooler_imports.push(import(ImportKind::SpoolerImport, value)?);
+            }
+            "module" | "wsgi" => self.set_module(value)?,
+            "wsgi-file" | "file" => {
+                self.wsgi_file = Some(import(ImportKind::WsgiFile, value)?);
+            }
+            "callable" => self.callable = Some(value.plain()?.to_owned()),
+            "pythonpath" | "python-path" | "pp" => {
+                self.pythonpath.push(PathBuf::from(value.plain()?));
+            }
+            "home" | "virtualenv" | "venv" | "pyhome" => {
+                self.config.virtualenv = Some(PathBuf::from(value.plain()?));
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn apply_process(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        let config = &mut self.config;
+        match value.name() {
+            "chdir" => config.chdir = Some(config.start_directory.join(value.plain()?)),
+            "env" => {
+                let (name, text) =
+                    value.text().split_once('=').ok_or_else(|| ConfigError::NotAnAssignment {
+                        option: value.name().to_owned(),
+                        value: value.text().to_owned(),
+                        origin: value.origin().clone(),
+                    })?;
+                config.unenv.retain(|other| other != name);
+                config.env.push((name.to_owned(), text.to_owned()));
+            }
+            "unenv" => {
+                let name = value.plain()?;
+                config.env.retain(|(other, _)| other != name);
+                config.unenv.push(name.to_owned());
+            }
+            "uid" => config.uid = Some(value.plain()?.to_owned()),
+            "gid" => config.gid = Some(value.plain()?.to_owned()),
+            "umask" => {
+                let mask = u32::from_str_radix(value.plain()?, 8).ok().filter(|&m| m <= 0o777);
+                let mask = mask.ok_or_else(|| {
+                    value.invalid("this is not a mask; write three octal digits, as in 022")
+                })?;
+                config.umask = Some(mask);
+            }
+            "master" => config.master = value.switch(),
+            "lazy" | "lazy-apps" => config.lazy_apps |= value.switch(),
+            // Acted on while the options were read.
+            "strict" | "ini" | "include" | "inherit" | "config" | "set" | "set-placeholder"
+            | "set-ph" => {}
+            name if name == "for" || name.starts_with("for-") => {}
+            name if name.starts_with("if-") || name.starts_with("end") => {}
+            "ifenv" | "ifexists" | "ifplugin" | "ifdir" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn add_spooler(&mut self, value: Value<'_>, external: bool) -> Result<(), ConfigError> {
+        let path = self.config.start_directory.join(value.plain()?);
+        if self.config.spoolers.iter().any(|known| known.path == path) {
+            self.notices.push(Notice::NoEffect {
+                name: value.name().to_owned(),
+                origin: value.origin().clone(),
+                reason: "this directory is a spool already; for more workers set \
+                         `spooler-processes`",
+            });
+            return Ok(());
+        }
+        let origin = value.origin().clone();
+        self.config.spoolers.push(Spooler { path, external, origin });
+        Ok(())
+    }
+
+    fn set_frequency(&mut self, value: Value<'_>) -> Result<(), ConfigError> {
+        let asked = value.seconds()?;
+        let used =
+            if asked.is_zero() { FREQUENCY_INSTEAD_OF_ZERO } else { asked.max(FREQUENCY_MIN) };
+        if used != asked {
+            self.notices.push(adjusted(value, &used.as_secs_f64().to_string()));
+        }
+        self.config.spooler_frequency = used;
+        Ok(())
+    }
+
+    /// `module` or `module:callable`, where a blank after the colon is forgiven.
+    fn set_module(&mut self, value: Value<'_>) -> Result<(), ConfigError> {
+        let mut module = import(ImportKind::Module, value)?;
+        if let Some((target, callable)) = module.target.clone().rsplit_once(':') {
+            let (trimmed, name) = (target.trim(), callable.trim());
+            if trimmed.is_empty() || name.is_empty() {
+                return Err(value.invalid("write `module = package.module:callable`"));
+            }
+            if trimmed.len() + name.len() < target.len() + callable.len() {
+                self.notices.push(Notice::BlankTrimmed {
+                    name: value.name().to_owned(),
+                    origin: value.origin().clone(),
+                    value: module.target.clone(),
+                    used: format!("{trimmed}:{name}"),
+                });
+            }
+            module.callable = Some(name.to_owned());
+            trimmed.clone_into(&mut module.target);
+        }
+        self.module = Some(module);
+        Ok(())
+    }
+
+    /// What a value in use still carries that its author did not mean.
+    fn note_leftovers(&mut self, value: Value<'_>) {
+        let (name, origin) = (value.name().to_owned(), value.origin().clone());
+        let text = value.text();
+        let quoted = |quote: char| {
+            text.len() > 1 && text.starts_with(quote) && text.ends_with(quote) && name != "env"
+        };
+        if matches!(origin, Origin::File { .. }) && (quoted('"') || quoted('\'')) {
+            let value = text.to_owned();
+            self.notices.push(Notice::Quoted { name, origin, value });
+        } else if let Some(placeholder) = leftover(value) {
+            self.notices.push(Notice::Unexpanded { name, origin, placeholder });
+        }
+    }
+
+    /// What depends on all options together.
+    fn finish(&mut self, start: &Path) {
+        let config = &mut self.config;
+        // Python and the tasks see these after `chdir`.
+        let base = config.chdir.clone().unwrap_or_else(|| start.to_owned());
+        config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
+        config.virtualenv = config.virtualenv.take().map(|path| base.join(path));
+        config.pythonpath =
+            self.pythonpath.iter().flat_map(|path| python_paths(&base, path)).collect();
+        config.master |= !config.spoolers.is_empty();
+        let application = match (self.module.take(), self.wsgi_file.take()) {
+            (Some(module), ignored) => {
+                if let Some(file) = ignored {
+                    self.notices.push(Notice::NoEffect {
+                        name: "wsgi-file".to_owned(),
+                        origin: file.origin,
+                        reason: "`module` names the application; remove one of them",
+                    });
+                }
+                Some(module)
+            }
+            (None, file) => file,
+        };
+        let callable = self.callable.take().unwrap_or_else(|| CALLABLE.to_owned());
+        let application = application
+            .map(|import| Import { callable: import.callable.or(Some(callable)), ..import });
+        config.imports.append(&mut self.shared_imports);
+        config.imports.append(&mut self.imports);
+        config.imports.extend(application);
+        config.imports.append(&mut self.spooler_imports);
+    }
+}
+
+fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
+    Config {
+        entries: Vec::new(),
+        config_files,
+        start_directory: start.to_owned(),
+        spoolers: Vec::new(),
+        spooler_processes: 1,
+        spooler_frequency: Duration::from_secs(30),
+        spooler_ordered: false,
+        spooler_chdir: None,
+        spooler_quiet: false,
+        spooler_max_tasks: 0,
+        spooler_harakiri: None,
+        spooler_durability: "group".to_owned(),
+        spooler_settle: Duration::from_secs(60),
+        stop_timeout: Duration::from_secs(60),
+        imports: Vec::new(),
+        pythonpath: Vec::new(),
+        virtualenv: None,
+        chdir: None,
+        env: Vec::new(),
+        unenv: Vec::new(),
+        uid: None,
+        gid: None,
+        umask: None,
+        strict: false,
+        master: false,
+        lazy_apps: false,
+    }
+}
+
+fn import(kind: ImportKind, value: Value<'_>) -> Result<Import, ConfigError> {
+    let target = value.plain()?.to_owned();
+    Ok(Import { kind, target, callable: None, origin: value.origin().clone() })
+}
+
+fn adjusted(value: Value<'_>, used: &str) -> Notice {
+    Notice::Adjusted {
+        name: value.name().to_owned(),
+        origin: value.origin().clone(),
+        value: value.text().to_owned(),
+        used: used.to_owned(),
+    }
+}
+
+fn strict_unknown(option: &ReadOption) -> ConfigError {
+    ConfigError::StrictUnknown {
+        name: option.entry.name.clone(),
+        origin: option.entry.origin.clone(),
+        nearest: nearest(&option.entry.name),
+    }
+}
+
+fn nearest(name: &str) -> Option<String> {
+    suggest::nearest(name, known::names()).map(str::to_owned)
+}
+
+/// A placeholder or variable that nothing defined, in an option whose value is used.
+fn leftover(value: Value<'_>) -> Option<String> {
+    let is_definition = matches!(value.name(), "set" | "set-placeholder" | "set-ph" | "env");
+    if is_definition {
+        return None;
+    }
+    ['%', '$'].into_iter().find_map(|sigil| expand::first_marked(value.text(), sigil))
+}
+
+/// The directories that one `pythonpath` stands for: it may be a pattern.
+fn python_paths(base: &Path, path: &Path) -> Vec<PathBuf> {
+    let text = path.to_string_lossy();
+    let matching = if glob::is_pattern(&text) { glob::expand(base, &text) } else { Vec::new() };
+    if matching.is_empty() {
+        return vec![base.join(path)];
+    }
+    matching.into_iter().map(|path| base.join(path)).collect()
+}
