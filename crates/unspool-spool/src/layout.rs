@@ -159,23 +159,22 @@ impl SpoolDir {
         }
     }
 
+    /// The folder with the folders of all daemons.
+    pub fn daemons_folder(&self) -> io::Result<Folder> {
+        self.internal.make_sub(DAEMONS)?;
+        self.internal.open_sub(DAEMONS)
+    }
+
     /// A folder of its own for one daemon's slots and socket.
     pub fn make_daemon_folder(&self, name: &[u8]) -> io::Result<Folder> {
-        self.internal.make_sub(DAEMONS)?;
-        let daemons = self.internal.open_sub(DAEMONS)?;
+        let daemons = self.daemons_folder()?;
         daemons.make_sub(name)?;
         daemons.open_sub(name)
     }
 
-    /// Removes a daemon's empty folder.
-    pub fn remove_daemon_folder(&self, name: &[u8]) -> io::Result<()> {
-        self.internal.open_sub(DAEMONS)?.remove_sub(name)
-    }
-
     /// The folders of the daemons that are or were here.
     pub fn daemon_folders(&self) -> io::Result<Vec<(Vec<u8>, Folder)>> {
-        self.internal.make_sub(DAEMONS)?;
-        let daemons = self.internal.open_sub(DAEMONS)?;
+        let daemons = self.daemons_folder()?;
         let mut found = Vec::new();
         for entry in daemons.list()? {
             let (name, _) = entry?;

@@ -7,6 +7,7 @@
 mod claim;
 mod finish;
 mod flush;
+mod garbage;
 mod layout;
 mod quarantine;
 mod read;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use claim::{Claim, Claimed, claim};
 pub use finish::{complete, count_failure, postpone};
+pub use garbage::collect_garbage;
 pub use layout::{OpenError, PREFIX, SpoolDir, is_task_name, submitted_ns};
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};

@@ -1,1 +1,15 @@
-//! placeholder
+//! The daemon's inside: dispatch of tasks and supervision of processes.
+//!
+//! Two kinds of actors. A `dispatcher` is one thread per spool: it owns the truth about the tasks
+//! of that spool and does all file I/O. The `supervisor` is the main thread: it owns the processes
+//! and the clock, does no file I/O on a spool and so is never stalled by one. They talk by the
+//! closed message types of `events`. Nothing here prints, exits or knows Python.
+
+mod backoff;
+mod dispatcher;
+mod events;
+mod settings;
+mod supervisor;
+
+pub use settings::{Settings, SpoolSettings, ZygoteSettings};
+pub use supervisor::{RunError, run};

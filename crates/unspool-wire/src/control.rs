@@ -10,12 +10,14 @@ pub enum ToZygote {
     Setup(Box<Setup>),
     /// Fork a worker. With the packet come its socket, the slots file and the spool directory.
     Fork {
-        /// Its number, and its row in the slots file.
+        /// Its number.
         worker: u32,
         /// What it is for.
         role: Role,
         /// Index of its spool.
         spool: u32,
+        /// Its row in the slots file.
+        row: u32,
     },
 }
 

@@ -1,0 +1,239 @@
+//! Which task goes to which worker, and taking back what waits in the wrong one.
+//!
+//! An idle worker gets the next task at once. Behind a task that a worker runs, only as many are
+//! handed ahead as fit into `AHEAD_NS_MAX` of expected work, so that short tasks need no round
+//! trip each and a long one keeps nothing waiting.
+
+use std::os::fd::AsFd;
+
+use tracing::{error, warn};
+use unspool_core::limits::REVOKE_AFTER_NS;
+use unspool_spool::{Claimed, claim};
+use unspool_sys::slots::{Slot, SlotState};
+use unspool_sys::{clock, lock};
+use unspool_wire::task::{Handed, ToWorker};
+
+use super::index::TaskKey;
+use super::worker::{Held, Stage, Worker};
+use super::{Dispatcher, Life};
+use crate::events::WorkerId;
+
+/// Tasks claimed between two looks at everything else.
+const CLAIMS_MAX: usize = 64;
+/// When a task is looked at again that somebody else holds.
+const BUSY_AGAIN_NS: i64 = 1_000_000_000;
+/// When claiming goes on after the system refused one.
+const CLAIM_AGAIN_NS: u64 = 1_000_000_000;
+/// What a task of unknown duration counts as: enough that none is handed out behind it.
+const UNKNOWN_NS: u64 = unspool_core::limits::AHEAD_NS_MAX + 1;
+
+impl Dispatcher {
+    /// Hands out what is due, as far as workers take it.
+    pub(super) fn hand_out(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        if self.life != Life::Running || !self.scanner.knows_enough(now_ns) {
+            return;
+        }
+        let mut batches: Vec<(WorkerId, Vec<u8>, Vec<Handed>)> = Vec::new();
+        let mut tries = CLAIMS_MAX;
+        while let Some((worker, held)) = self.next_pair(now_ns, &mut tries) {
+            self.assign(worker, held, now_ns, &mut batches);
+        }
+        self.more_to_claim = tries == 0;
+        for (id, slots, names) in batches {
+            let sent = self.workers.get(&id).is_some_and(|w| w.send_tasks(&slots, names));
+            if !sent {
+                self.broken(id, "does not take packets");
+            }
+        }
+        self.release_in_hand();
+    }
+
+    /// The next task, claimed, and the worker that gets it.
+    fn next_pair(&mut self, now_ns: u64, tries: &mut usize) -> Option<(WorkerId, Held)> {
+        loop {
+            if let Some(held) = self.in_hand.last() {
+                let worker = self.choose(Some(held.expected_ns), now_ns)?;
+                return self.in_hand.pop().map(|held| (worker, held));
+            }
+            if now_ns < self.claim_again_at_ns {
+                return None;
+            }
+            let key = self.index.best()?;
+            let known = self.index.function(key).and_then(|f| self.history.expected_ns(f));
+            // Before a task was opened its function is not known: then any worker that could take
+            // the shortest one justifies opening it.
+            let guess = if self.index.function(key).is_some() { known } else { Some(0) };
+            self.choose(guess, now_ns)?;
+            *tries = tries.checked_sub(1)?;
+            if let Some(held) = self.try_claim(key) {
+                self.in_hand.push(held);
+            }
+        }
+    }
+
+    /// The worker for a task of that expected duration: an idle one, else the least loaded one in
+    /// which it may wait.
+    fn choose(&self, expected_ns: Option<u64>, now_ns: u64) -> Option<WorkerId> {
+        let idle = self.workers.values().find(|w| w.is_idle());
+        let ahead = || {
+            let expected_ns = expected_ns.unwrap_or(UNKNOWN_NS);
+            self.workers
+                .values()
+                .filter(|w| w.takes_ahead(expected_ns, now_ns))
+                .min_by_key(|w| w.load_ns())
+        };
+        idle.or_else(ahead).map(|w| w.id)
+    }
+
+    /// Tries to claim a task of the index; whatever else becomes of it is done here.
+    fn try_claim(&mut self, key: TaskKey) -> Option<Held> {
+        let (lane, name) = self.index.name(key)?;
+        self.index.take(key);
+        let Some(Some(folder)) = self.folders.get(lane as usize) else {
+            self.index.remove(key);
+            return None;
+        };
+        let now_ns = clock::now_ns();
+        match claim(folder, &name, now_ns) {
+            Ok(Claimed::Task(claim)) => {
+                let name = claim.function.as_deref().unwrap_or_default();
+                let function = self.history.id(name);
+                self.index.set_function(key, function);
+                let expected_ns = self.history.expected_ns(function).unwrap_or(UNKNOWN_NS);
+                return Some(Held { key, claim, function, expected_ns });
+            }
+            Ok(Claimed::Gone | Claimed::NotATask) => self.index.remove(key),
+            Ok(Claimed::Busy) => self.index.delay(key, now_ns + BUSY_AGAIN_NS, None),
+            Ok(Claimed::NotDue(due_ns)) => self.index.delay(key, due_ns, None),
+            Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, "it is cut short"),
+            Err(error) => {
+                let name = String::from_utf8_lossy(&name);
+                error!(task = %name, %error, "cannot open a task; trying again in a second");
+                self.index.delay(key, now_ns + BUSY_AGAIN_NS, None);
+                self.claim_again_at_ns = clock::monotonic_ns() + CLAIM_AGAIN_NS;
+            }
+        }
+        None
+    }
+
+    /// Notes a task in the worker and in the shared slots. Sending comes later, in one packet.
+    fn assign(
+        &mut self,
+        id: WorkerId,
+        held: Held,
+        now_ns: u64,
+        batches: &mut Vec<(WorkerId, Vec<u8>, Vec<Handed>)>,
+    ) {
+        let Some((lane, name)) = self.index.name(held.key) else { return };
+        let Some(worker) = self.workers.get_mut(&id) else {
+            self.in_hand.push(held);
+            return;
+        };
+        let inode = held.claim.stat.inode;
+        let slot = match worker.put(held, now_ns) {
+            Ok(slot) => slot,
+            Err(held) => {
+                self.in_hand.push(held);
+                return;
+            }
+        };
+        let row = worker.row;
+        if worker.needs_folder(lane)
+            && let Some(Some(folder)) = self.folders.get(lane as usize)
+            && !worker.send(&ToWorker::Folder { index: lane }, &[folder.as_fd()])
+        {
+            self.broken(id, "does not take packets");
+        }
+        if let Some(shared) = self.slots.row(row).and_then(|row| row.get(usize::from(slot))) {
+            shared.hand(inode, now_ns);
+        }
+        let task = Handed { slot, folder: lane, name };
+        match batches.iter_mut().find(|(worker, _, _)| *worker == id) {
+            Some((_, slots, names)) => {
+                slots.push(slot);
+                names.push(task);
+            }
+            None => batches.push((id, vec![slot], vec![task])),
+        }
+    }
+
+    /// When [`Dispatcher::revoke_stuck`] has something to look at.
+    pub(super) fn next_revoke_ns(&self) -> Option<u64> {
+        self.workers
+            .values()
+            .filter(|w| w.stage == Stage::Ready && w.outstanding() > 1)
+            .map(|w| w.progress_ns + REVOKE_AFTER_NS)
+            .min()
+            // What is stuck already is looked at again at the same pace.
+            .map(|at_ns| at_ns.max(clock::monotonic_ns() + REVOKE_AFTER_NS / 4))
+    }
+
+    /// Takes back what waits behind a task that runs longer than it was expected to.
+    pub(super) fn revoke_stuck(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        let stuck: Vec<WorkerId> = self
+            .workers
+            .values()
+            .filter(|w| w.stage == Stage::Ready && w.outstanding() > 1)
+            .filter(|w| now_ns.saturating_sub(w.progress_ns) > REVOKE_AFTER_NS)
+            .map(|w| w.id)
+            .collect();
+        for id in stuck {
+            let idle = self.workers.values().any(Worker::is_idle);
+            let best = self.index.best();
+            let urgent = best.is_some_and(|best| {
+                self.workers.get(&id).is_some_and(|worker| {
+                    worker.handed().any(|(_, held, _)| self.index.is_more_urgent(best, held.key))
+                })
+            });
+            if idle || urgent {
+                self.revoke_all(id, now_ns.saturating_sub(REVOKE_AFTER_NS));
+            }
+        }
+    }
+
+    /// Takes back what a worker has not started and was handed before a time (0: everything).
+    pub(super) fn revoke_all(&mut self, id: WorkerId, before_ns: u64) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(row) = self.slots.row(worker.row) else { return };
+        let slots: Vec<u8> = worker
+            .handed()
+            .filter(|(_, _, at_ns)| before_ns == 0 || *at_ns <= before_ns)
+            .map(|(slot, _, _)| slot)
+            .collect();
+        for slot in slots {
+            if row[usize::from(slot)].revoke()
+                && let Some(held) = worker.revoke(slot)
+            {
+                self.in_hand.push(held);
+            }
+        }
+    }
+
+    /// Gives up the leases of tasks that no worker takes now. They stay due.
+    pub(super) fn release_in_hand(&mut self) {
+        for held in std::mem::take(&mut self.in_hand) {
+            unlock(&held);
+            self.index.put_back(held.key);
+        }
+    }
+
+    pub(super) fn slot_state(&self, row: usize, slot: u8) -> SlotState {
+        let row = self.slots.row(row);
+        row.and_then(|row| row.get(usize::from(slot))).map_or(SlotState::Free, Slot::state)
+    }
+
+    pub(super) fn free_slot(&self, row: usize, slot: u8) {
+        if let Some(slot) = self.slots.row(row).and_then(|row| row.get(usize::from(slot))) {
+            slot.free();
+        }
+    }
+}
+
+/// Releases a lease also where a duplicate of the descriptor lives on in some process.
+pub(super) fn unlock(held: &Held) {
+    if let Err(error) = lock::unlock(held.claim.file.as_fd()) {
+        warn!(%error, "cannot release a task; it is free when its descriptors are closed");
+    }
+}

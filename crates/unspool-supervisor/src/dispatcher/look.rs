@@ -1,0 +1,255 @@
+//! What the dispatcher learns of its spool: watches, scans, and single looks at files.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+
+use tracing::{error, info, warn};
+use unspool_core::Priority;
+use unspool_spool::{Change, Found, Scan, Watch, submitted_ns};
+use unspool_sys::clock;
+use unspool_sys::folder::{Folder, Stat};
+
+use super::index::Seen;
+use super::{Dispatcher, KEY_WATCH};
+
+/// Entries looked at between two looks at everything else.
+const STEP_ENTRIES: usize = 500;
+/// Priority folders that a spool can have.
+const LANES_MAX: usize = 1024;
+/// A scan of a watched spool happens at most this often, and takes at most this share of time.
+const SCAN_EVERY_NS: u64 = 30_000_000_000;
+const SCAN_SHARE: u64 = 1000;
+/// Tasks wait for the first scan, so that they run in order, but no longer than this.
+const FIRST_SCAN_NS: u64 = 1_000_000_000;
+
+/// The state of scanning.
+#[derive(Debug, Default)]
+pub(super) struct Scanner {
+    running: Option<(u32, Scan)>,
+    folders: VecDeque<u32>,
+    epoch: u32,
+    started_ns: u64,
+    next_ns: Option<u64>,
+    /// Something was missed: start again when this scan is over.
+    again: bool,
+    first_done: bool,
+}
+
+impl Scanner {
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some() || !self.folders.is_empty()
+    }
+
+    /// When the next scan starts, on the monotonic clock.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.next_ns
+    }
+
+    /// Whether enough is known to choose the next task.
+    pub(super) fn knows_enough(&self, now_ns: u64) -> bool {
+        self.first_done || now_ns.saturating_sub(self.started_ns) > FIRST_SCAN_NS
+    }
+}
+
+impl Dispatcher {
+    /// Opens the top folder, watches it and starts the first scan.
+    pub(super) fn start_watching(&mut self) -> io::Result<()> {
+        self.index.lane(None);
+        self.folders.push(Some(self.dir.top().try_clone()?));
+        let watch = Watch::new().and_then(|mut watch| {
+            watch.add(&self.dir, None, 0)?;
+            Ok(watch)
+        });
+        match watch {
+            Ok(watch) => {
+                self.poll.add(watch.as_fd(), KEY_WATCH)?;
+                self.watch = Some(watch);
+            }
+            Err(error) => warn!(
+                spool = %self.dir.path().display(),
+                %error,
+                "cannot watch the spool; scanning it at `spooler-frequency` instead"
+            ),
+        }
+        self.start_scan();
+        Ok(())
+    }
+
+    pub(super) fn start_scan(&mut self) {
+        let scanner = &mut self.scanner;
+        if scanner.is_running() {
+            scanner.again = true;
+            return;
+        }
+        scanner.epoch = scanner.epoch.wrapping_add(1);
+        scanner.started_ns = clock::monotonic_ns();
+        scanner.next_ns = None;
+        scanner.folders = (0..self.folders.len() as u32).collect();
+    }
+
+    /// Goes on with the scan that runs, or starts one whose time has come.
+    pub(super) fn scan_step(&mut self) {
+        if !self.scanner.is_running() {
+            if self.scanner.next_ns.is_some_and(|at_ns| at_ns <= clock::monotonic_ns()) {
+                self.start_scan();
+            }
+            return;
+        }
+        if self.scanner.running.is_none() {
+            let Some(lane) = self.scanner.folders.pop_front() else { return };
+            if let Some(Some(folder)) = self.folders.get(lane as usize) {
+                match Scan::start(folder) {
+                    Ok(scan) => self.scanner.running = Some((lane, scan)),
+                    Err(error) => self.scan_failed(lane, &error),
+                }
+            }
+        }
+        if let Some((lane, mut scan)) = self.scanner.running.take() {
+            match self.scan_slice(lane, &mut scan) {
+                Ok(true) => self.scanner.running = Some((lane, scan)),
+                Ok(false) => {}
+                Err(error) => self.scan_failed(lane, &error),
+            }
+        }
+        if !self.scanner.is_running() {
+            self.scan_over();
+        }
+    }
+
+    fn scan_slice(&mut self, lane: u32, scan: &mut Scan) -> io::Result<bool> {
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return Ok(false) };
+        let mut found = Vec::with_capacity(STEP_ENTRIES);
+        let more = scan.step(folder, STEP_ENTRIES, |thing| found.push(thing))?;
+        for thing in found {
+            match thing {
+                Found::Task { name, stat } => self.take_in(lane, &name, &stat),
+                Found::Priority(priority) if lane == 0 => self.add_priority(&priority),
+                Found::Priority(_) => {}
+            }
+        }
+        Ok(more)
+    }
+
+    fn scan_failed(&self, lane: u32, error: &io::Error) {
+        let folder = self.dir.folder_path(self.index.priority(lane));
+        error!(folder = %folder.display(), %error, "cannot scan; trying again later");
+    }
+
+    fn scan_over(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        let cost_ns = now_ns.saturating_sub(self.scanner.started_ns);
+        self.index.sweep(self.scanner.epoch);
+        if !self.scanner.first_done {
+            self.scanner.first_done = true;
+            let (tasks, due) = self.index.counts();
+            info!(
+                spool = %self.dir.path().display(),
+                tasks,
+                due,
+                ms = cost_ns / 1_000_000,
+                "spool scanned"
+            );
+        }
+        let every_ns = match self.watch {
+            Some(_) => SCAN_EVERY_NS.max(cost_ns.saturating_mul(SCAN_SHARE)),
+            None => (self.frequency_ns as u64).max(cost_ns),
+        };
+        self.scanner.next_ns = Some(now_ns + every_ns);
+        if std::mem::take(&mut self.scanner.again) {
+            self.start_scan();
+        }
+    }
+
+    pub(super) fn read_watch(&mut self) {
+        let Some(mut watch) = self.watch.take() else { return };
+        let mut changes = Vec::new();
+        let result = watch.read(|change| changes.push(change));
+        self.watch = Some(watch);
+        if let Err(error) = result {
+            error!(%error, "cannot read file system events; scanning instead");
+            self.start_scan();
+        }
+        for change in changes {
+            match change {
+                Change::Task { folder, name } => self.look(folder, &name),
+                Change::Gone { folder, name } => {
+                    if let Some(key) = self.index.find(folder, &name)
+                        && self.index.state(key) != Some(super::index::State::Out)
+                    {
+                        self.index.remove(key);
+                    }
+                }
+                Change::Priority(priority) => self.add_priority(&priority),
+                Change::FolderGone(lane) => self.folder_gone(lane),
+                Change::Missed => self.start_scan(),
+            }
+        }
+    }
+
+    /// Looks at one file that an event named.
+    fn look(&mut self, lane: u32, name: &[u8]) {
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
+        match folder.stat(name) {
+            Ok(Some(stat)) if stat.kind == unspool_sys::FileKind::File => {
+                self.take_in(lane, name, &stat);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                let name = String::from_utf8_lossy(name);
+                warn!(%name, %error, "cannot look at a task; the next scan does");
+            }
+        }
+    }
+
+    fn take_in(&mut self, lane: u32, name: &[u8], stat: &Stat) {
+        let folder = self.folders.get(lane as usize).and_then(Option::as_ref);
+        let submitted_ns = submitted_ns(name)
+            .or_else(|| folder.and_then(|folder| folder.birth_ns(name)))
+            .unwrap_or(stat.ctime_ns);
+        let seen = Seen { due_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, submitted_ns };
+        self.index.see(lane, name, seen, self.scanner.epoch, clock::now_ns());
+    }
+
+    /// A folder of a priority is there: watch it, then scan it.
+    fn add_priority(&mut self, priority: &Priority) {
+        if self.index.lane_count() >= LANES_MAX {
+            let priority = String::from_utf8_lossy(priority.as_bytes());
+            warn!(%priority, "too many priorities; the tasks of this one do not run");
+            return;
+        }
+        let lane = self.index.lane(Some(priority));
+        if matches!(self.folders.get(lane as usize), Some(Some(_))) {
+            return;
+        }
+        let folder: Folder = match self.dir.priority_folder(priority) {
+            Ok(Some(folder)) => folder,
+            Ok(None) => return,
+            Err(error) => {
+                let priority = String::from_utf8_lossy(priority.as_bytes());
+                error!(%priority, %error, "cannot open a priority's folder");
+                return;
+            }
+        };
+        if let Some(watch) = &mut self.watch
+            && let Err(error) = watch.add(&self.dir, Some(priority), lane)
+        {
+            let priority = String::from_utf8_lossy(priority.as_bytes());
+            warn!(%priority, %error, "cannot watch a priority's folder; scans find its tasks");
+        }
+        self.folders.resize_with(self.index.lane_count(), || None);
+        self.folders[lane as usize] = Some(folder);
+        self.scanner.folders.push_back(lane);
+    }
+
+    fn folder_gone(&mut self, lane: u32) {
+        if lane == 0 {
+            let spool = self.dir.path().display();
+            error!(%spool, "the spool directory is gone; restart unspool once it is back");
+        }
+        self.index.clear_lane(lane);
+        if let Some(folder) = self.folders.get_mut(lane as usize) {
+            *folder = None;
+        }
+    }
+}

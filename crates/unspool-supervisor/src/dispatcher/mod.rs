@@ -1,0 +1,290 @@
+//! The dispatcher: one thread for each spool, the owner of the truth about its tasks.
+//!
+//! Owns the index, the watches, the sockets of the spool's workers and all file operations on the
+//! spool but one: the worker itself deletes a task that is done. Does not start or end processes.
+//! A file operation that fails is logged and tried again later; only the loss of the event
+//! machinery itself is fatal, and is reported to the supervisor.
+
+mod hand_out;
+mod history;
+mod index;
+mod look;
+mod outcome;
+mod worker;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Duration;
+
+use unspool_spool::{SpoolDir, Watch};
+use unspool_sys::folder::Folder;
+use unspool_sys::poll::{Poll, Waker, WallTimer};
+use unspool_sys::slots::SlotTable;
+use unspool_sys::{clock, process::Exit};
+use unspool_wire::task::ToWorker;
+
+use self::history::History;
+use self::index::Index;
+use self::look::Scanner;
+use self::worker::{Held, Stage, Worker};
+use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
+
+/// What a dispatcher needs to start.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// Index of the spool.
+    pub(crate) number: usize,
+    pub(crate) dir: SpoolDir,
+    pub(crate) frequency: Duration,
+    pub(crate) settle: Duration,
+    pub(crate) quiet: bool,
+    pub(crate) slots: Arc<SlotTable>,
+    pub(crate) inbox: Receiver<ToDispatcher>,
+    pub(crate) waker: Arc<Waker>,
+    pub(crate) outbox: Outbox,
+}
+
+/// The way to the supervisor.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbox {
+    pub(crate) sender: SyncSender<ToSupervisor>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Outbox {
+    fn send(&self, message: ToSupervisor) {
+        // A supervisor that is gone has no use for news; a full queue cannot be: it holds more
+        // than all workers can cause, and its reader never waits for us.
+        let _ = self.sender.try_send(message);
+        self.waker.wake();
+    }
+}
+
+/// Members of the poll; workers follow from `KEY_WORKERS` on.
+const KEY_INBOX: u64 = 0;
+const KEY_WATCH: u64 = 1;
+const KEY_TIMER: u64 = 2;
+const KEY_WORKERS: u64 = 16;
+
+/// Where the dispatcher is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// Claims no more; its workers leave.
+    Stopping,
+    Over,
+}
+
+#[derive(Debug)]
+struct Dispatcher {
+    dir: SpoolDir,
+    frequency_ns: i64,
+    settle_ns: i64,
+    quiet: bool,
+    slots: Arc<SlotTable>,
+    inbox: Receiver<ToDispatcher>,
+    waker: Arc<Waker>,
+    outbox: Outbox,
+    poll: Poll,
+    timer: WallTimer,
+    timer_at: Option<i64>,
+    watch: Option<Watch>,
+    index: Index,
+    history: History,
+    scanner: Scanner,
+    /// Open folders by lane; `None` where the folder is gone.
+    folders: Vec<Option<Folder>>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Claimed tasks that were taken back and not handed out again yet.
+    in_hand: Vec<Held>,
+    /// Tasks that are done and whose files could not be deleted. Their leases are kept: nobody
+    /// may run them again.
+    undeleted: Vec<Held>,
+    retry_deletes_at_ns: u64,
+    /// After a claim failed for want of something, no claim before this.
+    claim_again_at_ns: u64,
+    /// The last round of claims ended at its bound, not for want of tasks or workers.
+    more_to_claim: bool,
+    life: Life,
+    buffer: Vec<u8>,
+}
+
+/// Runs a dispatcher until it is told to exit.
+pub(crate) fn run(start: Start) {
+    let (number, outbox) = (start.number, start.outbox.clone());
+    let spool = start.dir.path().display().to_string();
+    let result = Dispatcher::new(start).and_then(|mut dispatcher| dispatcher.run());
+    if let Err(error) = result {
+        let why = format!("spool `{spool}`: {error}");
+        outbox.send(ToSupervisor::Failed { spool: number, why });
+    }
+    outbox.send(ToSupervisor::Ended { spool: number });
+}
+
+impl Dispatcher {
+    fn new(start: Start) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let timer = WallTimer::new()?;
+        poll.add(start.waker.as_fd(), KEY_INBOX)?;
+        poll.add(timer.as_fd(), KEY_TIMER)?;
+        let mut dispatcher = Self {
+            frequency_ns: start.frequency.as_nanos() as i64,
+            settle_ns: start.settle.as_nanos() as i64,
+            quiet: start.quiet,
+            slots: start.slots,
+            inbox: start.inbox,
+            waker: start.waker,
+            outbox: start.outbox,
+            poll,
+            timer,
+            timer_at: None,
+            watch: None,
+            index: Index::default(),
+            history: History::default(),
+            scanner: Scanner::default(),
+            folders: Vec::new(),
+            workers: BTreeMap::new(),
+            in_hand: Vec::new(),
+            undeleted: Vec::new(),
+            retry_deletes_at_ns: 0,
+            claim_again_at_ns: 0,
+            more_to_claim: false,
+            life: Life::Running,
+            buffer: vec![0; unspool_core::limits::PACKET_BYTES_MAX],
+            dir: start.dir,
+        };
+        dispatcher.start_watching()?;
+        Ok(dispatcher)
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        let mut keys = Vec::new();
+        while self.life != Life::Over {
+            self.poll.wait(&mut keys, self.timeout_ns())?;
+            for key in &keys {
+                match *key {
+                    KEY_INBOX => self.read_inbox(),
+                    KEY_WATCH => self.read_watch(),
+                    KEY_TIMER => {
+                        self.timer.clear();
+                        self.timer_at = None;
+                    }
+                    key => self.read_worker((key - KEY_WORKERS) as WorkerId),
+                }
+            }
+            self.scan_step();
+            self.index.promote(clock::now_ns());
+            self.retry_deletes();
+            self.revoke_stuck();
+            self.hand_out();
+            self.arm_timer()?;
+        }
+        Ok(())
+    }
+
+    /// How long the next wait may be, on the monotonic clock. Due times have a timer of their own.
+    fn timeout_ns(&self) -> Option<u64> {
+        if self.scanner.is_running() || self.more_to_claim {
+            return Some(0);
+        }
+        let now_ns = clock::monotonic_ns();
+        let mut wake_ns = self.scanner.next_ns();
+        let mut earlier = |at_ns: u64| wake_ns = Some(wake_ns.map_or(at_ns, |w| w.min(at_ns)));
+        if !self.undeleted.is_empty() {
+            earlier(self.retry_deletes_at_ns);
+        }
+        if self.claim_again_at_ns > now_ns {
+            earlier(self.claim_again_at_ns);
+        }
+        if let Some(at_ns) = self.next_revoke_ns() {
+            earlier(at_ns);
+        }
+        wake_ns.map(|at_ns| at_ns.saturating_sub(now_ns))
+    }
+
+    /// Sets the timer to the next due time, if that has changed.
+    fn arm_timer(&mut self) -> io::Result<()> {
+        let due = self.index.next_due();
+        if due != self.timer_at {
+            self.timer.set(due)?;
+            self.timer_at = due;
+        }
+        Ok(())
+    }
+
+    fn read_inbox(&mut self) {
+        self.waker.clear();
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                ToDispatcher::Attach { worker, row, generation, socket } => {
+                    let worker = Worker::new(worker, row, generation, socket);
+                    let key = KEY_WORKERS + u64::from(worker.id);
+                    if let Err(error) = self.poll.add(worker.socket(), key) {
+                        self.broken(worker.id, &format!("cannot be watched: {error}"));
+                    }
+                    self.workers.insert(worker.id, worker);
+                }
+                ToDispatcher::Detach { worker, exit, stopped } => {
+                    self.detach(worker, exit, stopped);
+                }
+                ToDispatcher::Retire { before } => {
+                    self.index.release_held(clock::now_ns());
+                    self.leave(|worker| worker.generation < before);
+                }
+                ToDispatcher::Stop => {
+                    self.life = Life::Stopping;
+                    self.leave(|_| true);
+                    self.release_in_hand();
+                }
+                ToDispatcher::Exit => self.life = Life::Over,
+            }
+        }
+    }
+
+    /// Lets workers finish what they run and leave.
+    fn leave(&mut self, which: impl Fn(&Worker) -> bool) {
+        let ids: Vec<WorkerId> = self
+            .workers
+            .values()
+            .filter(|w| matches!(w.stage, Stage::Starting | Stage::Ready) && which(w))
+            .map(|w| w.id)
+            .collect();
+        for id in ids {
+            self.revoke_all(id, 0);
+            if let Some(worker) = self.workers.get_mut(&id) {
+                worker.stage = Stage::Leaving;
+                if !worker.send(&ToWorker::Drain, &[]) {
+                    self.broken(id, "does not take packets");
+                }
+            }
+        }
+    }
+
+    /// A worker's process is gone: its last words, then what becomes of its tasks.
+    fn detach(&mut self, id: WorkerId, exit: Exit, stopped: bool) {
+        self.read_worker(id);
+        let Some(mut worker) = self.workers.remove(&id) else { return };
+        let _ = self.poll.remove(worker.socket());
+        for slot in worker.used() {
+            let state = self.slot_state(worker.row, slot);
+            if let Some(held) = worker.settle(slot) {
+                self.orphaned(held, state, worker.pid, exit, stopped);
+            }
+            self.free_slot(worker.row, slot);
+        }
+    }
+
+    /// Tells the supervisor that a worker has to go. Its tasks are settled when it is gone.
+    fn broken(&mut self, id: WorkerId, why: &str) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if worker.stage == Stage::Broken {
+            return;
+        }
+        worker.stage = Stage::Broken;
+        let _ = self.poll.remove(worker.socket());
+        self.outbox.send(ToSupervisor::Broken { worker: id, why: why.to_owned() });
+    }
+}

@@ -1,0 +1,257 @@
+//! What becomes of a task after a run, and what a worker says.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tracing::{error, info, warn};
+use unspool_core::Outcome;
+use unspool_spool::{complete, count_failure, postpone, quarantine};
+use unspool_sys::folder::{self, Stat};
+use unspool_sys::process::Exit;
+use unspool_sys::slots::SlotState;
+use unspool_sys::socket::{self, Received};
+use unspool_sys::{clock, lock};
+use unspool_wire::PROTOCOL_VERSION;
+use unspool_wire::task::{FromWorker, Report};
+
+use super::Dispatcher;
+use super::hand_out::unlock;
+use super::index::TaskKey;
+use super::worker::{Held, Stage};
+use crate::events::{ToSupervisor, WorkerId};
+
+/// When deleting a finished task is tried again.
+const DELETE_AGAIN_NS: u64 = 1_000_000_000;
+
+impl Dispatcher {
+    /// Reads all packets of a worker.
+    pub(super) fn read_worker(&mut self, id: WorkerId) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut strays: Vec<OwnedFd> = Vec::new();
+        while let Some(worker) = self.workers.get(&id).filter(|w| w.stage != Stage::Broken) {
+            match socket::receive(worker.socket(), &mut buffer, &mut strays, false) {
+                Ok(Received::Packet(bytes)) => match FromWorker::decode(&buffer[..bytes]) {
+                    Ok(packet) => self.heard(id, packet),
+                    Err(error) => self.broken(id, &error.to_string()),
+                },
+                Ok(Received::Nothing) => break,
+                Ok(Received::Closed) => self.broken(id, "closed its socket"),
+                Err(error) => self.broken(id, &error.to_string()),
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn heard(&mut self, id: WorkerId, packet: FromWorker) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.progress_ns = clock::monotonic_ns();
+        match packet {
+            FromWorker::Ready { version, pid } => {
+                if version != PROTOCOL_VERSION {
+                    self.broken(id, &format!("speaks protocol {version}, not {PROTOCOL_VERSION}"));
+                    return;
+                }
+                worker.pid = pid;
+                if worker.stage == Stage::Starting {
+                    worker.stage = Stage::Ready;
+                }
+                self.outbox.send(ToSupervisor::Ready { worker: id });
+            }
+            FromWorker::Reports(reports) => {
+                if !worker.useful {
+                    worker.useful = true;
+                    self.outbox.send(ToSupervisor::Useful { worker: id });
+                }
+                for report in reports {
+                    self.reported(id, report);
+                }
+            }
+            FromWorker::TickDone { .. } => {}
+        }
+    }
+
+    fn reported(&mut self, id: WorkerId, report: Report) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let (row, pid) = (worker.row, worker.pid);
+        let held = worker.settle(report.slot);
+        self.free_slot(row, report.slot);
+        let (Some(held), Some(outcome)) = (held, report.outcome) else { return };
+        if !matches!(outcome, Outcome::Malformed | Outcome::UnknownFunction) {
+            self.history.record(held.function, report.duration_ns);
+        }
+        match outcome {
+            Outcome::Done => self.done(held, pid, &report),
+            Outcome::Retry => self.retry(held, pid, &report),
+            Outcome::Failed => self.failed(held, pid, &report),
+            Outcome::Ignored | Outcome::UnknownFunction => self.not_taken(held, &report),
+            Outcome::Malformed => {
+                let stat = folder::stat_file(held.claim.file.as_fd()).unwrap_or(held.claim.stat);
+                unlock(&held);
+                self.suspect(held.key, &stat, &report.text);
+            }
+        }
+    }
+
+    fn done(&mut self, held: Held, pid: u32, report: &Report) {
+        if report.errno != 0 {
+            let error = io::Error::from_raw_os_error(report.errno);
+            let task = self.display(held.key);
+            error!(%task, %error, "task is done and its file cannot be deleted; trying again");
+            self.retry_deletes_at_ns = clock::monotonic_ns() + DELETE_AGAIN_NS;
+            self.undeleted.push(held);
+            return;
+        }
+        if !self.quiet {
+            let (task, function) = (self.display(held.key), function_of(&held));
+            let ms = report.duration_ns as f64 / 1e6;
+            info!(%task, %function, pid, ms, "task done");
+        }
+        self.index.remove(held.key);
+    }
+
+    fn retry(&mut self, held: Held, pid: u32, report: &Report) {
+        let due_ns = clock::now_ns() + self.frequency_ns;
+        if !self.quiet {
+            let (task, function) = (self.display(held.key), function_of(&held));
+            let ms = report.duration_ns as f64 / 1e6;
+            info!(%task, %function, pid, ms, "task asked to run again");
+        }
+        if let Err(error) = postpone(held.claim.file.as_fd(), due_ns) {
+            self.cannot_note(&held, &error);
+        }
+        unlock(&held);
+        self.index.delay(held.key, due_ns, None);
+    }
+
+    fn failed(&mut self, held: Held, pid: u32, report: &Report) {
+        let (task, function) = (self.display(held.key), function_of(&held));
+        let attempt = held.claim.attempts.saturating_add(1);
+        let again_s = self.frequency_ns as f64 / 1e9;
+        error!(%task, %function, pid, attempt, again_s, "task failed\n{}", report.text.trim_end());
+        self.count(held);
+    }
+
+    /// Counts a failed attempt and puts the task off.
+    fn count(&mut self, held: Held) {
+        let due_ns = clock::now_ns() + self.frequency_ns;
+        if let Err(error) = count_failure(held.claim.file.as_fd(), held.claim.attempts, due_ns) {
+            self.cannot_note(&held, &error);
+        }
+        unlock(&held);
+        self.index.delay(held.key, due_ns, None);
+    }
+
+    fn cannot_note(&self, held: &Held, error: &io::Error) {
+        let task = self.display(held.key);
+        warn!(%task, %error, "cannot note in the task's file that it failed; it runs again anyway");
+    }
+
+    /// The application does not know the task: it stays, uncounted, until later or a reload.
+    fn not_taken(&mut self, held: Held, report: &Report) {
+        let (task, again_s) = (self.display(held.key), self.frequency_ns as f64 / 1e9);
+        if report.text.is_empty() {
+            info!(%task, again_s, "task ignored by its handler");
+        } else {
+            error!(%task, again_s, "task not run: {}", report.text.trim_end());
+        }
+        unlock(&held);
+        let ctime_ns = held.claim.stat.ctime_ns;
+        self.index.delay(held.key, clock::now_ns() + self.frequency_ns, Some(ctime_ns));
+    }
+
+    /// A file that cannot be a whole task: it may still be in the making, so it is left alone
+    /// until it has not changed for a while, and then moved to `corrupt/`.
+    pub(super) fn suspect(&mut self, key: TaskKey, stat: &Stat, why: &str) {
+        let settled_ns = stat.ctime_ns + self.settle_ns;
+        if clock::now_ns() < settled_ns {
+            self.index.delay(key, settled_ns, Some(stat.ctime_ns));
+            return;
+        }
+        let Some((lane, name)) = self.index.name(key) else { return };
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
+        let task = String::from_utf8_lossy(&name);
+        match quarantine(&self.dir, folder, &name) {
+            Ok(path) => {
+                let path = path.display();
+                error!(%task, moved_to = %path, "file is not a whole task: {why}");
+                self.index.remove(key);
+            }
+            Err(error) => {
+                let source = std::error::Error::source(&error).map(ToString::to_string);
+                error!(%task, cause = source.unwrap_or_default(), "{error}");
+                self.index.delay(key, clock::now_ns() + self.frequency_ns, Some(stat.ctime_ns));
+            }
+        }
+    }
+
+    /// What becomes of a task whose worker is gone.
+    pub(super) fn orphaned(
+        &mut self,
+        held: Held,
+        state: SlotState,
+        pid: u32,
+        exit: Exit,
+        stopped: bool,
+    ) {
+        let gone = folder::stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
+        if gone {
+            self.index.remove(held.key);
+            return;
+        }
+        let (task, function) = (self.display(held.key), function_of(&held));
+        match state {
+            SlotState::Running | SlotState::Done if stopped => {
+                warn!(%task, %function, pid, "task interrupted by the stop; it runs again");
+                unlock(&held);
+                self.index.put_back(held.key);
+            }
+            SlotState::Running | SlotState::Done => {
+                let attempt = held.claim.attempts.saturating_add(1);
+                let again_s = self.frequency_ns as f64 / 1e9;
+                error!(%task, %function, pid, attempt, again_s, "task failed: its worker {exit}");
+                self.count(held);
+            }
+            SlotState::Free | SlotState::Handed | SlotState::Revoked => {
+                unlock(&held);
+                self.index.put_back(held.key);
+            }
+        }
+    }
+
+    /// Tries again to delete finished tasks.
+    pub(super) fn retry_deletes(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        if self.undeleted.is_empty() || now_ns < self.retry_deletes_at_ns {
+            return;
+        }
+        self.retry_deletes_at_ns = now_ns + DELETE_AGAIN_NS;
+        for held in std::mem::take(&mut self.undeleted) {
+            let deleted = self.index.name(held.key).is_none_or(|(lane, name)| {
+                match self.folders.get(lane as usize) {
+                    Some(Some(folder)) => complete(folder, &name).is_ok(),
+                    _ => true,
+                }
+            });
+            if deleted {
+                let _ = lock::unlock(held.claim.file.as_fd());
+                self.index.remove(held.key);
+            } else {
+                self.undeleted.push(held);
+            }
+        }
+    }
+
+    /// A task's name relative to its spool, for the log.
+    fn display(&self, key: TaskKey) -> String {
+        let Some((lane, name)) = self.index.name(key) else { return String::new() };
+        let name = String::from_utf8_lossy(&name);
+        match self.index.priority(lane) {
+            None => name.into_owned(),
+            Some(priority) => format!("{}/{name}", String::from_utf8_lossy(priority.as_bytes())),
+        }
+    }
+}
+
+fn function_of(held: &Held) -> String {
+    String::from_utf8_lossy(held.claim.function.as_deref().unwrap_or(b"-")).into_owned()
+}

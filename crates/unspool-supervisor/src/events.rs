@@ -1,0 +1,76 @@
+//! What the actors say to each other.
+
+use std::os::fd::OwnedFd;
+
+use unspool_sys::process::Exit;
+
+/// A worker's number, unique in the life of the daemon.
+pub(crate) type WorkerId = u32;
+
+/// Supervisor to dispatcher.
+#[derive(Debug)]
+pub(crate) enum ToDispatcher {
+    /// A worker was asked for; it says `Ready` on this socket when it can run tasks.
+    Attach {
+        /// Its number.
+        worker: WorkerId,
+        /// Its row in the slots file.
+        row: usize,
+        /// Its generation of the application.
+        generation: u32,
+        /// Our end of its socket.
+        socket: OwnedFd,
+    },
+    /// A worker's process has ended.
+    Detach {
+        /// Its number.
+        worker: WorkerId,
+        /// How it ended.
+        exit: Exit,
+        /// Whether the daemon killed it to stop in time.
+        stopped: bool,
+    },
+    /// Workers of earlier generations finish what they run and leave.
+    Retire {
+        /// The first generation that stays.
+        before: u32,
+    },
+    /// Claim no more; all workers finish what they run and leave.
+    Stop,
+    /// All workers are gone: end the thread.
+    Exit,
+}
+
+/// Dispatcher to supervisor.
+#[derive(Debug)]
+pub(crate) enum ToSupervisor {
+    /// A worker can run tasks.
+    Ready {
+        /// Its number.
+        worker: WorkerId,
+    },
+    /// A worker has finished a task: it is of use.
+    Useful {
+        /// Its number.
+        worker: WorkerId,
+    },
+    /// A worker breaks the protocol or closed its socket: it has to go.
+    Broken {
+        /// Its number.
+        worker: WorkerId,
+        /// Why.
+        why: String,
+    },
+    /// A dispatcher's thread is about to end.
+    Ended {
+        /// Index of its spool.
+        spool: usize,
+    },
+    /// A dispatcher cannot go on.
+    Failed {
+        /// Index of its spool.
+        spool: usize,
+        /// Why.
+        why: String,
+    },
+}

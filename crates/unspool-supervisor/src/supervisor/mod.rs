@@ -1,0 +1,267 @@
+//! The supervisor: the main thread, the owner of all processes and of the clock.
+//!
+//! Starts and replaces zygotes and workers, passes signals on, raises ticks, and takes everything
+//! down by the ladder of `stop`. Does no file I/O on a spool, so that a stalled file system cannot
+//! delay a limit or a stop. Every wait has a bound, and one event loop holds them all.
+
+mod children;
+mod reload;
+mod schedule;
+mod spools;
+mod stop;
+mod ticks;
+mod zygote;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+use unspool_sys::poll::{Poll, Waker, WallTimer};
+use unspool_sys::signal::{Asked, Signals};
+use unspool_sys::{clock, process};
+
+use self::children::WorkerProcess;
+use self::schedule::Schedule;
+use self::spools::SpoolActor;
+use self::stop::Ladder;
+use self::ticks::TickPool;
+use self::zygote::Zygote;
+use crate::backoff::Backoff;
+use crate::dispatcher::Outbox;
+use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
+use crate::settings::{Settings, ZygoteSettings};
+
+/// Why the daemon could not run, or not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The system refused something without which nothing works.
+    #[error("cannot {action}")]
+    System {
+        /// What.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A spool cannot be used.
+    #[error("cannot run spool `{path}`")]
+    Spool {
+        /// Its directory.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+const KEY_SIGNALS: u64 = 0;
+const KEY_INBOX: u64 = 1;
+const KEY_WALL: u64 = 2;
+/// Kinds of members that come and go, in the upper half of a key; the lower half is a number.
+const KIND_WORKER: u64 = 1 << 32;
+const KIND_ZYGOTE: u64 = 2 << 32;
+const KIND_ZYGOTE_SOCKET: u64 = 3 << 32;
+const KIND_TICK_SOCKET: u64 = 4 << 32;
+const NUMBER: u64 = (1 << 32) - 1;
+
+/// Messages from dispatchers that wait: a few per worker.
+const INBOX_MESSAGES: usize = 4 * unspool_core::limits::WORKERS_MAX;
+
+#[derive(Debug)]
+struct Supervisor {
+    poll: Poll,
+    signals: Signals,
+    inbox: Receiver<ToSupervisor>,
+    waker: Arc<Waker>,
+    wall: WallTimer,
+    zygote_settings: ZygoteSettings,
+    stop_timeout: Duration,
+    spools: Vec<SpoolActor>,
+    /// The zygote that workers are forked from.
+    zygote: Option<Zygote>,
+    /// One that is still importing: the first, or a reload's.
+    next_zygote: Option<Zygote>,
+    generation: u32,
+    zygote_backoff: Backoff,
+    zygote_at_ns: Option<u64>,
+    reload_wanted: bool,
+    workers: BTreeMap<WorkerId, WorkerProcess>,
+    last_worker: WorkerId,
+    schedule: Schedule,
+    ticks: TickPool,
+    ladder: Option<Ladder>,
+    announced: bool,
+    over: bool,
+}
+
+/// Runs the daemon until it is told to stop by a signal.
+///
+/// # Errors
+/// Only where the daemon cannot start; what fails later is logged and tried again.
+pub fn run(settings: Settings) -> Result<(), RunError> {
+    let mut supervisor = Supervisor::new(settings)?;
+    supervisor.start_zygote();
+    supervisor.run()
+}
+
+fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |source| RunError::System { action, source }
+}
+
+impl Supervisor {
+    fn new(settings: Settings) -> Result<Self, RunError> {
+        process::become_subreaper().map_err(system("become the parent of orphans"))?;
+        let signals = Signals::install().map_err(system("handle signals"))?;
+        let poll = Poll::new().map_err(system("wait for events"))?;
+        let wall = WallTimer::new().map_err(system("make a timer"))?;
+        let waker = Arc::new(Waker::new().map_err(system("make a wake-up"))?);
+        for (member, key) in
+            [(signals.as_fd(), KEY_SIGNALS), (waker.as_fd(), KEY_INBOX), (wall.as_fd(), KEY_WALL)]
+        {
+            poll.add(member, key).map_err(system("wait for events"))?;
+        }
+        let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
+        let mut spools = Vec::new();
+        for (number, spool) in settings.spools.into_iter().enumerate() {
+            let path = spool.dir.path().display().to_string();
+            let outbox = Outbox { sender: sender.clone(), waker: Arc::clone(&waker) };
+            let actor = SpoolActor::start(number, spool, outbox)
+                .map_err(|source| RunError::Spool { path, source })?;
+            spools.push(actor);
+        }
+        Ok(Self {
+            poll,
+            signals,
+            inbox,
+            waker,
+            wall,
+            zygote_settings: settings.zygote,
+            stop_timeout: settings.stop_timeout,
+            spools,
+            zygote: None,
+            next_zygote: None,
+            generation: 0,
+            zygote_backoff: Backoff::default(),
+            zygote_at_ns: None,
+            reload_wanted: false,
+            workers: BTreeMap::new(),
+            last_worker: 0,
+            schedule: Schedule::default(),
+            ticks: TickPool::default(),
+            ladder: None,
+            announced: false,
+            over: false,
+        })
+    }
+
+    fn run(&mut self) -> Result<(), RunError> {
+        let mut keys = Vec::new();
+        while !self.over {
+            let timeout_ns = self.timeout_ns();
+            self.poll.wait(&mut keys, timeout_ns).map_err(system("wait for events"))?;
+            for key in keys.clone() {
+                self.event(key);
+            }
+            self.restart_zygote_if_due();
+            self.kill_late_starters();
+            for spool in 0..self.spools.len() {
+                self.ensure_workers(spool);
+            }
+            self.raise_due_ticks();
+            self.start_ticks();
+            self.climb();
+        }
+        for spool in &mut self.spools {
+            spool.clean_up();
+        }
+        info!("stopped");
+        Ok(())
+    }
+
+    fn event(&mut self, key: u64) {
+        let number = (key & NUMBER) as u32;
+        match key & !NUMBER {
+            KIND_WORKER => self.worker_ended(number),
+            KIND_ZYGOTE => self.zygote_ended(number),
+            KIND_ZYGOTE_SOCKET => self.read_zygote(number),
+            KIND_TICK_SOCKET => self.read_tick_worker(number),
+            _ => match key {
+                KEY_SIGNALS => self.read_signals(),
+                KEY_INBOX => self.read_inbox(),
+                _ => self.wall.clear(),
+            },
+        }
+    }
+
+    /// How long the next wait may be.
+    fn timeout_ns(&self) -> Option<u64> {
+        let now_ns = clock::monotonic_ns();
+        [
+            self.zygote_at_ns,
+            self.spools.iter().filter_map(|spool| spool.spawn_at_ns).min(),
+            self.schedule.next_timer_ns(),
+            self.ticks.next_retire_ns(),
+            self.ladder.as_ref().map(Ladder::until_ns),
+            self.next_late_start_ns(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at_ns| at_ns.saturating_sub(now_ns))
+    }
+
+    fn read_signals(&mut self) {
+        for asked in self.signals.take() {
+            match asked {
+                Asked::Stop => self.stop(),
+                Asked::Reload => self.reload(),
+                Asked::ChildEnded => self.reap_strangers(),
+            }
+        }
+    }
+
+    fn read_inbox(&mut self) {
+        self.waker.clear();
+        while let Ok(message) = self.inbox.try_recv() {
+            match message {
+                ToSupervisor::Ready { worker } => self.worker_ready(worker),
+                ToSupervisor::Useful { worker } => self.worker_useful(worker),
+                ToSupervisor::Broken { worker, why } => self.worker_broken(worker, &why),
+                ToSupervisor::Failed { spool, why } => {
+                    error!(spool, "{why}");
+                    self.stop();
+                }
+                ToSupervisor::Ended { spool } => {
+                    if let Some(spool) = self.spools.get_mut(spool) {
+                        spool.ended = true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says once that everything is up.
+    fn announce(&mut self) {
+        let ready = self.zygote.is_some()
+            && (0..self.spools.len()).all(|spool| {
+                self.workers_of(spool).filter(|w| w.ready).count() as u32
+                    >= self.spools[spool].target
+            });
+        if ready && !self.announced {
+            self.announced = true;
+            let workers = self.workers.len();
+            info!(spools = self.spools.len(), workers, "unspool is ready");
+        }
+    }
+
+    fn tell(&self, spool: usize, message: ToDispatcher) {
+        if let Some(spool) = self.spools.get(spool)
+            && !spool.tell(message)
+        {
+            warn!(path = %spool.path.display(), "the spool's thread is gone");
+        }
+    }
+}

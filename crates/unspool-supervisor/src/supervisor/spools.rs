@@ -1,0 +1,143 @@
+//! A spool as the supervisor sees it: a thread to talk to, rows of slots to give out.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use tracing::warn;
+use unspool_spool::{SpoolDir, collect_garbage};
+use unspool_sys::folder::Folder;
+use unspool_sys::poll::Waker;
+use unspool_sys::slots::SlotTable;
+use unspool_sys::{host, lock};
+
+use crate::backoff::Backoff;
+use crate::dispatcher::{self, Outbox, Start};
+use crate::events::ToDispatcher;
+use crate::settings::SpoolSettings;
+
+/// Messages to a dispatcher that wait.
+const INBOX_MESSAGES: usize = 4096;
+const SLOTS: &[u8] = b"slots";
+
+/// A spool and its dispatcher.
+#[derive(Debug)]
+pub(super) struct SpoolActor {
+    pub(super) path: PathBuf,
+    /// The directory, for the workers.
+    pub(super) folder: Folder,
+    pub(super) slots: Arc<SlotTable>,
+    pub(super) free_rows: Vec<usize>,
+    /// Workers that it should have.
+    pub(super) target: u32,
+    pub(super) backoff: Backoff,
+    /// No worker is started before this.
+    pub(super) spawn_at_ns: Option<u64>,
+    /// Its thread has ended, or is about to.
+    pub(super) ended: bool,
+    sender: SyncSender<ToDispatcher>,
+    waker: Arc<Waker>,
+    daemon: Option<(Folder, Vec<u8>, Folder)>,
+}
+
+impl SpoolActor {
+    /// Makes the daemon's folder in the spool and starts the dispatcher's thread.
+    pub(super) fn start(
+        number: usize,
+        settings: SpoolSettings,
+        outbox: Outbox,
+    ) -> io::Result<Self> {
+        // Twice the workers, so that a reload can start all new ones before the old ones leave,
+        // and some for old ones that take long.
+        let rows = 4 * settings.workers as usize + 4;
+        collect_garbage(&settings.dir);
+        collect_dead_daemons(&settings.dir);
+        let (slots, daemon) = make_slots(&settings.dir, rows)?;
+        let slots = Arc::new(slots);
+        let waker = Arc::new(Waker::new()?);
+        let (sender, inbox) = sync_channel(INBOX_MESSAGES);
+        let actor = Self {
+            path: settings.dir.path().to_owned(),
+            folder: settings.dir.top().try_clone()?,
+            slots: Arc::clone(&slots),
+            free_rows: (0..rows).rev().collect(),
+            target: settings.workers,
+            backoff: Backoff::default(),
+            spawn_at_ns: None,
+            ended: false,
+            sender,
+            waker: Arc::clone(&waker),
+            daemon,
+        };
+        let start = Start {
+            number,
+            dir: settings.dir,
+            frequency: settings.frequency,
+            settle: settings.settle,
+            quiet: settings.quiet,
+            slots,
+            inbox,
+            waker,
+            outbox,
+        };
+        std::thread::Builder::new()
+            .name(format!("dispatcher-{number}"))
+            .spawn(move || dispatcher::run(start))?;
+        Ok(actor)
+    }
+
+    /// Sends a message. `false` if the thread is gone or does not read.
+    pub(super) fn tell(&self, message: ToDispatcher) -> bool {
+        let sent = self.sender.try_send(message).is_ok();
+        self.waker.wake();
+        sent
+    }
+
+    /// Removes the daemon's folder in the spool.
+    pub(super) fn clean_up(&mut self) {
+        let Some((folder, name, daemons)) = self.daemon.take() else { return };
+        if folder.unlink(SLOTS).is_ok() {
+            let _ = daemons.remove_sub(&name);
+        }
+    }
+}
+
+type DaemonFolder = Option<(Folder, Vec<u8>, Folder)>;
+
+fn make_slots(dir: &SpoolDir, rows: usize) -> io::Result<(SlotTable, DaemonFolder)> {
+    let name = {
+        let random: [u8; 16] = host::random()?;
+        format!("{:032x}", u128::from_le_bytes(random)).into_bytes()
+    };
+    let on_disk = (|| {
+        let folder = dir.make_daemon_folder(&name)?;
+        let file = folder.open_or_create(SLOTS)?;
+        if !lock::try_lock(file.as_fd())? {
+            return Err(io::Error::other("somebody holds the lock of a new slots file"));
+        }
+        let slots = SlotTable::create(file, rows)?;
+        Ok((slots, Some((folder, name.clone(), dir.daemons_folder()?))))
+    })();
+    on_disk.or_else(|error: io::Error| {
+        let spool = dir.path().display();
+        warn!(%spool, %error, "no room for a slots file; running without one");
+        Ok((SlotTable::anonymous(rows)?, None))
+    })
+}
+
+/// Removes what daemons left behind that are dead: their slots are not locked.
+fn collect_dead_daemons(dir: &SpoolDir) {
+    let Ok(daemons) = dir.daemons_folder() else { return };
+    for (name, folder) in dir.daemon_folders().unwrap_or_default() {
+        let dead = match folder.open_file(SLOTS) {
+            Ok(slots) => lock::try_lock(slots.as_fd()).unwrap_or(false),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if dead {
+            let _ = folder.unlink(SLOTS);
+            let _ = daemons.remove_sub(&name);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Stop: the ladder from asking to killing. Written down in `docs/design/supervision.md`.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+use unspool_sys::clock;
+
+use super::Supervisor;
+use crate::events::ToDispatcher;
+
+/// A rung: what was done, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ladder {
+    /// Workers were asked to finish what they run and leave.
+    Asked { until_ns: u64 },
+    /// They got SIGTERM.
+    Terminated { until_ns: u64 },
+    /// They and what they started got SIGKILL.
+    Killed { until_ns: u64 },
+    /// No process is left; the dispatchers end.
+    Ending { until_ns: u64 },
+}
+
+const TERMINATE_WAIT: Duration = Duration::from_secs(5);
+const KILL_WAIT: Duration = Duration::from_secs(5);
+const END_WAIT: Duration = Duration::from_secs(5);
+
+impl Ladder {
+    /// When the next rung is climbed at the latest.
+    pub(super) fn until_ns(&self) -> u64 {
+        match self {
+            Self::Asked { until_ns }
+            | Self::Terminated { until_ns }
+            | Self::Killed { until_ns }
+            | Self::Ending { until_ns } => *until_ns,
+        }
+    }
+}
+
+fn after(wait: Duration) -> u64 {
+    clock::monotonic_ns() + wait.as_nanos() as u64
+}
+
+impl Supervisor {
+    /// SIGTERM or SIGINT. A second one does not wait for the tasks.
+    pub(super) fn stop(&mut self) {
+        match self.ladder {
+            None => {
+                let wait_s = self.stop_timeout.as_secs_f64();
+                info!(wait_s, "stopping: running tasks may finish");
+                self.ladder = Some(Ladder::Asked { until_ns: after(self.stop_timeout) });
+                for spool in 0..self.spools.len() {
+                    self.tell(spool, ToDispatcher::Stop);
+                }
+                self.retire_tick_workers();
+                for zygote in [self.zygote.take(), self.next_zygote.take()].into_iter().flatten() {
+                    self.drop_zygote(zygote);
+                }
+            }
+            Some(Ladder::Asked { .. }) => self.terminate(),
+            Some(_) => {}
+        }
+    }
+
+    /// Climbs the ladder: when nothing is left to wait for, or the wait is over.
+    pub(super) fn climb(&mut self) {
+        let Some(rung) = self.ladder else { return };
+        if let Ladder::Ending { until_ns } = rung {
+            self.over = self.spools.iter().all(|s| s.ended) || clock::monotonic_ns() >= until_ns;
+            return;
+        }
+        if self.workers.is_empty() {
+            for spool in 0..self.spools.len() {
+                self.tell(spool, ToDispatcher::Exit);
+            }
+            self.ladder = Some(Ladder::Ending { until_ns: after(END_WAIT) });
+            self.over = self.spools.is_empty();
+            return;
+        }
+        if clock::monotonic_ns() < rung.until_ns() {
+            return;
+        }
+        match rung {
+            Ladder::Asked { .. } => self.terminate(),
+            Ladder::Terminated { .. } => self.kill(),
+            Ladder::Killed { .. } | Ladder::Ending { .. } => {
+                let workers = self.workers.len();
+                warn!(workers, "workers do not end though they were killed; leaving them");
+                self.workers.clear();
+            }
+        }
+    }
+
+    fn terminate(&mut self) {
+        warn!(workers = self.workers.len(), "tasks do not finish in time: sending SIGTERM");
+        for worker in self.workers.values_mut() {
+            worker.stopped = true;
+            if let Some(child) = &worker.child {
+                child.terminate();
+            }
+        }
+        self.ladder = Some(Ladder::Terminated { until_ns: after(TERMINATE_WAIT) });
+    }
+
+    fn kill(&mut self) {
+        warn!(workers = self.workers.len(), "workers ignore SIGTERM: killing them");
+        for worker in self.workers.values_mut() {
+            worker.stopped = true;
+            if let Some(child) = &worker.child {
+                child.kill_group();
+            }
+        }
+        self.ladder = Some(Ladder::Killed { until_ns: after(KILL_WAIT) });
+    }
+}

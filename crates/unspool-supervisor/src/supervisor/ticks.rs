@@ -1,0 +1,209 @@
+//! Ticks: handlers of signals run in workers of their own, forked when there is something to run,
+//! so that neither tasks nor ticks wait for each other.
+//!
+//! Of each signal at most one tick runs and one waits; more are coalesced.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+
+use tracing::{error, info};
+use unspool_core::limits::PACKET_BYTES_MAX;
+use unspool_sys::clock;
+use unspool_sys::process::{Child, Exit};
+use unspool_sys::socket::{self, Received};
+use unspool_wire::control::Role;
+use unspool_wire::task::{FromWorker, ToWorker};
+
+use super::Supervisor;
+use crate::backoff::Backoff;
+use crate::events::WorkerId;
+
+/// Workers for ticks at the same time.
+const WORKERS: usize = 8;
+/// A worker without a tick for so long leaves.
+const IDLE_NS_MAX: u64 = 60_000_000_000;
+
+/// The workers for ticks and what waits for them.
+#[derive(Debug, Default)]
+pub(super) struct TickPool {
+    workers: BTreeMap<WorkerId, TickWorker>,
+    waiting: VecDeque<u8>,
+    running: BTreeSet<u8>,
+    backoff: Backoff,
+    fork_at_ns: u64,
+}
+
+#[derive(Debug)]
+struct TickWorker {
+    socket: OwnedFd,
+    ready: bool,
+    leaving: bool,
+    signal: Option<u8>,
+    idle_since_ns: u64,
+}
+
+impl TickPool {
+    /// A signal's handler is to run once more.
+    pub(super) fn raise(&mut self, signal: u8) {
+        if !self.waiting.contains(&signal) {
+            self.waiting.push_back(signal);
+        }
+    }
+
+    pub(super) fn add(&mut self, id: WorkerId, socket: OwnedFd) {
+        let idle_since_ns = clock::monotonic_ns();
+        let worker =
+            TickWorker { socket, ready: false, leaving: false, signal: None, idle_since_ns };
+        self.workers.insert(id, worker);
+    }
+
+    /// When the next idle worker leaves, or a worker may be forked again.
+    pub(super) fn next_retire_ns(&self) -> Option<u64> {
+        let idle = self
+            .workers
+            .values()
+            .filter(|w| w.ready && !w.leaving && w.signal.is_none())
+            .map(|w| w.idle_since_ns + IDLE_NS_MAX)
+            .min();
+        let fork = (!self.waiting.is_empty() && self.fork_at_ns > clock::monotonic_ns())
+            .then_some(self.fork_at_ns);
+        [idle, fork].into_iter().flatten().min()
+    }
+
+    /// The next signal that waits and does not run.
+    fn next(&mut self) -> Option<u8> {
+        let at = self.waiting.iter().position(|signal| !self.running.contains(signal))?;
+        self.waiting.remove(at)
+    }
+}
+
+impl Supervisor {
+    /// Gives waiting ticks to idle workers, forks workers for the others, lets idle ones go.
+    pub(super) fn start_ticks(&mut self) {
+        if self.ladder.is_some() {
+            return;
+        }
+        let now_ns = clock::monotonic_ns();
+        let idle: Vec<WorkerId> = self
+            .ticks
+            .workers
+            .iter()
+            .filter(|(_, w)| w.ready && !w.leaving && w.signal.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in idle {
+            if let Some(signal) = self.ticks.next() {
+                self.start_tick(id, signal);
+            } else {
+                self.retire_if_idle(id, now_ns);
+            }
+        }
+        let startable =
+            self.ticks.waiting.iter().filter(|s| !self.ticks.running.contains(s)).count();
+        let starting = self.ticks.workers.values().filter(|w| !w.ready).count();
+        if startable > starting
+            && self.ticks.workers.len() < WORKERS
+            && now_ns >= self.ticks.fork_at_ns
+        {
+            self.ask_for_worker(Role::Signal, 0, None);
+        }
+    }
+
+    fn start_tick(&mut self, id: WorkerId, signal: u8) {
+        let mut packet = Vec::new();
+        ToWorker::Tick { signal }.encode(&mut packet);
+        let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
+        if socket::send(worker.socket.as_fd(), &packet, &[]).unwrap_or(false) {
+            worker.signal = Some(signal);
+            self.ticks.running.insert(signal);
+        } else {
+            self.ticks.waiting.push_front(signal);
+            self.worker_broken(id, "does not take packets");
+        }
+    }
+
+    fn retire_if_idle(&mut self, id: WorkerId, now_ns: u64) {
+        let idle_ns = self.ticks.workers.get(&id).map_or(0, |w| now_ns - w.idle_since_ns);
+        if idle_ns >= IDLE_NS_MAX {
+            self.retire_tick_worker(id);
+        }
+    }
+
+    fn retire_tick_worker(&mut self, id: WorkerId) {
+        let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
+        worker.leaving = true;
+        let mut packet = Vec::new();
+        ToWorker::Drain.encode(&mut packet);
+        if !socket::send(worker.socket.as_fd(), &packet, &[]).unwrap_or(false) {
+            self.worker_broken(id, "does not take packets");
+        }
+    }
+
+    /// Lets all workers for ticks finish and go: they are of an earlier generation, or the daemon
+    /// stops.
+    pub(super) fn retire_tick_workers(&mut self) {
+        let ids: Vec<WorkerId> =
+            self.ticks.workers.iter().filter(|(_, w)| !w.leaving).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.retire_tick_worker(id);
+        }
+    }
+
+    pub(super) fn read_tick_worker(&mut self, id: WorkerId) {
+        let mut buffer = vec![0u8; PACKET_BYTES_MAX];
+        let mut strays = Vec::new();
+        loop {
+            let Some(worker) = self.ticks.workers.get(&id) else { return };
+            match socket::receive(worker.socket.as_fd(), &mut buffer, &mut strays, false) {
+                Ok(Received::Packet(bytes)) => match FromWorker::decode(&buffer[..bytes]) {
+                    Ok(packet) => self.tick_worker_said(id, packet),
+                    Err(error) => return self.worker_broken(id, &error.to_string()),
+                },
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) | Err(_) => {
+                    let _ = self.poll.remove(worker.socket.as_fd());
+                    return self.worker_broken(id, "closed its socket");
+                }
+            }
+        }
+    }
+
+    fn tick_worker_said(&mut self, id: WorkerId, packet: FromWorker) {
+        let pid = self.workers.get(&id).and_then(|w| w.child.as_ref()).map_or(0, Child::pid);
+        let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
+        worker.idle_since_ns = clock::monotonic_ns();
+        match packet {
+            FromWorker::Ready { .. } => {
+                worker.ready = true;
+                self.worker_ready(id);
+            }
+            FromWorker::TickDone { signal, duration_ns, error } => {
+                worker.signal = None;
+                self.ticks.running.remove(&signal);
+                self.ticks.backoff.reset();
+                let ms = duration_ns as f64 / 1e6;
+                match error {
+                    None => info!(signal, pid, ms, "tick done"),
+                    Some(error) => error!(signal, pid, ms, "tick failed\n{}", error.trim_end()),
+                }
+            }
+            FromWorker::Reports(_) => {}
+        }
+    }
+
+    /// A worker for ticks is no more. The tick that it ran is not run again.
+    pub(super) fn tick_worker_gone(&mut self, id: WorkerId, exit: Exit) {
+        let Some(worker) = self.ticks.workers.remove(&id) else { return };
+        let _ = self.poll.remove(worker.socket.as_fd());
+        if let Some(signal) = worker.signal {
+            self.ticks.running.remove(&signal);
+            error!(signal, "tick failed: its worker {exit}");
+        } else if !worker.leaving {
+            error!("worker for ticks {exit}");
+        }
+        if !worker.leaving {
+            let delay = self.ticks.backoff.failed();
+            self.ticks.fork_at_ns = clock::monotonic_ns() + delay.as_nanos() as u64;
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The zygote: a Python process that imports the application once and forks workers.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+use tracing::{error, info, warn};
+use unspool_core::limits::PACKET_BYTES_MAX;
+use unspool_sys::process::{Child, Exit};
+use unspool_sys::socket::{self, Received};
+use unspool_sys::{clock, host};
+use unspool_wire::PROTOCOL_VERSION;
+use unspool_wire::control::{FromZygote, Ready, ToZygote};
+
+use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, Supervisor};
+use crate::settings::ZygoteSettings;
+
+/// A running zygote.
+#[derive(Debug)]
+pub(super) struct Zygote {
+    pub(super) generation: u32,
+    pub(super) child: Child,
+    socket: OwnedFd,
+}
+
+impl Zygote {
+    fn start(settings: &ZygoteSettings, generation: u32) -> io::Result<Self> {
+        let (ours, theirs) = socket::pair()?;
+        // Standard input is the control socket; the zygote puts /dev/null in its place.
+        let child = Command::new(&settings.python)
+            .args(["-c", "from unspool import _zygote; _zygote.main()"])
+            .stdin(Stdio::from(theirs))
+            .spawn()?;
+        let zygote = Self { generation, child: Child::open(child.id())?, socket: ours };
+        let mut setup = settings.setup.clone();
+        setup.version = PROTOCOL_VERSION;
+        setup.daemon_pid = host::pid();
+        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[]) {
+            return Ok(zygote);
+        }
+        zygote.child.kill();
+        Err(io::Error::other("it does not take its settings"))
+    }
+
+    /// Sends a packet. `false` if it is too long or the zygote does not take it.
+    pub(super) fn send(&self, packet: &ToZygote, fds: &[BorrowedFd<'_>]) -> bool {
+        match serde_json::to_vec(packet) {
+            Ok(bytes) if bytes.len() <= PACKET_BYTES_MAX => {
+                socket::send(self.socket.as_fd(), &bytes, fds).unwrap_or(false)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Supervisor {
+    /// Starts a zygote of the next generation.
+    pub(super) fn start_zygote(&mut self) {
+        let number = self.generation + 1;
+        let started = Zygote::start(&self.zygote_settings, number).and_then(|zygote| {
+            self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
+            self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
+            Ok(zygote)
+        });
+        self.zygote_at_ns = None;
+        match started {
+            Ok(zygote) => self.next_zygote = Some(zygote),
+            Err(error) => {
+                let python = self.zygote_settings.python.display();
+                error!(%python, %error, "cannot start Python; name another one with `virtualenv`");
+                self.zygote_later();
+            }
+        }
+    }
+
+    /// Starts a zygote again after a pause that grows with each failure.
+    fn zygote_later(&mut self) {
+        let delay = self.zygote_backoff.failed().max(std::time::Duration::from_millis(100));
+        self.zygote_at_ns = Some(clock::monotonic_ns() + delay.as_nanos() as u64);
+    }
+
+    pub(super) fn restart_zygote_if_due(&mut self) {
+        if self.ladder.is_none()
+            && self.next_zygote.is_none()
+            && self.zygote_at_ns.is_some_and(|at_ns| at_ns <= clock::monotonic_ns())
+        {
+            self.start_zygote();
+        }
+    }
+
+    pub(super) fn read_zygote(&mut self, generation: u32) {
+        let mut buffer = vec![0u8; PACKET_BYTES_MAX];
+        let mut strays = Vec::new();
+        loop {
+            let zygote = [&self.zygote, &self.next_zygote]
+                .into_iter()
+                .flatten()
+                .find(|zygote| zygote.generation == generation);
+            let Some(zygote) = zygote else { return };
+            let received = socket::receive(zygote.socket.as_fd(), &mut buffer, &mut strays, false);
+            let bytes = match received {
+                Ok(Received::Packet(bytes)) => bytes,
+                Ok(Received::Nothing) => return,
+                // Its process ends, or has to: the supervisor learns the rest from that.
+                Ok(Received::Closed) | Err(_) => {
+                    let _ = self.poll.remove(zygote.socket.as_fd());
+                    zygote.child.kill();
+                    return;
+                }
+            };
+            match serde_json::from_slice(&buffer[..bytes]) {
+                Ok(FromZygote::Ready(ready)) => self.zygote_ready(generation, *ready),
+                Ok(FromZygote::Forked { worker, pid }) => self.worker_forked(worker, pid),
+                Ok(FromZygote::Failed { worker, error }) => {
+                    error!(worker, "cannot fork a worker: {error}");
+                    self.forget_worker(worker, Exit::Status(-1));
+                }
+                Err(error) => warn!(%error, "the zygote sent a packet that makes no sense"),
+            }
+        }
+    }
+
+    /// A zygote has imported the application, or tried to.
+    fn zygote_ready(&mut self, generation: u32, ready: Ready) {
+        if self.next_zygote.as_ref().is_none_or(|z| z.generation != generation) {
+            return;
+        }
+        for failure in &ready.failures {
+            error!(target = %failure.target, "cannot import\n{}", failure.traceback.trim_end());
+        }
+        if !ready.threads.is_empty() {
+            let threads = ready.threads.join(", ");
+            warn!(
+                threads,
+                "the application starts threads while it is imported; they do not exist in the \
+                 workers, which are forked later: start them in a `postfork` hook"
+            );
+        }
+        if !ready.failures.is_empty() && self.zygote.is_some() {
+            error!("reload given up: the workers go on with the application as it was");
+            if let Some(zygote) = self.next_zygote.take() {
+                self.drop_zygote(zygote);
+            }
+            self.reload_again_if_wanted();
+            return;
+        }
+        self.zygote_backoff.reset();
+        self.generation = generation;
+        let old = std::mem::replace(&mut self.zygote, self.next_zygote.take());
+        let pid = self.zygote.as_ref().map_or(0, |z| z.child.pid());
+        let functions = ready.functions.join(", ");
+        info!(pid, functions, "application imported");
+        if let Some(old) = old {
+            self.drop_zygote(old);
+        }
+        self.schedule.replace(&ready.timers, &ready.crons);
+        self.arm_wall();
+        self.adopt_generation();
+    }
+
+    /// Lets a zygote go: it ends when its socket is closed. Workers that it was asked for and has
+    /// not forked are given up.
+    pub(super) fn drop_zygote(&mut self, zygote: Zygote) {
+        let _ = self.poll.remove(zygote.socket.as_fd());
+        let _ = self.poll.remove(zygote.child.as_fd());
+        zygote.child.terminate();
+        self.forget_unforked(zygote.generation);
+    }
+
+    fn forget_unforked(&mut self, generation: u32) {
+        let lost: Vec<u32> = self
+            .workers
+            .iter()
+            .filter(|(_, w)| w.generation == generation && w.child.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.forget_worker(id, Exit::Status(-1));
+        }
+    }
+
+    /// A zygote's process has ended.
+    pub(super) fn zygote_ended(&mut self, generation: u32) {
+        self.read_zygote(generation);
+        let current = self.zygote.as_ref().is_some_and(|z| z.generation == generation);
+        let slot = if current { &mut self.zygote } else { &mut self.next_zygote };
+        let Some(zygote) = slot.take_if(|z| z.generation == generation) else { return };
+        let exit = zygote.child.try_wait().ok().flatten().unwrap_or(Exit::Status(-1));
+        let _ = self.poll.remove(zygote.socket.as_fd());
+        let _ = self.poll.remove(zygote.child.as_fd());
+        self.forget_unforked(generation);
+        if self.ladder.is_some() {
+            return;
+        }
+        let importing = if current { "" } else { " while it imported the application" };
+        error!(pid = zygote.child.pid(), "zygote {exit}{importing}; starting another one");
+        self.zygote_later();
+    }
+}
