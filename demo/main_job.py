@@ -204,7 +204,7 @@ class Demonstration:
         kept = wait_present(self.project.spool / "corrupt", "*_torn")
         check(kept.read_bytes() == half, f"it was kept as it is in {kept.parent}")
         check(not torn.exists(), "it is no longer pending")
-        line = self.daemon.wait_log(r".*corrupt.*")[0]
+        line = self.daemon.wait_log(r"file is not a whole task.*")[0]
         narrate(f"the log says: {line.strip()}")
 
     def reload(self) -> None:

@@ -248,8 +248,9 @@ class Daemon:
 
     @property
     def workers(self) -> list[int]:
-        """The children that were forked from the zygote, which is the one that was executed."""
-        zygotes = {int(pid) for pid in re.findall(r"\bzygote_pid=(\d+)", "\n".join(self.log))}
+        """The children that are not zygotes: the log names those."""
+        imported = re.findall(r"application imported.*\bpid=(\d+)", "\n".join(self.log))
+        zygotes = {int(pid) for pid in imported}
         return [pid for pid in self.children if pid not in zygotes]
 
     def send(self, number: signal.Signals) -> None:
