@@ -298,3 +298,10 @@ pub fn canonical(path: &Path) -> io::Result<std::path::PathBuf> {
 pub fn os_str(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
 }
+
+impl Folder {
+    /// Makes this the working directory of the process.
+    pub fn enter(&self) -> io::Result<()> {
+        Ok(rustix::process::fchdir(&self.fd)?)
+    }
+}

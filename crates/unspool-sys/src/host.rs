@@ -28,3 +28,11 @@ pub fn random<const N: usize>() -> io::Result<[u8; N]> {
 pub fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
+
+/// Raises the limit of open files to what the system allows this process.
+pub fn raise_open_files_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // Refused, the daemon works with what it has.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

@@ -52,6 +52,8 @@ pub struct Setup {
     pub spooler_chdir: Option<String>,
     /// Environment variables to set.
     pub env: Vec<(String, String)>,
+    /// Environment variables to remove.
+    pub unenv: Vec<String>,
     /// Options as given, for `uwsgi.opt`; `None` for one without a value.
     pub opt: Vec<(String, Option<String>)>,
     /// Default durability of submissions: `none`, `file` or `group`.

@@ -1,1 +1,18 @@
-fn main() {}
+//! The command `unspool`. Parses, resolves, acts; the only crate that prints and exits.
+
+mod cli;
+mod commands;
+mod exit;
+mod logging;
+mod resolve;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let code = match cli::parse() {
+        Ok(cli::Command::Run { args }) => commands::run::run(args),
+        Ok(cli::Command::Spool(options)) => commands::spool::run(&options),
+        Err(code) => code,
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,77 @@
+//! The command line: what can be typed, nothing of what it does.
+#![expect(clippy::doc_markdown, reason = "these comments are help texts")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit;
+
+/// A durable task queue without a broker: a task is a file, a daemon runs it.
+#[derive(Debug, Parser)]
+#[command(name = "unspool", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the tasks of one or more spools, in the foreground.
+    ///
+    /// Takes uWSGI's configuration files and option names: `unspool run app.ini`, or
+    /// `unspool run --spooler DIR --spooler-import MODULE [--spooler-processes N]`.
+    #[command(disable_help_flag = true)]
+    Run {
+        /// Configuration files and uWSGI options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG|OPTION")]
+        args: Vec<OsString>,
+    },
+    /// Submit a task and print the path of its file.
+    Spool(SpoolOptions),
+}
+
+/// Options of `unspool spool`.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolOptions {
+    /// The spool's directory [default: from --config, UNSPOOL_SPOOL or UNSPOOL_CONFIG].
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) spooler: Option<PathBuf>,
+    /// A uWSGI configuration file that names the spool.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// Not before this time, in seconds since 1970.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) at: Option<String>,
+    /// Not before so many seconds from now.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "at")]
+    pub(crate) delay: Option<f64>,
+    /// The priority: a folder of the spool. Numbers come first, low before high.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) priority: Option<String>,
+    /// The task's body, from a file; `-` is standard input.
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) body: Option<PathBuf>,
+    /// How durable the task is when the command returns: none, file or group.
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) durability: Option<String>,
+    /// The name of the task function.
+    pub(crate) function: String,
+    /// The task's arguments, as `key=value`.
+    #[arg(value_name = "KEY=VALUE")]
+    pub(crate) arguments: Vec<OsString>,
+}
+
+/// Parses the command line. `Err` is the exit status after help, version or an error was shown.
+pub(crate) fn parse() -> Result<Command, u8> {
+    match Cli::try_parse() {
+        Ok(cli) => Ok(cli.command),
+        Err(error) => {
+            // If nobody reads the help, nobody misses it.
+            let _ = error.print();
+            Err(if error.use_stderr() { exit::USAGE } else { exit::OK })
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `unspool run`: the daemon, in the foreground.
+
+use std::ffi::OsString;
+
+use tracing::{info, warn};
+use unspool_config::{Environment, Sources, load};
+use unspool_sys::host;
+
+use crate::logging::complain;
+use crate::{exit, logging, resolve};
+
+const USAGE: &str = "\
+Run the tasks of one or more spools, in the foreground, logging to standard error.
+
+Usage: unspool run [CONFIG.ini] [OPTION]...
+
+Options are uWSGI's; those that matter most:
+  --spooler DIR            a spool directory; created if it is missing; repeatable
+  --spooler-import MODULE  a module or file with task functions; repeatable
+  --spooler-processes N    worker processes for each spool [default: 1]
+  --spooler-frequency S    seconds between retries of a task [default: 30]
+  --spooler-quiet          no log line for each task that is done
+  --module MODULE          the web application, where handlers may be defined
+  --pythonpath DIR         in front of Python's module path; repeatable
+  --chdir DIR              change to this directory first
+  --virtualenv DIR         the Python environment of the workers
+  --ini FILE[:SECTION]     a configuration file
+Of unspool alone:
+  --spooler-durability L   none, file or group: when a submission returns [default: group]
+  --spooler-stop-timeout S seconds that running tasks may take at a stop [default: 60]
+  --spooler-settle S       seconds that a torn file is left alone [default: 60]
+
+SIGTERM, SIGINT: let running tasks finish, then stop. SIGHUP: reload the application.
+";
+
+/// Runs the daemon until it is told to stop.
+#[expect(clippy::print_stdout, reason = "the help that was asked for")]
+pub(crate) fn run(args: Vec<OsString>) -> u8 {
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        print!("{USAGE}");
+        return exit::OK;
+    }
+    let environment = Environment::current();
+    logging::start(environment.log_filter().as_deref());
+    let loaded = match load(&Sources { args, environment }) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            complain(&error);
+            return exit::USAGE;
+        }
+    };
+    for notice in &loaded.notices {
+        warn!("{notice}");
+    }
+    let settings = match resolve::settings(&loaded.config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&error);
+            return exit::USAGE;
+        }
+    };
+    host::raise_open_files_limit();
+    if host::is_root() && loaded.config.uid.is_none() {
+        warn!("running as root: tasks can do anything to this machine");
+    }
+    for spool in &settings.spools {
+        let path = spool.dir.path().display();
+        info!(%path, workers = spool.workers, "spool");
+        if let Some(mode) = spool.dir.open_to_others() {
+            warn!(
+                "spool `{path}` has mode {mode:04o}: whoever can write a file there decides what \
+                 your workers run; `chmod 700 {path}` keeps others out"
+            );
+        }
+    }
+    match unspool_supervisor::run(settings) {
+        Ok(()) => exit::OK,
+        Err(error) => {
+            complain(&error);
+            exit::FAILED
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `unspool spool`: submit a task.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use unspool_config::{
+    ConfigError, Environment, ProducerSource, Sources, load, spool_from_environment,
+};
+use unspool_core::taskfile::KEY_FUNCTION;
+use unspool_core::{Durability, Message, UnknownDurability};
+use unspool_spool::{OpenError, SpoolDir, SubmitError, submit};
+use unspool_sys::clock;
+
+use crate::cli::SpoolOptions;
+use crate::exit;
+use crate::logging::complain;
+
+/// A task that was not submitted from the command line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum SpoolCommandError {
+    #[error(
+        "no spool: give --spooler DIR or --config FILE, or set UNSPOOL_SPOOL or UNSPOOL_CONFIG"
+    )]
+    NoSpool,
+    #[error("`{file}` names no spool: it has no `spooler` option")]
+    NoSpoolInConfig { file: PathBuf },
+    #[error("argument `{argument}` is not of the form key=value")]
+    Argument { argument: String },
+    #[error("the delay is {seconds}: give seconds, at least 0")]
+    Delay { seconds: f64 },
+    #[error("cannot read the body from `{path}`")]
+    Body { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Durability(#[from] UnknownDurability),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+}
+
+impl SpoolCommandError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Submit(SubmitError::Io { .. } | SubmitError::Unknown { .. })
+            | Self::Body { .. }
+            | Self::Open(_) => exit::FAILED,
+            _ => exit::USAGE,
+        }
+    }
+}
+
+/// Submits a task and prints its path.
+pub(crate) fn run(options: &SpoolOptions) -> u8 {
+    let path = match try_run(options) {
+        Ok(path) => path,
+        Err(error) => {
+            complain(&error);
+            return error.exit_status();
+        }
+    };
+    let mut line = path.into_os_string().into_vec();
+    line.push(b'\n');
+    // The task is submitted whether or not somebody reads its path.
+    let _ = std::io::stdout().write_all(&line);
+    exit::OK
+}
+
+fn try_run(options: &SpoolOptions) -> Result<PathBuf, SpoolCommandError> {
+    let (directory, configured) = find_spool(options)?;
+    let durability = options.durability.as_deref().unwrap_or(&configured).parse::<Durability>()?;
+    let message = message(options)?;
+    let spool = SpoolDir::open(&directory)?;
+    Ok(submit(&spool, &message, durability)?)
+}
+
+/// The spool's directory and the durability that its configuration asks for.
+fn find_spool(options: &SpoolOptions) -> Result<(PathBuf, String), SpoolCommandError> {
+    let default = || "group".to_owned();
+    if let Some(directory) = &options.spooler {
+        return Ok((directory.clone(), default()));
+    }
+    let environment = Environment::current();
+    let source = options
+        .config
+        .clone()
+        .map(ProducerSource::Config)
+        .or_else(|| spool_from_environment(&environment))
+        .ok_or(SpoolCommandError::NoSpool)?;
+    let file = match source {
+        ProducerSource::Spool(directory) => return Ok((directory, default())),
+        ProducerSource::Config(file) => file,
+    };
+    // `--ini`, because that form takes `file.ini:section` too.
+    let args = vec![OsString::from("--ini"), file.clone().into_os_string()];
+    let config = load(&Sources { args, environment })?.config;
+    let first = config.spoolers.first().ok_or(SpoolCommandError::NoSpoolInConfig { file })?;
+    Ok((first.path.clone(), config.spooler_durability))
+}
+
+fn message(options: &SpoolOptions) -> Result<Message, SpoolCommandError> {
+    let mut pairs = vec![(KEY_FUNCTION.to_vec(), options.function.clone().into_bytes())];
+    for argument in &options.arguments {
+        let bytes = argument.as_bytes();
+        let at = bytes.iter().position(|b| *b == b'=').filter(|at| *at > 0).ok_or_else(|| {
+            SpoolCommandError::Argument { argument: argument.to_string_lossy().into_owned() }
+        })?;
+        pairs.push((bytes[..at].to_vec(), bytes[at + 1..].to_vec()));
+    }
+    if let Some(at) = at(options)? {
+        pairs.push((b"at".to_vec(), at.into_bytes()));
+    }
+    if let Some(priority) = &options.priority {
+        pairs.push((b"priority".to_vec(), priority.clone().into_bytes()));
+    }
+    let body = options.body.as_deref().map(read_body).transpose()?.unwrap_or_default();
+    Ok(Message { pairs, body })
+}
+
+fn at(options: &SpoolOptions) -> Result<Option<String>, SpoolCommandError> {
+    let Some(seconds) = options.delay else { return Ok(options.at.clone()) };
+    if !(0.0..1e9).contains(&seconds) {
+        return Err(SpoolCommandError::Delay { seconds });
+    }
+    let due_ns = clock::now_ns() + (seconds * 1e9) as i64;
+    Ok(Some(format!("{}.{:09}", due_ns / 1_000_000_000, due_ns % 1_000_000_000)))
+}
+
+fn read_body(path: &Path) -> Result<Vec<u8>, SpoolCommandError> {
+    let fail = |source| SpoolCommandError::Body { path: path.to_owned(), source };
+    if path != Path::new("-") {
+        return std::fs::read(path).map_err(fail);
+    }
+    let mut body = Vec::new();
+    std::io::stdin().read_to_end(&mut body).map_err(fail)?;
+    Ok(body)
+}

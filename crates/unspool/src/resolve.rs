@@ -1,0 +1,112 @@
+//! From options to what the other crates want.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use unspool_config::{Config, Spooler};
+use unspool_core::{Durability, UnknownDurability};
+use unspool_spool::{OpenError, SpoolDir};
+use unspool_supervisor::{Settings, SpoolSettings, ZygoteSettings};
+use unspool_wire::control::{Import, Setup};
+
+/// Options that do not amount to a daemon.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ResolveError {
+    #[error(
+        "nothing to run: name a spool (`spooler = DIR` or `--spooler DIR`) or something to import \
+         (`module`, `import`, `spooler-import`)"
+    )]
+    Nothing,
+    #[error(transparent)]
+    Durability(#[from] UnknownDurability),
+    #[error(transparent)]
+    Spool(#[from] OpenError),
+    #[error("`{option}`: `{path}` cannot be entered")]
+    Directory { option: &'static str, path: PathBuf, source: io::Error },
+    #[error("`virtualenv`: there is no Python in `{path}` (looked for bin/python3 and bin/python)")]
+    Virtualenv { path: PathBuf },
+    #[error("`{path}` is not UTF-8 text, which the application's settings need to be")]
+    Text { path: PathBuf },
+}
+
+/// What a daemon needs, from its configuration. Creates the spools that are missing.
+pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
+    let own: Vec<&Spooler> = config.spoolers.iter().filter(|spooler| !spooler.external).collect();
+    if own.is_empty() && config.imports.is_empty() {
+        return Err(ResolveError::Nothing);
+    }
+    config.spooler_durability.parse::<Durability>()?;
+    for (option, path) in [("chdir", &config.chdir), ("spooler-chdir", &config.spooler_chdir)] {
+        if let Some(path) = path {
+            std::fs::read_dir(path).map_err(|source| ResolveError::Directory {
+                option,
+                path: path.clone(),
+                source,
+            })?;
+        }
+    }
+    let mut spools: Vec<SpoolSettings> = Vec::new();
+    for spooler in own {
+        let dir = SpoolDir::open(&spooler.path)?;
+        // Named twice, it is still one.
+        if spools.iter().all(|known| known.dir.path() != dir.path()) {
+            spools.push(SpoolSettings {
+                dir,
+                workers: config.spooler_processes.max(1),
+                frequency: config.spooler_frequency,
+                settle: config.spooler_settle,
+                quiet: config.spooler_quiet,
+            });
+        }
+    }
+    let python = python(config)?;
+    let setup = setup(config, &spools)?;
+    Ok(Settings {
+        spools,
+        zygote: ZygoteSettings { python, setup },
+        stop_timeout: config.stop_timeout,
+    })
+}
+
+/// The interpreter of the workers: that of `virtualenv`, else the one beside this binary, else the
+/// first on the path.
+fn python(config: &Config) -> Result<PathBuf, ResolveError> {
+    let of = |bin: &Path| {
+        ["python3", "python"].iter().map(|name| bin.join(name)).find(|python| python.is_file())
+    };
+    if let Some(home) = &config.virtualenv {
+        return of(&home.join("bin"))
+            .ok_or_else(|| ResolveError::Virtualenv { path: home.clone() });
+    }
+    let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().and_then(of));
+    Ok(beside.unwrap_or_else(|| PathBuf::from("python3")))
+}
+
+fn setup(config: &Config, spools: &[SpoolSettings]) -> Result<Setup, ResolveError> {
+    let external: Vec<PathBuf> =
+        config.spoolers.iter().filter(|s| s.external).map(|s| s.path.clone()).collect();
+    let imports = config.imports.iter().map(|import| Import {
+        kind: import.kind.as_str().to_owned(),
+        target: import.target.clone(),
+        callable: import.callable.clone(),
+    });
+    Ok(Setup {
+        spoolers: spools.iter().map(|s| text(s.dir.path())).collect::<Result<_, _>>()?,
+        external: external.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
+        imports: imports.collect(),
+        pythonpath: config.pythonpath.iter().map(|p| text(p)).collect::<Result<_, _>>()?,
+        chdir: config.chdir.as_deref().map(text).transpose()?,
+        spooler_chdir: config.spooler_chdir.as_deref().map(text).transpose()?,
+        env: config.env.clone(),
+        unenv: config.unenv.clone(),
+        opt: config.opt(),
+        durability: config.spooler_durability.clone(),
+        frequency: config.spooler_frequency.as_secs_f64(),
+        ..Setup::default()
+    })
+}
+
+fn text(path: &Path) -> Result<String, ResolveError> {
+    path.to_str().map(str::to_owned).ok_or_else(|| ResolveError::Text { path: path.to_owned() })
+}
