@@ -1,5 +1,6 @@
 //! The settings that all sources together amount to. Plain data: reading and judging them is done.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -55,7 +56,7 @@ pub struct Import {
 }
 
 /// What to run, and how.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one switch of uWSGI")]
 pub struct Config {
     /// Every option in the order in which uWSGI keeps them, placeholders included.
@@ -126,5 +127,18 @@ impl Config {
     /// The last value of an option, as the application sees it.
     pub fn option(&self, name: &str) -> Option<&Entry> {
         self.entries.iter().rev().find(|entry| entry.name == name)
+    }
+}
+
+/// What names the place and the application; values such as those of `env` may be secrets.
+impl fmt::Debug for Config {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Config")
+            .field("config_files", &self.config_files)
+            .field("start_directory", &self.start_directory)
+            .field("spoolers", &self.spoolers)
+            .field("imports", &self.imports)
+            .finish_non_exhaustive()
     }
 }

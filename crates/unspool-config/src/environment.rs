@@ -18,6 +18,9 @@ pub const SPOOL_VARIABLE: &str = "UNSPOOL_SPOOL";
 /// directories of a process outside a daemon. `UNSPOOL_SPOOL` goes before it. Since 0.1.
 pub const CONFIG_VARIABLE: &str = "UNSPOOL_CONFIG";
 
+/// `UNSPOOL_LOG`: what the command logs, a level (`debug`) or a list of `target=level`. Since 0.1.
+pub const LOG_VARIABLE: &str = "UNSPOOL_LOG";
+
 /// Variables with uWSGI's prefix that are messages between its own processes, not options.
 const NOT_OPTIONS: [&str; 8] = [
     "UWSGI_RELOADS",
@@ -62,6 +65,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// The value of [`LOG_VARIABLE`], if it is text.
+    pub fn log_filter(&self) -> Option<String> {
+        self.variable(LOG_VARIABLE).and_then(|value| value.to_str()).map(str::to_owned)
+    }
+
     /// What this process sees now.
     pub fn current() -> Self {
         Self::from_pairs(std::env::vars_os())

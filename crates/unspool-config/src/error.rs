@@ -13,9 +13,8 @@ pub enum ConfigError {
     UnknownOption { name: String, origin: Origin, nearest: Option<String> },
 
     #[error(
-        "{origin}: unknown option `{name}`, which `strict` forbids{}; a placeholder is allowed as \
-         `set-placeholder = {name}=...`",
-        did_you_mean(nearest.as_deref())
+        "{origin}: unknown option `{name}`, which `strict` forbids{}",
+        strict_hint(name, nearest.as_deref())
     )]
     StrictUnknown { name: String, origin: Origin, nearest: Option<String> },
 
@@ -34,6 +33,15 @@ pub enum ConfigError {
     )]
     UnusableArgument { argument: String },
 
+    #[error(
+        "command line: `--{name}` is a command of uWSGI, not a setting, and `unspool run` does not \
+         have it; see `unspool --help`"
+    )]
+    Command { name: String },
+
+    #[error("{origin}: the configuration asks to stop here (`exit = {value}`)")]
+    ExitAsked { value: String, origin: Origin },
+
     #[error("command line: argument `{shown}` is not valid UTF-8")]
     ArgumentNotUtf8 { shown: String },
 
@@ -46,7 +54,10 @@ pub enum ConfigError {
     #[error("{origin}: failed to read `{}`", path.display())]
     ReadFile { origin: Origin, path: PathBuf, source: io::Error },
 
-    #[error("{origin}: `{}` is larger than {bytes_max} bytes, too large for options", path.display())]
+    #[error(
+        "{origin}: `{}` is larger than {bytes_max} bytes, too large for options",
+        path.display()
+    )]
     FileTooLarge { origin: Origin, path: PathBuf, bytes_max: u64 },
 
     #[error("{}:{line}: not valid UTF-8; save the file as UTF-8", path.display())]
@@ -58,7 +69,10 @@ pub enum ConfigError {
     #[error("{origin}: {problem}")]
     Syntax { origin: Origin, problem: String },
 
-    #[error("{origin}: this file is already being read: {}; remove one of these lines", chain.join(" -> "))]
+    #[error(
+        "{origin}: this file is already being read: {}; remove one of these lines",
+        chain.join(" -> ")
+    )]
     IncludeCycle { origin: Origin, chain: Vec<String> },
 
     #[error("{origin}: files include one another more than {depth_max} deep; flatten them")]
@@ -87,6 +101,13 @@ pub enum ConfigError {
 
     #[error("{origin}: `{name} = {value}`: {problem}")]
     InvalidValue { name: String, value: String, origin: Origin, problem: String },
+}
+
+fn strict_hint(name: &str, nearest: Option<&str>) -> String {
+    match nearest {
+        Some(_) => did_you_mean(nearest),
+        None => format!("; for a placeholder write `set-placeholder = {name}=...`"),
+    }
 }
 
 fn listed(names: &[String]) -> String {

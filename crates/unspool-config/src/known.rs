@@ -66,6 +66,45 @@ const SATISFIED: &[&str] = &[
     "write-errors-tolerance",
 ];
 
+/// Options that make uWSGI do one thing and exit, or act on another process.
+const COMMANDS: &[&str] = &[
+    "alarm-list",
+    "alarms-list",
+    "build-plugin",
+    "cflags",
+    "cheaper-algo-list",
+    "cheaper-algos-list",
+    "cheaper-list",
+    "clock-list",
+    "clocks-list",
+    "config-py",
+    "connect-and-read",
+    "dot-h",
+    "dump-options",
+    "extract",
+    "help",
+    "logger-list",
+    "loggers-list",
+    "loop-list",
+    "loops-list",
+    "pause",
+    "ping",
+    "plugin-list",
+    "plugins-list",
+    "print-sym",
+    "print-symbol",
+    "pyshell",
+    "pyshell-oneshot",
+    "python-version",
+    "reload",
+    "resume",
+    "show-config",
+    "stop",
+    "suspend",
+    "usage",
+    "version",
+];
+
 struct Table {
     options: Vec<KnownOption>,
     positions: HashMap<&'static str, usize>,
@@ -129,6 +168,11 @@ pub(crate) fn is_satisfied(name: &str) -> bool {
     SATISFIED.contains(&name)
 }
 
+/// Whether the option asks for a deed instead of setting something.
+pub(crate) fn is_command(name: &str) -> bool {
+    COMMANDS.contains(&name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn satisfied_names_exist() {
-        for name in SATISFIED {
+    fn listed_names_exist() {
+        for name in SATISFIED.iter().chain(COMMANDS) {
             assert!(find(name).is_some(), "{name}");
         }
     }

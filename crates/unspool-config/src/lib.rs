@@ -33,7 +33,8 @@ use std::ffi::OsString;
 
 pub use config::{Config, Import, ImportKind, Spooler};
 pub use environment::{
-    CONFIG_VARIABLE, Environment, ProducerSource, SPOOL_VARIABLE, spool_from_environment,
+    CONFIG_VARIABLE, Environment, LOG_VARIABLE, ProducerSource, SPOOL_VARIABLE,
+    spool_from_environment,
 };
 pub use error::ConfigError;
 pub use notice::Notice;

@@ -37,7 +37,6 @@ pub(crate) enum Definition {
 }
 
 /// One option as it was read.
-#[derive(Debug)]
 pub(crate) struct ReadOption {
     pub(crate) entry: Entry,
     /// The value before expansion.
@@ -50,7 +49,7 @@ pub(crate) struct ReadOption {
 }
 
 /// Everything that was read.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Gathered {
     pub(crate) options: Vec<ReadOption>,
     pub(crate) files: Vec<PathBuf>,
@@ -129,6 +128,9 @@ impl Loader<'_> {
         let mut positional = Vec::new();
         for item in items {
             match item {
+                CommandLineItem::Option { name, .. } if known::is_command(name) => {
+                    return Err(ConfigError::Command { name: name.to_owned() });
+                }
                 CommandLineItem::Option { name, value } => {
                     self.add(name, value, &Origin::CommandLine, &mut block, None)?;
                 }
@@ -234,6 +236,7 @@ impl Loader<'_> {
             "xml" | "xmlconfig" | "yaml" | "yml" | "ini-paste" | "ini-paste-logged" => {
                 Err(unsupported(origin, &text, "only ini files are read; write the options as one"))
             }
+            "exit" => Err(ConfigError::ExitAsked { value: text, origin: origin.clone() }),
             "set" | "set-placeholder" | "set-ph" => {
                 self.push_applied(name, value, origin, file)?;
                 self.set(name, &text, origin, file)
@@ -327,8 +330,8 @@ impl Loader<'_> {
         self.records.push(FileRecord { names, section: section.clone(), parent });
         if way == Way::Ini {
             self.main.get_or_insert(record);
-            self.last_ini = Some(Arc::clone(&given));
         }
+        self.last_ini = Some(Arc::clone(&given));
         let main = self.main.map(|main| &self.records[main].names);
         let file = &self.records[record].names;
         let lines = Magic { environment: self.environment, file, main }.lines(&content);

@@ -67,7 +67,7 @@ impl fmt::Display for Notice {
             ),
             Self::Unexpanded { name, origin, placeholder } => write!(
                 f,
-                "{origin}: `{name}` keeps `{placeholder}` as it is, since nothing defines it"
+                "{origin}: `{name}` keeps `{placeholder}` as it is, since nothing defines it here"
             ),
             Self::MagicVanished { origin, letter } => write!(
                 f,

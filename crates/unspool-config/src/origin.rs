@@ -37,9 +37,20 @@ impl fmt::Display for Origin {
 /// One option as it stands after expansion: comments and blanks inside the value are still there.
 ///
 /// A bare flag of the command line has no value; a bare key of a file has the empty value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     pub name: String,
     pub value: Option<String>,
     pub origin: Origin,
+}
+
+/// Values may be secrets and stay out.
+impl fmt::Debug for Entry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Entry")
+            .field("name", &self.name)
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }

@@ -10,6 +10,7 @@ use crate::expand;
 use crate::glob;
 use crate::known;
 use crate::loader::{Definition, Gathered, ReadOption};
+use crate::logic;
 use crate::notice::Notice;
 use crate::origin::Origin;
 use crate::suggest;
@@ -204,7 +205,7 @@ impl Resolver {
             "strict" | "ini" | "include" | "inherit" | "config" | "set" | "set-placeholder"
             | "set-ph" => {}
             name if name == "for" || name.starts_with("for-") => {}
-            name if name.starts_with("if-") || name.starts_with("end") => {}
+            name if name.starts_with("if-") || logic::is_closing(name) => {}
             "ifenv" | "ifexists" | "ifplugin" | "ifdir" => {}
             _ => return Ok(false),
         }
@@ -368,8 +369,12 @@ fn nearest(name: &str) -> Option<String> {
 
 /// A placeholder or variable that nothing defined, in an option whose value is used.
 fn leftover(value: Value<'_>) -> Option<String> {
-    let is_definition = matches!(value.name(), "set" | "set-placeholder" | "set-ph" | "env");
-    if is_definition {
+    // These were used while the options were read and are kept as they are written.
+    let keeps_its_text = matches!(
+        value.name(),
+        "set" | "set-placeholder" | "set-ph" | "ini" | "include" | "config" | "env"
+    );
+    if keeps_its_text {
         return None;
     }
     ['%', '$'].into_iter().find_map(|sigil| expand::first_marked(value.text(), sigil))

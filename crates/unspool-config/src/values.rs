@@ -10,7 +10,7 @@ use crate::origin::Origin;
 const SECONDS_MAX: f64 = 100.0 * 365.0 * 86_400.0;
 
 /// One option while it is turned into a setting.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Value<'a> {
     pub(crate) option: &'a ReadOption,
 }

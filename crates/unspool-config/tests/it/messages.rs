@@ -1,0 +1,259 @@
+//! What a user is told: each message names the place and what to do.
+
+use std::error::Error;
+
+use unspool_config::{ConfigError, Notice};
+
+use crate::{load_in, load_ini, with_ini, write};
+
+fn check(lines: &str, expected: &str) {
+    let message = load_ini(lines).expect_err(lines).to_string();
+    assert_eq!(message, expected, "{lines}");
+}
+
+#[test]
+fn values_that_are_no_values() {
+    check(
+        "master\n\nspooler-processes = abc\n",
+        "app.ini:4: `spooler-processes = abc`: this is not a number; write digits only, as in 4",
+    );
+    check(
+        "spooler-processes =\n",
+        "app.ini:2: `spooler-processes = `: the value is missing; write it after `=`",
+    );
+    check(
+        "spooler-processes = -1\n",
+        "app.ini:2: `spooler-processes = -1`: this is not a number; write digits only, as in 4",
+    );
+    check(
+        "spooler-processes = 99999\n",
+        "app.ini:2: `spooler-processes = 99999`: this is more than 4096; write a smaller number",
+    );
+    check(
+        "spooler-frequency = 10s\n",
+        "app.ini:2: `spooler-frequency = 10s`: this is not a number of seconds; write digits \
+         only, as in 30 or 0.5",
+    );
+    check("spooler =\n", "app.ini:2: `spooler = `: the value is missing; write it after `=`");
+    check(
+        "spooler-durability = fsync\n",
+        "app.ini:2: `spooler-durability = fsync`: write none, file or group",
+    );
+    check(
+        "umask = 9\n",
+        "app.ini:2: `umask = 9`: this is not a mask; write three octal digits, as in 022",
+    );
+    check("env = A\n", "app.ini:2: `env = A` is not of the form `env = name=value`");
+    check("set = A\n", "app.ini:2: `set = A` is not of the form `set = name=value`");
+    check(
+        "set-ph = module=a\n",
+        "app.ini:2: `module` cannot be a placeholder because it is an option; write `module = \
+         ...` or choose another name",
+    );
+    check(
+        "module = site:\n",
+        "app.ini:2: `module = site:`: write `module = package.module:callable`",
+    );
+    check(
+        "dir = /srv # here\nspooler = %(dir)/spool\n",
+        "app.ini:3: `spooler = /srv # here/spool`: a placeholder brings a comment into the \
+         middle of this value; put the comment on a line of its own",
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_on() {
+    check(
+        "if-env = A\nendif=\nfor = 1 2\nif-env = B\n",
+        "app.ini:5: `if-env` inside the block opened at app.ini:4: blocks do not nest; close \
+         that one with `end` first",
+    );
+    check(
+        "yaml = x.yaml\n",
+        "app.ini:2: cannot read options from `x.yaml`: only ini files are \
+         read; write the options as one",
+    );
+    check(
+        "include = http://h/x.ini\n",
+        "app.ini:2: cannot read options from `http://h/x.ini`: \
+         only files are read; save it as one",
+    );
+    check("[uwsgi\n", "app.ini:2: section header `[uwsgi` has no closing `]`; add it");
+    check(
+        "for-times = 99999999\na = 1\nend =\n",
+        "app.ini:2: more than 65536 options; shorten \
+         the loops or the files",
+    );
+}
+
+#[test]
+fn strict_forbids_unknown_options() {
+    check(
+        "strict = true\nspooler-imprt = x\n",
+        "app.ini:3: unknown option `spooler-imprt`, which `strict` forbids; did you mean \
+         `spooler-import`?",
+    );
+    check(
+        "base = /srv\nstrict\nchdir = %(base)\n",
+        "app.ini:2: unknown option `base`, which `strict` forbids; for a placeholder write \
+         `set-placeholder = base=...`",
+    );
+    assert!(load_ini("strict = true\nset-ph = base=/srv\nchdir = %(base)\n").is_ok());
+    assert!(load_ini("strict = false\nbase = /srv\n").is_ok());
+}
+
+#[test]
+fn commands_are_not_settings() {
+    let directory = with_ini("if-not-dir = nowhere\nexit = 3\nendif\n");
+    let message = |arguments: &str| load_in(directory.path(), arguments).unwrap_err().to_string();
+    assert_eq!(
+        message("--stop app.pid"),
+        "command line: `--stop` is a command of uWSGI, not a setting, and `unspool run` does not \
+         have it; see `unspool --help`"
+    );
+    assert_eq!(message("app.ini"), "app.ini:3: the configuration asks to stop here (`exit = 3`)");
+}
+
+#[test]
+fn values_may_be_secrets() {
+    let loaded = load_ini("env = TOKEN=hunter2\nset-ph = token=hunter2\nspooler = s\n").unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+}
+
+#[test]
+fn unreadable_files() {
+    let directory = with_ini("include = missing.ini\n");
+    let error = load_in(directory.path(), "app.ini").unwrap_err();
+    let path = directory.path().canonicalize().unwrap().join("missing.ini");
+    assert_eq!(error.to_string(), format!("app.ini:2: failed to read `{}`", path.display()));
+    assert!(error.source().unwrap().to_string().contains("No such file"));
+
+    write(&directory, "app.ini", b"[uwsgi]\n# caf\xe9\n");
+    let error = load_in(directory.path(), "app.ini").unwrap_err();
+    assert!(error.to_string().ends_with("app.ini:2: not valid UTF-8; save the file as UTF-8"));
+
+    let error = load_in(directory.path(), "app.yaml").unwrap_err();
+    assert!(matches!(error, ConfigError::UnsupportedSource { .. }), "{error}");
+    let error = load_in(directory.path(), "app").unwrap_err();
+    assert!(matches!(error, ConfigError::UnusableArgument { .. }), "{error}");
+}
+
+#[test]
+fn cycles_end() {
+    let directory = with_ini("include = b.ini\n");
+    write(&directory, "b.ini", b"[uwsgi]\ninclude = app.ini\n");
+    let error = load_in(directory.path(), "app.ini").unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "b.ini:2: this file is already being read: app.ini -> b.ini -> app.ini; remove one of \
+         these lines"
+    );
+    write(&directory, "app.ini", b"[uwsgi]\ninherit = app.ini\n");
+    let error = load_in(directory.path(), "app.ini").unwrap_err();
+    assert!(matches!(error, ConfigError::IncludeCycle { .. }), "{error}");
+    for number in 0..20 {
+        let text = format!("[uwsgi]\nini = n{}.ini\n", number + 1);
+        write(&directory, &format!("n{number}.ini"), text.as_bytes());
+    }
+    let error = load_in(directory.path(), "n0.ini").unwrap_err();
+    assert!(matches!(error, ConfigError::IncludeTooDeep { .. }), "{error}");
+}
+
+#[test]
+fn values_stay_bounded() {
+    let mut lines = "a0 = 1234567890\n".to_owned();
+    for number in 1..40 {
+        let previous = number - 1;
+        lines.extend([format!("a{number} = %(a{previous})%(a{previous})\n")]);
+    }
+    let error = load_ini(&lines).unwrap_err();
+    assert!(matches!(error, ConfigError::ValueTooLong { .. }), "{error}");
+    let config = load_ini("x = a%(x)b\n").unwrap().config;
+    assert_eq!(config.option("x").unwrap().value.as_deref(), Some("aa%(x)bb"));
+}
+
+#[test]
+fn notices() {
+    let check = |lines: &str, expected: &[&str]| {
+        let loaded = load_ini(lines).unwrap();
+        let shown: Vec<String> = loaded.notices.iter().map(Notice::to_string).collect();
+        assert_eq!(shown, expected, "{lines}");
+    };
+    check("master\nvacuum = true\nplugins = python3\nenable-threads\nbuffer-size = 1\n", &[]);
+    check("base = /srv\nchdir = %(base)\n", &[]);
+    check("set = tasks=x\nset-ph = more=y\n", &[]);
+    check("memory-report = true\ncheap = false\n", &[]);
+    check("lazy-apps = true\nstrict = false\n", &[]);
+    check(
+        "spooler_import = tasks\n",
+        &["app.ini:2: unknown option `spooler_import` is ignored; did you mean \
+           `spooler-import`?"],
+    );
+    check(
+        "spooler /srv/spool\n",
+        &["app.ini:2: unknown option `spooler /srv/spool` is ignored; did you mean `spooler`?"],
+    );
+    check(
+        "hourglass_config = x\nhourglass_config = y\n",
+        &["app.ini:2: unknown option `hourglass_config` is ignored; if the application reads it, \
+           write `set-placeholder = hourglass_config=...`"],
+    );
+    check(
+        "http = :80\nthreads = 2\nthreads = 4\ndaemonize = log\nuid = me\n",
+        &["these options are read but not yet in effect: `http`, `threads`, `daemonize`, `uid`"],
+    );
+    check(
+        "spooler-frequency = 0\n",
+        &["app.ini:2: `spooler-frequency = 0` is out of range; 1 is used"],
+    );
+    check(
+        "spooler-processes = 0\n",
+        &["app.ini:2: `spooler-processes = 0` is out of range; 1 is used"],
+    );
+    check(
+        "chdir = \"/srv\"\n",
+        &["app.ini:2: `chdir = \"/srv\"`: the quotes are part of the value; remove them"],
+    );
+    check(
+        "chdir = %(nowhere)/x\n",
+        &["app.ini:2: `chdir` keeps `%(nowhere)` as it is, since nothing defines it here"],
+    );
+    check(
+        "spooler = s\nspooler = s\n",
+        &["app.ini:3: `spooler` has no effect here: this directory is a spool already; for more \
+           workers set `spooler-processes`"],
+    );
+    check(
+        "module = a\nwsgi-file = b.py\n",
+        &["app.ini:3: `wsgi-file` has no effect here: `module` names the application; remove one \
+           of them"],
+    );
+    check(
+        "set-ph = a=50% off\n# 100% sure\nset-ph = b=1%\nmaster = true\n",
+        &[
+            "app.ini:2: `% ` is no magic variable and vanishes; write `%%` for a percent sign",
+            "app.ini:4: `%` at the end of the line joins the next line to it; write `%%` for a \
+             percent sign",
+        ],
+    );
+    check(
+        "if-env = NOPE\nchdir = /x\n",
+        &["app.ini:2: `if-env` is not closed before the end of the file; add `end` where it \
+           should end"],
+    );
+}
+
+#[test]
+fn sections_that_are_not_there() {
+    let directory = with_ini("");
+    write(&directory, "app.ini", b"spooler = /x\n[uwgsi]\n[other]\n");
+    let loaded = load_in(directory.path(), "app.ini").unwrap();
+    let shown: Vec<String> = loaded.notices.iter().map(Notice::to_string).collect();
+    assert_eq!(
+        shown,
+        [
+            "app.ini:1: lines before the first section header are ignored; put [uwsgi] above them",
+            "command line: `app.ini` has no section [uwsgi]; it has [uwgsi], [other]",
+        ]
+    );
+}
