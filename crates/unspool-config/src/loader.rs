@@ -17,7 +17,7 @@ use crate::files;
 use crate::ini;
 use crate::known;
 use crate::limits::{INCLUDE_DEPTH_MAX, OPTIONS_MAX, VALUE_BYTES_MAX};
-use crate::logic::{self, Block, Surroundings};
+use crate::logic::{self, Block, Effect, Surroundings};
 use crate::magic::{FileNames, Magic, TextLine};
 use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
@@ -176,7 +176,8 @@ impl Loader<'_> {
             *block = Block::None;
             return self.push_applied(name, value, origin, file);
         }
-        if block.drops_lines() {
+        let effect = block.effect(&self.surroundings());
+        if matches!(effect, Effect::Drop) {
             return Ok(());
         }
         if let Some(opening) = self.open_block(name, value.as_deref(), origin)? {
@@ -190,7 +191,7 @@ impl Loader<'_> {
             *block = opening;
             return self.push_applied(name, value, origin, file);
         }
-        for value in block.values(value) {
+        for value in effect.values(value) {
             self.take(name, value, origin, file)?;
         }
         Ok(())
@@ -207,13 +208,12 @@ impl Loader<'_> {
             let option = value.split('=').next().unwrap_or_default();
             self.gathered.referenced.insert(option.to_owned());
         }
-        let options = &self.gathered.options;
-        let around = Surroundings {
-            environment: self.environment,
-            start: self.start,
-            option: &|wanted| first_value(options, wanted).map(str::to_owned),
-        };
-        logic::open(name, value, origin, &around)
+        logic::open(name, value, origin, &self.surroundings())
+    }
+
+    fn surroundings(&self) -> Surroundings<'_> {
+        let (environment, start) = (self.environment, self.start);
+        Surroundings { environment, start, options: &self.gathered.options }
     }
 
     fn take(
@@ -554,7 +554,8 @@ impl Loader<'_> {
     }
 }
 
-fn first_value<'b>(options: &'b [ReadOption], name: &str) -> Option<&'b str> {
+/// The value of the first option of this name that has one.
+pub(crate) fn first_value<'b>(options: &'b [ReadOption], name: &str) -> Option<&'b str> {
     options
         .iter()
         .filter(|option| option.entry.name == name)

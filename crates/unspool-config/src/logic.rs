@@ -1,8 +1,9 @@
 //! Logic blocks: `for`, `for-times`, `for-glob`, `for-readline` and the `if-*` family.
 //!
 //! A block changes the lines up to its `end`: a false condition drops them, a loop repeats each
-//! line for itself, and `%(_)` is the current item. Blocks do not nest, as in uWSGI. Unlike there
-//! a block ends with its file and does not reach into included ones.
+//! line for itself, and `%(_)` is the current item. As in uWSGI a condition is asked anew for each
+//! line, so that a line can end what `if-not-opt` began, and blocks do not nest. Unlike there a
+//! block ends with its file and does not reach into included ones.
 
 use std::path::Path;
 
@@ -11,6 +12,7 @@ use crate::error::ConfigError;
 use crate::files;
 use crate::glob;
 use crate::limits::OPTIONS_MAX;
+use crate::loader::{ReadOption, first_value};
 use crate::origin::Origin;
 
 /// The placeholder of the current item.
@@ -38,17 +40,27 @@ pub(crate) enum Block {
     If {
         name: String,
         opened: Origin,
-        holds: bool,
-        item: Option<String>,
+        condition: String,
     },
+}
+
+/// What a block does to the line that is looked at.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    Keep,
+    Drop,
+    /// `%(_)` is this.
+    Fill(String),
+    /// Once for each item.
+    Repeat(Vec<String>),
 }
 
 /// What conditions look at.
 pub(crate) struct Surroundings<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) start: &'a Path,
-    /// The first value seen so far of an option.
-    pub(crate) option: &'a dyn Fn(&str) -> Option<String>,
+    /// What has been read so far.
+    pub(crate) options: &'a [ReadOption],
 }
 
 impl Block {
@@ -60,21 +72,28 @@ impl Block {
         }
     }
 
-    pub(crate) fn drops_lines(&self) -> bool {
-        matches!(self, Self::If { holds: false, .. })
+    pub(crate) fn effect(&self, around: &Surroundings<'_>) -> Effect {
+        match self {
+            Self::None => Effect::Keep,
+            Self::Loop { items, .. } => Effect::Repeat(items.clone()),
+            Self::If { name, condition, .. } => match ask(name, condition, around) {
+                Some((true, Some(item))) => Effect::Fill(item),
+                Some((true, None)) => Effect::Keep,
+                Some((false, _)) | None => Effect::Drop,
+            },
+        }
     }
+}
 
-    /// The values that a line in this block stands for.
+impl Effect {
+    /// The values that a line stands for.
     pub(crate) fn values(&self, value: Option<String>) -> Vec<Option<String>> {
-        match (self, value) {
-            (Self::Loop { items, .. }, Some(value)) => {
-                items.iter().map(|item| Some(value.replace(ITEM, item))).collect()
-            }
-            (Self::Loop { items, .. }, None) => vec![None; items.len()],
-            (Self::If { item: Some(item), .. }, Some(value)) => {
-                vec![Some(value.replace(ITEM, item))]
-            }
-            (_, value) => vec![value],
+        let filled = |item: &String| value.as_ref().map(|value| value.replace(ITEM, item));
+        match self {
+            Self::Keep => vec![value],
+            Self::Drop => Vec::new(),
+            Self::Fill(item) => vec![filled(item)],
+            Self::Repeat(items) => items.iter().map(filled).collect(),
         }
     }
 }
@@ -98,11 +117,10 @@ pub(crate) fn open(
         }
         return Ok(Some(Block::Loop { name: name.to_owned(), opened: origin.clone(), items }));
     }
-    Ok(condition(name, value, around).map(|(holds, item)| Block::If {
+    Ok(ask(name, value, around).map(|_| Block::If {
         name: name.to_owned(),
         opened: origin.clone(),
-        holds,
-        item,
+        condition: value.to_owned(),
     }))
 }
 
@@ -132,8 +150,8 @@ fn loop_items(
     }))
 }
 
-/// Whether the condition holds, and what `%(_)` is inside its block.
-fn condition(name: &str, value: &str, around: &Surroundings<'_>) -> Option<(bool, Option<String>)> {
+/// Whether the condition holds, and what `%(_)` is inside its block; `None` if it is no condition.
+fn ask(name: &str, value: &str, around: &Surroundings<'_>) -> Option<(bool, Option<String>)> {
     let path = around.start.join(value);
     let itself = || Some(value.to_owned());
     Some(match name {
@@ -169,7 +187,7 @@ fn variable_if(value: &str, around: &Surroundings<'_>) -> Option<String> {
 }
 
 fn option_if(value: &str, around: &Surroundings<'_>) -> Option<String> {
-    wanted_if(value, |name| (around.option)(name))
+    wanted_if(value, |name| first_value(around.options, name).map(str::to_owned))
 }
 
 /// The value of `NAME`, or of the name in `NAME=value` if it has that value.
