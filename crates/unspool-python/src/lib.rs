@@ -1,1 +1,34 @@
-//! placeholder
+//! `unspool._native`: the Rust core as Python sees it.
+//!
+//! Converts values and errors, releases the interpreter lock around system calls, and decides
+//! nothing: what a task file looks like and how it is published is `unspool-spool`'s business, what
+//! an option means `unspool-config`'s. Importing it starts no thread and opens no file.
+
+mod config;
+mod errors;
+mod inspect;
+mod message;
+mod settings;
+mod spool;
+mod worker;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use crate::config::{environment_config, load_config};
+    #[pymodule_export]
+    use crate::errors::{ConfigError, NotDurableError, SpoolError};
+    #[pymodule_export]
+    use crate::inspect::{parsefile, spooler_get_task, spooler_jobs};
+    #[pymodule_export]
+    use crate::settings::configure;
+    #[pymodule_export]
+    use crate::spool::{spool, submit};
+    #[pymodule_export]
+    use crate::worker::Worker;
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "the name that Python modules have")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

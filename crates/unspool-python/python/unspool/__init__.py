@@ -1,0 +1,48 @@
+"""unspool: a durable task queue without a broker.
+
+A task is a file in a directory. Submitting needs no daemon: name the directory with `configure`, or
+with the environment variables UNSPOOL_SPOOL or UNSPOOL_CONFIG, and submit with `spool`, or with the
+modules `uwsgi` and `uwsgidecorators`, which then look as they do inside uWSGI.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from unspool import _process
+from unspool._errors import UnknownFunction
+from unspool._native import ConfigError, NotDurableError, SpoolError, __version__
+from unspool._native import submit as _submit
+from unspool._process import configure
+
+__all__ = [
+    "ConfigError",
+    "NotDurableError",
+    "SpoolError",
+    "UnknownFunction",
+    "__version__",
+    "configure",
+    "spool",
+]
+
+
+def spool(
+    message: dict[Any, Any] | None = None, /, *, durability: str | None = None, **pairs: Any
+) -> bytes:
+    """Submits a task; returns the absolute path of its file. Deleting that file cancels the task.
+
+    The task is a dictionary, or keyword arguments, or both. Values are bytes, or str, int, float
+    and bool, which arrive as text. Four keys have a meaning: `at` (seconds since 1970, not before),
+    `priority` (a folder of the spool), `spooler` (one of the configured directories) and `body`
+    (the bytes after the pairs).
+
+    `durability` is "none" (the task survives the death of this process), "file" or "group" (it
+    survives a power cut; "group" shares flushes between threads). The default is the configured
+    one, else "group".
+
+    Raises SpoolError, a ValueError, if nothing was submitted, and its subclass NotDurableError if
+    the task is there but may not survive a power cut.
+    """
+    if not _process.is_configured():
+        raise SpoolError(_process.UNCONFIGURED)
+    return _submit(message, pairs, durability)

@@ -1,0 +1,179 @@
+"""What this process is and which spools it knows.
+
+Owns the role of the process (nothing yet, producer, zygote, worker) and the settings that the
+module `uwsgi` shows. A process finds its spools by, in order: what the daemon told its workers,
+`configure`, the environment variables UNSPOOL_SPOOL and UNSPOOL_CONFIG. Starts no thread, opens no
+file, and asks for the process id whenever it is needed, so that it is right after a fork.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from unspool import _native
+from unspool._options import Options
+
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+UNCONFIGURED = (
+    "no spool is configured in this process: call unspool.configure(spooler='DIR') or "
+    "unspool.configure(config='app.ini') first, or set the environment variable UNSPOOL_SPOOL=DIR "
+    "or UNSPOOL_CONFIG=app.ini, or run the code under `unspool run`"
+)
+
+# What libraries look for before they believe that threads and forks work here. They do.
+ALWAYS_ON = ("master", "enable-threads", "py-call-uwsgi-fork-hooks")
+
+
+class Role(enum.Enum):
+    """What a process is for."""
+
+    UNCONFIGURED = "unconfigured"
+    PRODUCER = "producer"
+    ZYGOTE = "zygote"
+    SPOOL_WORKER = "spool"
+    SIGNAL_WORKER = "signal"
+
+
+class _State:
+    role = Role.UNCONFIGURED
+    worker_id = 0
+    daemon_pid = 0
+    spoolers: tuple[bytes, ...] = ()
+    frequency = 30.0
+
+
+_state = _State()
+
+# One object for the life of the process: `from uwsgi import opt` keeps it.
+options = Options()
+
+
+def is_configured() -> bool:
+    """Whether this process knows a spool or belongs to a daemon; looks at the environment.
+
+    Raises ConfigError if the environment names a configuration that cannot be used.
+    """
+    if _state.role is Role.UNCONFIGURED:
+        found = _native.environment_config()
+        if found is not None:
+            _become_producer(found)
+    return _state.role is not Role.UNCONFIGURED
+
+
+def configure(
+    spooler: Path | Sequence[Path] | None = None,
+    config: str | os.PathLike[str] | None = None,
+    *,
+    durability: str | None = None,
+) -> None:
+    """Names the spool directory (or several, the default one first), or the ini file that does.
+
+    Opens nothing: a directory that is missing is created, mode 0700, with the first task. Calling
+    it again replaces what was configured. In a worker of a daemon it does nothing: there the
+    daemon's configuration holds.
+
+    `durability` ("none", "file" or "group") is the default for this process.
+    """
+    if (spooler is None) == (config is None):
+        raise _native.ConfigError(
+            "unspool.configure() takes either the spool directory, spooler='DIR', or the ini file, "
+            "config='app.ini'"
+        )
+    if _state.role not in (Role.UNCONFIGURED, Role.PRODUCER):
+        return
+    if config is not None:
+        found = _native.load_config(["--ini", os.fspath(config)])
+        if not found["spoolers"]:
+            raise _native.ConfigError(
+                f"{os.fspath(config)} names no spool: add a line `spooler = DIR`"
+            )
+    else:
+        paths = [spooler] if isinstance(spooler, (str, bytes, os.PathLike)) else spooler or []
+        found = _named(paths)
+    if durability is not None:
+        found["durability"] = durability
+    _become_producer(found)
+
+
+def _named(paths: Iterable[Path]) -> _native.Config:
+    spoolers = [os.path.abspath(os.fsencode(path)) for path in paths]
+    if not spoolers:
+        raise _native.ConfigError("unspool.configure(spooler=[]) names no directory")
+    return {
+        "spoolers": spoolers,
+        "opt": [("spooler", path) for path in spoolers],
+        "durability": "group",
+        "frequency": 30.0,
+    }
+
+
+def configure_daemon_child(setup: dict[str, Any]) -> None:
+    """Takes over what the daemon says; called once, before anything is imported."""
+    _state.role = Role.ZYGOTE
+    _state.daemon_pid = setup["daemon_pid"]
+    _apply(
+        {
+            "spoolers": [os.fsencode(path) for path in setup["spoolers"] + setup["external"]],
+            "opt": [
+                (name, None if value is None else os.fsencode(value))
+                for name, value in setup["opt"]
+            ],
+            "durability": setup["durability"],
+            "frequency": setup["frequency"],
+        }
+    )
+
+
+def become_worker(role: str, worker_id: int) -> None:
+    """Says what the forked child is for: "spool" or "signal"."""
+    _state.role = Role(role)
+    _state.worker_id = worker_id
+
+
+def _become_producer(found: _native.Config) -> None:
+    # First what may refuse, then what must not be left half done.
+    _apply(found)
+    _state.role = Role.PRODUCER
+
+
+def _apply(found: _native.Config) -> None:
+    _native.configure(found["spoolers"], found["durability"])
+    _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
+    _state.frequency = found["frequency"]
+    options.clear()
+    options.update({name: True if value is None else value for name, value in found["opt"]})
+    for name in ALWAYS_ON:
+        options.setdefault(name, b"true")
+    refresh = getattr(sys.modules.get("uwsgi"), "_refresh", None)
+    if refresh is not None:
+        refresh()
+
+
+def role() -> Role:
+    """What this process is for."""
+    return _state.role
+
+
+def spoolers() -> tuple[bytes, ...]:
+    """The canonical paths of all configured spools, the default one first."""
+    return _state.spoolers
+
+
+def daemon_pid() -> int:
+    """The daemon that this process belongs to, 0 if there is none."""
+    return _state.daemon_pid
+
+
+def worker_id() -> int:
+    """The number that the daemon gave to this worker, 0 elsewhere."""
+    return _state.worker_id
+
+
+def frequency() -> float:
+    """Seconds between retries."""
+    return _state.frequency

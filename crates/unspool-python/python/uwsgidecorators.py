@@ -1,0 +1,362 @@
+"""The decorators of uWSGI 2.0.31, without uWSGI; importing them sets `uwsgi.spooler`.
+
+The tasks that they write are those of uWSGI's own `uwsgidecorators` and run there, and the other
+way round. Where uWSGI's fails, this one does what was meant: values may be int, float and bool;
+values that are not UTF-8 stay bytes; a plain task may have a key `args`; a function with
+`pass_arguments` that has a parameter `body` is given the body, as bytes. Works on a real uWSGI too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from functools import partial, update_wrapper, wraps
+from threading import Thread
+from typing import Any, TypeVar
+
+import uwsgi
+from unspool._errors import UnknownFunction
+from unspool._native import SpoolError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+__all__ = [
+    "Thread",
+    "cron",
+    "get_free_signal",
+    "lock",
+    "manage_spool_request",
+    "mstimer",
+    "partial",
+    "pickle",
+    "postfork",
+    "postfork_chain",
+    "postfork_chain_hook",
+    "rbtimer",
+    "signal",
+    "spool",
+    "spooler_functions",
+    "spoolforever",
+    "spoolraw",
+    "sys",
+    "thread",
+    "timer",
+    "uwsgi",
+]
+
+if uwsgi.masterpid() == 0:
+    raise Exception("you have to enable the uWSGI master process to use this module")
+
+spooler_functions: dict[str, Callable[..., Any]] = {}
+postfork_chain: list[Callable[[], Any]] = []
+
+# The decorated ones of `spooler_functions`, by the same names.
+_decorated: dict[str, _spoolraw] = {}
+
+# Keys of a task that are no arguments of its function.
+_RESERVED = ("message_dict", "spooler", "priority", "at", "body")
+_OURS = frozenset({"ud_spool_func", "ud_spool_ret", "spooler_task_name", *_RESERVED})
+
+
+class _spoolraw:
+    """A function whose calls are submitted as tasks; `f` is the function itself."""
+
+    base_dict: dict[str, Any]
+    _result: str | None = None
+
+    def __init__(self, f: Callable[..., Any], pass_arguments: bool = False) -> None:
+        if not ("spooler" in uwsgi.opt or "spooler-external" in uwsgi.opt):
+            raise Exception(
+                f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator"
+            )
+        self.f = f
+        self.pass_arguments = bool(pass_arguments)
+        self.base_dict = {"ud_spool_func": f.__name__}
+        if self._result is not None:
+            self.base_dict["ud_spool_ret"] = self._result
+        update_wrapper(self, f, updated=())
+        _register(self)
+        f.spool = self.__call__  # type: ignore[attr-defined]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> bytes:
+        """Submits a task; returns the absolute path of its file."""
+        message = dict(self.base_dict)
+        if self.pass_arguments:
+            for key in _RESERVED:
+                if key in kwargs:
+                    _add(message, key, kwargs.pop(key))
+            message["args"] = pickle.dumps(args)
+            message["kwargs"] = pickle.dumps(kwargs)
+        else:
+            if args:
+                message.update(args[0])
+            for key, value in kwargs.items():
+                _add(message, key, value)
+        return uwsgi.spool(_encoded(message))
+
+    spool = __call__
+
+
+class _spool(_spoolraw):
+    _result = "-2"
+
+
+class _spoolforever(_spoolraw):
+    _result = "-1"
+
+
+def _add(message: dict[Any, Any], key: str, value: Any) -> None:
+    if key == "message_dict" and isinstance(value, Mapping):
+        message.update(value)
+    else:
+        message[key] = value
+
+
+def _encoded(message: dict[Any, Any]) -> dict[bytes, bytes]:
+    """Bytes alone: what a real uWSGI takes."""
+    encoded = {}
+    for key, value in message.items():
+        if value is None and key in _RESERVED:
+            continue
+        if isinstance(value, str):
+            value = value.encode()
+        elif isinstance(value, (int, float)):
+            value = str(value).encode()
+        elif not isinstance(value, bytes):
+            value = _bytes(key, value)
+        encoded[key.encode() if isinstance(key, str) else key] = value
+    return encoded
+
+
+def _bytes(key: Any, value: Any) -> bytes:
+    try:
+        return bytes(memoryview(value))
+    except TypeError:
+        raise SpoolError(
+            f"the value of {key!r} is a {type(value).__name__}: a task holds bytes, str, int, "
+            "float and bool; convert it, or decorate the function with pass_arguments=True"
+        ) from None
+
+
+def _register(task: _spoolraw) -> None:
+    name = task.f.__name__
+    old = spooler_functions.get(name)
+    if old is not None and _place(old) != _place(task.f):
+        warnings.warn(
+            f"two task functions are named {name!r}, in {_place(old)} and {_place(task.f)}: tasks "
+            "of both run the second one; rename one of them",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+    spooler_functions[name] = task.f
+    _decorated[name] = task
+
+
+def _place(function: Callable[..., Any]) -> str:
+    code = getattr(function, "__code__", None)
+    return repr(function) if code is None else f"{code.co_filename}:{function.__qualname__}"
+
+
+def _decorator(kind: type[_spoolraw], f: Callable[..., Any] | None, pass_arguments: bool) -> Any:
+    if f is not None:
+        return kind(f, pass_arguments)
+    return partial(kind, pass_arguments=pass_arguments)
+
+
+def spool(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
+    """Makes calls of a function tasks; a run is done whatever the function returns.
+
+    The function is called with one dictionary of text or, with `pass_arguments=True`, with the
+    arguments of the call.
+    """
+    return _decorator(_spool, f, pass_arguments)
+
+
+def spoolforever(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
+    """Like `spool`, for a task that runs again and again."""
+    return _decorator(_spoolforever, f, pass_arguments)
+
+
+def spoolraw(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
+    """Like `spool`, for a function that returns SPOOL_OK, SPOOL_RETRY or SPOOL_IGNORE itself."""
+    return _decorator(_spoolraw, f, pass_arguments)
+
+
+def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
+    """Runs a task: the handler that this module assigns to `uwsgi.spooler`."""
+    message: dict[Any, Any] = {_text(key): value for key, value in vars.items()}
+    name = _text(message.get("ud_spool_func", ""))
+    function = spooler_functions.get(name)
+    if function is None:
+        raise UnknownFunction(name, spooler_functions)
+    task = _decorated.get(name)
+    if task is not None and task.f is not function:
+        task = None
+    if "args" in message and "kwargs" in message and (task is None or task.pass_arguments):
+        arguments = pickle.loads(message["args"])
+        keywords = pickle.loads(message["kwargs"])
+        returned = function(*arguments, **_with_body(function, arguments, keywords, message))
+    else:
+        decoded = {key: _text(value) for key, value in message.items()}
+        if task is not None and task.pass_arguments:
+            # From the command line, or written by hand: there are only named arguments.
+            keywords = {key: value for key, value in decoded.items() if key not in _OURS}
+            returned = function(**_with_body(function, (), keywords, message))
+        else:
+            returned = function(decoded)
+    forced = message.get("ud_spool_ret")
+    if forced is None and task is not None:
+        forced = task.base_dict.get("ud_spool_ret")
+    return _result(name, returned if forced is None else forced)
+
+
+def _text(value: Any) -> Any:
+    """Text, or what it is if it is no UTF-8."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value
+    return value
+
+
+def _with_body(
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    message: dict[Any, Any],
+) -> dict[str, Any]:
+    body = message.get("body")
+    if body is None or "body" in keywords:
+        return keywords
+    parameters = inspect.signature(function).parameters
+    position = list(parameters).index("body") if "body" in parameters else -1
+    kind = parameters["body"].kind if position >= 0 else None
+    if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and position >= len(arguments):
+        return {**keywords, "body": body}
+    if kind is inspect.Parameter.KEYWORD_ONLY:
+        return {**keywords, "body": body}
+    return keywords
+
+
+def _result(name: str, value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} returned a {type(value).__name__}: a @spoolraw function returns "
+            "uwsgi.SPOOL_OK, uwsgi.SPOOL_RETRY or uwsgi.SPOOL_IGNORE"
+        ) from None
+
+
+def get_free_signal() -> int:
+    """The lowest signal that nothing is registered for."""
+    for number in range(256):
+        if not uwsgi.signal_registered(number):
+            return number
+    raise Exception("No free uwsgi signal available")
+
+
+def signal(num: int, target: str = "") -> Callable[[F], F]:
+    """Calls the function with the signal's number whenever the signal is raised."""
+
+    def register(f: F) -> F:
+        uwsgi.register_signal(num, target, f)
+        return f
+
+    return register
+
+
+def timer(secs: float, signum: int | None = None, target: str = "") -> Callable[[F], F]:
+    """Calls the function every so many seconds."""
+    return _scheduled(lambda number: uwsgi.add_timer(number, secs), signum, target)
+
+
+def mstimer(msecs: float, signum: int | None = None, target: str = "") -> Callable[[F], F]:
+    """Calls the function every so many milliseconds."""
+    return _scheduled(lambda number: uwsgi.add_ms_timer(number, msecs), signum, target)
+
+
+def rbtimer(secs: float, signum: int | None = None, target: str = "") -> Callable[[F], F]:
+    """Calls the function every so many seconds."""
+    return _scheduled(lambda number: uwsgi.add_rb_timer(number, secs), signum, target)
+
+
+def cron(
+    minute: int,
+    hour: int,
+    day: int,
+    month: int,
+    dayweek: int,
+    signum: int | None = None,
+    target: str = "",
+) -> Callable[[F], F]:
+    """Calls the function in each minute that matches; -1 is any, -N every N."""
+    return _scheduled(
+        lambda number: uwsgi.add_cron(number, minute, hour, day, month, dayweek), signum, target
+    )
+
+
+def _scheduled(add: Callable[[int], object], signum: int | None, target: str) -> Callable[[F], F]:
+    def register(f: F) -> F:
+        number = get_free_signal() if signum is None else signum
+        uwsgi.register_signal(number, target, f)
+        add(number)
+        return f
+
+    return register
+
+
+def postfork(f: Any) -> Any:
+    """Calls the function in each worker after its fork; `postfork(n)`: in worker n alone."""
+    if callable(f):
+        postfork_chain.append(f)
+        return f
+
+    def register(function: F) -> F:
+        def in_that_worker() -> None:
+            if uwsgi.worker_id() == f:
+                function()
+
+        postfork_chain.append(in_that_worker)
+        return function
+
+    return register
+
+
+def postfork_chain_hook() -> None:
+    """Calls what `postfork` registered, in order."""
+    for f in postfork_chain:
+        f()
+
+
+def lock(f: F) -> F:
+    """Lets one process at a time run the function."""
+
+    @wraps(f)
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        uwsgi.lock()
+        try:
+            return f(*args, **kwargs)
+        finally:
+            uwsgi.unlock()
+
+    return locked  # type: ignore[return-value]
+
+
+def thread(f: F) -> Callable[..., F]:
+    """Starts a daemon thread with each call, which returns the function."""
+
+    @wraps(f)
+    def start(*args: Any, **kwargs: Any) -> F:
+        Thread(target=f, args=args, kwargs=kwargs, daemon=True).start()
+        return f
+
+    return start
+
+
+uwsgi.spooler = manage_spool_request
+uwsgi.post_fork_hook = postfork_chain_hook

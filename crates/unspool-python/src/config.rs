@@ -1,0 +1,76 @@
+//! Configurations as dictionaries: from an ini file, and from the environment.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use unspool_config::{Environment, Loaded, ProducerSource, Sources, load, spool_from_environment};
+
+use crate::errors::config_error;
+
+/// What options and configuration files, as `unspool run` takes them, amount to.
+///
+/// A dictionary: `spoolers` (absolute paths in their order, external ones too), `opt` (pairs for
+/// `uwsgi.opt`, with None for an option without a value), `durability`, `frequency` (seconds).
+#[pyfunction]
+#[pyo3(signature = (arguments, /))]
+pub(crate) fn load_config(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<Bound<'_, PyDict>> {
+    read(py, arguments, Environment::current())
+}
+
+/// The same for what `UNSPOOL_SPOOL` or `UNSPOOL_CONFIG` name; None if neither is set.
+#[pyfunction]
+pub(crate) fn environment_config(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
+    let environment = Environment::current();
+    let arguments: Vec<OsString> = match spool_from_environment(&environment) {
+        None => return Ok(None),
+        Some(ProducerSource::Config(file)) => vec!["--ini".into(), file.into()],
+        Some(ProducerSource::Spool(directory)) => {
+            // Not through the options: those of `UWSGI_*` variables are not meant here.
+            let absolute = environment
+                .current_directory()
+                .map_or_else(|| directory.clone(), |start| start.join(&directory));
+            return one_spool(py, &absolute).map(Some);
+        }
+    };
+    read(py, arguments, environment).map(Some)
+}
+
+fn read(
+    py: Python<'_>,
+    args: Vec<OsString>,
+    environment: Environment,
+) -> PyResult<Bound<'_, PyDict>> {
+    let Loaded { config, .. } = py
+        .detach(|| load(&Sources { args, environment }))
+        .map_err(|error| config_error(py, &error))?;
+    let spoolers: Vec<_> =
+        config.spoolers.iter().map(|spooler| path_bytes(py, &spooler.path)).collect();
+    let opt: Vec<_> = config
+        .opt()
+        .into_iter()
+        .map(|(name, value)| (name, value.map(|text| PyBytes::new(py, text.as_bytes()))))
+        .collect();
+    let found = PyDict::new(py);
+    found.set_item("spoolers", spoolers)?;
+    found.set_item("opt", opt)?;
+    found.set_item("durability", &config.spooler_durability)?;
+    found.set_item("frequency", config.spooler_frequency.as_secs_f64())?;
+    Ok(found)
+}
+
+fn one_spool<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> {
+    let path = path_bytes(py, path);
+    let found = PyDict::new(py);
+    found.set_item("spoolers", [path.clone()])?;
+    found.set_item("opt", [("spooler", path)])?;
+    found.set_item("durability", "group")?;
+    found.set_item("frequency", 30.0)?;
+    Ok(found)
+}
+
+fn path_bytes<'py>(py: Python<'py>, path: &Path) -> Bound<'py, PyBytes> {
+    PyBytes::new(py, path.as_os_str().as_bytes())
+}

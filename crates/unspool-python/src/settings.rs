@@ -1,0 +1,176 @@
+//! The spools that this process submits to.
+//!
+//! One table for the process. Its lock is taken with the interpreter lock held and never across a
+//! system call, so that no thread can hold it while another one forks. Spools are opened at their
+//! first use, and again in a child process: what a thread of the parent held stays with the parent.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use unspool_core::{Durability, UnknownDurability};
+use unspool_spool::SpoolDir;
+use unspool_sys::host;
+
+use crate::errors::{ConfigError, SpoolError, spool_error};
+
+static TABLE: Mutex<Table> =
+    Mutex::new(Table { spools: Vec::new(), durability: Durability::Group, pid: 0, edition: 0 });
+
+#[derive(Debug)]
+struct Table {
+    spools: Vec<Configured>,
+    durability: Durability,
+    /// The process that opened what is open.
+    pid: u32,
+    /// Counts configurations, so that a slow open cannot put an old spool into a new table.
+    edition: u64,
+}
+
+/// A spool that was named, and is open once it was used.
+#[derive(Debug)]
+struct Configured {
+    path: PathBuf,
+    /// A folder inside another configured spool: a priority of that one, not a spool.
+    inside: Option<Inside>,
+    open: Option<Arc<SpoolDir>>,
+}
+
+#[derive(Debug, Clone)]
+struct Inside {
+    index: usize,
+    priority: Vec<u8>,
+}
+
+/// Where a task goes.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) spool: Arc<SpoolDir>,
+    /// The priority that the spool's name stands for.
+    pub(crate) priority: Option<Vec<u8>>,
+    pub(crate) durability: Durability,
+}
+
+/// Names the spools of this process: absolute paths, the default one first. Nothing is opened yet.
+#[pyfunction]
+#[pyo3(signature = (spools, durability, /))]
+pub(crate) fn configure(spools: Vec<Bound<'_, PyBytes>>, durability: &str) -> PyResult<()> {
+    let durability = durability
+        .parse()
+        .map_err(|error: UnknownDurability| ConfigError::new_err(error.to_string()))?;
+    let paths: Vec<PathBuf> = spools.iter().map(|path| path_of(path.as_bytes())).collect();
+    let spools = paths
+        .iter()
+        .map(|path| Configured { path: path.clone(), inside: inside(path, &paths), open: None })
+        .collect();
+    let mut table = table();
+    table.spools = spools;
+    table.durability = durability;
+    table.edition += 1;
+    Ok(())
+}
+
+/// The spool for a value of the key `spooler`; an absent or empty one means the first spool.
+pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target> {
+    let wanted = spooler.filter(|value| !value.is_empty());
+    let (index, priority, durability) = {
+        let table = table();
+        let named = find(py, table, wanted)?;
+        (named.0, named.1, named.2)
+    };
+    Ok(Target { spool: opened(py, index)?, priority, durability })
+}
+
+fn find(
+    py: Python<'_>,
+    table: MutexGuard<'static, Table>,
+    wanted: Option<&[u8]>,
+) -> PyResult<(usize, Option<Vec<u8>>, Durability)> {
+    if table.spools.is_empty() {
+        return Err(SpoolError::new_err("no spool is configured in this process"));
+    }
+    let durability = table.durability;
+    let place = |table: &Table, index: usize| match &table.spools[index].inside {
+        None => (index, None, durability),
+        Some(inside) => (inside.index, Some(inside.priority.clone()), durability),
+    };
+    let Some(wanted) = wanted else { return Ok(place(&table, 0)) };
+    let path = path_of(wanted);
+    if let Some(index) = table.spools.iter().position(|spool| spool.path == path) {
+        return Ok(place(&table, index));
+    }
+    // uWSGI knows a spool by its canonical path, which is known once it is open.
+    let count = table.spools.len();
+    drop(table);
+    for index in 0..count {
+        let canonical = opened(py, index).ok().map(|spool| spool.path() == path);
+        if canonical == Some(true) {
+            return Ok((index, None, durability));
+        }
+    }
+    Err(unknown(wanted))
+}
+
+fn unknown(wanted: &[u8]) -> PyErr {
+    let configured: Vec<String> =
+        table().spools.iter().map(|spool| format!("`{}`", spool.path.display())).collect();
+    SpoolError::new_err(format!(
+        "`spooler` is `{}`, which is not configured in this process: use one of {}",
+        String::from_utf8_lossy(wanted),
+        configured.join(", ")
+    ))
+}
+
+/// The first spool, if there is one.
+pub(crate) fn first(py: Python<'_>) -> PyResult<Arc<SpoolDir>> {
+    Ok(target(py, None)?.spool)
+}
+
+fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
+    let (path, edition) = {
+        let mut table = table();
+        let pid = host::pid();
+        if table.pid != pid {
+            table.pid = pid;
+            for spool in &mut table.spools {
+                spool.open = None;
+            }
+        }
+        match table.spools.get(index) {
+            None => return Err(SpoolError::new_err("no spool is configured in this process")),
+            Some(Configured { open: Some(open), .. }) => return Ok(Arc::clone(open)),
+            Some(spool) => (spool.path.clone(), table.edition),
+        }
+    };
+    let open = py
+        .detach(|| SpoolDir::open(&path))
+        .map(Arc::new)
+        .map_err(|error| spool_error(py, &error))?;
+    let mut table = table();
+    if table.edition == edition
+        && let Some(spool) = table.spools.get_mut(index)
+    {
+        return Ok(Arc::clone(spool.open.get_or_insert(open)));
+    }
+    Ok(open)
+}
+
+fn table() -> MutexGuard<'static, Table> {
+    TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A path without a trailing slash.
+fn path_of(bytes: &[u8]) -> PathBuf {
+    let end = bytes.iter().rposition(|byte| *byte != b'/').map_or(1, |last| last + 1);
+    PathBuf::from(std::ffi::OsStr::from_bytes(&bytes[..end.min(bytes.len())]))
+}
+
+/// Whether a path is a priority's folder of another configured spool.
+fn inside(path: &Path, all: &[PathBuf]) -> Option<Inside> {
+    let parent = path.parent()?;
+    let priority = unspool_core::Priority::new(path.file_name()?.as_bytes()).ok()?;
+    let index = all.iter().position(|other| other == parent)?;
+    Some(Inside { index, priority: priority.as_bytes().to_vec() })
+}

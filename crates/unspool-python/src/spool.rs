@@ -1,0 +1,99 @@
+//! Submitting: `uwsgi.spool` and `unspool.spool`.
+
+use std::os::unix::ffi::OsStrExt;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+use unspool_core::taskfile::{KEY_PRIORITY, KEY_SPOOLER};
+use unspool_core::{Durability, Message, UnknownDurability};
+
+use crate::errors::{SpoolError, submit_error};
+use crate::message::{Repeated, add_items};
+use crate::settings::{self, Target};
+
+/// Submits a task and returns the absolute path of its file, as bytes: deleting it cancels the task.
+///
+/// The task is a dictionary, or keyword arguments, or both. `at`, `priority`, `spooler` and `body`
+/// mean what they mean in uWSGI. As there, `b"body"` is taken out of the dictionary.
+#[pyfunction]
+#[pyo3(signature = (*message, **pairs), text_signature = "(message=None, /, **pairs)")]
+pub(crate) fn spool<'py>(
+    py: Python<'py>,
+    message: &Bound<'py, PyTuple>,
+    pairs: Option<&Bound<'py, PyDict>>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    if message.is_empty() {
+        return publish(py, None, pairs, None);
+    }
+    // uWSGI ignores further arguments without a word.
+    let first = message.get_item(0)?;
+    publish(py, Some(&first), pairs, None)
+}
+
+/// Like `spool`, with a durability for this task: "none", "file", "group", or None for the default.
+#[pyfunction]
+#[pyo3(signature = (message, pairs, durability, /))]
+pub(crate) fn submit<'py>(
+    py: Python<'py>,
+    message: Option<&Bound<'py, PyAny>>,
+    pairs: &Bound<'py, PyDict>,
+    durability: Option<&str>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let durability = durability
+        .map(str::parse)
+        .transpose()
+        .map_err(|error: UnknownDurability| SpoolError::new_err(error.to_string()))?;
+    publish(py, message, Some(pairs), durability)
+}
+
+fn publish<'py>(
+    py: Python<'py>,
+    dictionary: Option<&Bound<'py, PyAny>>,
+    pairs: Option<&Bound<'py, PyDict>>,
+    durability: Option<Durability>,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let mut message = Message::default();
+    let mut consumed = None;
+    if let Some(object) = dictionary {
+        let Ok(items) = object.cast::<PyDict>() else {
+            return Err(SpoolError::new_err(
+                "The argument of spooler callable must be a dictionary",
+            ));
+        };
+        if add_items(&mut message, items, Repeated::Impossible)? {
+            consumed = Some(items);
+        }
+    }
+    if let Some(pairs) = pairs {
+        add_items(&mut message, pairs, Repeated::Replaces)?;
+    }
+    let Target { spool, priority, durability: default } =
+        settings::target(py, message.get(KEY_SPOOLER))?;
+    if let Some(priority) = priority {
+        name_priority(&mut message, priority)?;
+    }
+    let path = py
+        .detach(|| unspool_spool::submit(&spool, &message, durability.unwrap_or(default)))
+        .map_err(|error| submit_error(py, &error))?;
+    if let Some(items) = consumed {
+        items.del_item(PyBytes::new(py, b"body"))?;
+    }
+    Ok(PyBytes::new(py, path.as_os_str().as_bytes()))
+}
+
+/// The `spooler` named is a priority's folder of a spool.
+fn name_priority(message: &mut Message, priority: Vec<u8>) -> PyResult<()> {
+    match message.get(KEY_PRIORITY) {
+        None | Some(b"") => {
+            message.pairs.push((KEY_PRIORITY.to_vec(), priority));
+            Ok(())
+        }
+        Some(given) if given == priority => Ok(()),
+        Some(given) => Err(SpoolError::new_err(format!(
+            "`spooler` names the folder of the priority `{}`, and `priority` is `{}`: give one of \
+             them",
+            String::from_utf8_lossy(&priority),
+            String::from_utf8_lossy(given),
+        ))),
+    }
+}
