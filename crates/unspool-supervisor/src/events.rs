@@ -54,7 +54,12 @@ pub(crate) enum ToSupervisor {
         /// Its number.
         worker: WorkerId,
     },
-    /// A worker breaks the protocol or closed its socket: it has to go.
+    /// A worker closed its socket: its process ends.
+    Closed {
+        /// Its number.
+        worker: WorkerId,
+    },
+    /// A worker breaks the protocol: it has to go.
     Broken {
         /// Its number.
         worker: WorkerId,

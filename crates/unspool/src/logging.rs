@@ -1,26 +1,96 @@
 //! The log: one line per event on standard error. Standard output is for data.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
 
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
 
-/// Local time, to the millisecond.
+/// `2026-11-23 14:44:18.195 ERROR task failed task=... attempt=1`, local time. A field `detail`
+/// (a traceback) follows on lines of its own, indented, so that every event starts with its time.
 #[derive(Debug)]
-struct LocalTime;
+struct Lines {
+    colour: bool,
+}
 
-impl FormatTime for LocalTime {
-    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        let now_ns = unspool_sys::clock::now_ns();
-        let time = jiff::Timestamp::from_nanosecond(i128::from(now_ns))
-            .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()));
-        match time {
-            Ok(time) => write!(writer, "{}", time.strftime("%Y-%m-%d %H:%M:%S%.3f")),
-            Err(_) => writer.write_char('-'),
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let (level, colour) = match *event.metadata().level() {
+            Level::ERROR => ("ERROR", "31"),
+            Level::WARN => ("WARN ", "33"),
+            Level::INFO => ("INFO ", "32"),
+            Level::DEBUG => ("DEBUG", "34"),
+            Level::TRACE => ("TRACE", "35"),
+        };
+        write_time(&mut writer)?;
+        if self.colour {
+            write!(writer, " \x1b[{colour}m{level}\x1b[0m ")?;
+        } else {
+            write!(writer, " {level} ")?;
         }
+        writeln!(writer, "{}{}", line.message, line.fields)?;
+        for text in line.detail.trim_end().lines() {
+            writeln!(writer, "    {text}")?;
+        }
+        Ok(())
+    }
+}
+
+fn write_time(writer: &mut Writer<'_>) -> fmt::Result {
+    let now_ns = unspool_sys::clock::now_ns();
+    let time = jiff::Timestamp::from_nanosecond(i128::from(now_ns))
+        .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()));
+    match time {
+        Ok(time) => write!(writer, "{}", time.strftime("%Y-%m-%d %H:%M:%S%.3f")),
+        Err(_) => writer.write_char('-'),
+    }
+}
+
+/// The parts of one event.
+#[derive(Debug, Default)]
+struct Line {
+    message: String,
+    fields: String,
+    detail: String,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "detail" => value.clone_into(&mut self.detail),
+            "message" => value.clone_into(&mut self.message),
+            name => {
+                let quoted = value.is_empty() || value.contains(char::is_whitespace);
+                let _ = if quoted {
+                    write!(self.fields, " {name}={value:?}")
+                } else {
+                    write!(self.fields, " {name}={value}")
+                };
+            }
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
     }
 }
 
@@ -31,9 +101,7 @@ pub(crate) fn start(filter: Option<&str>) {
         .parse_lossy(filter.unwrap_or_default());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_timer(LocalTime)
-        .with_target(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .event_format(Lines { colour: std::io::stderr().is_terminal() })
         .with_writer(std::io::stderr)
         .init();
 }

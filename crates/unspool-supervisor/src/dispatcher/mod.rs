@@ -279,12 +279,22 @@ impl Dispatcher {
 
     /// Tells the supervisor that a worker has to go. Its tasks are settled when it is gone.
     fn broken(&mut self, id: WorkerId, why: &str) {
-        let Some(worker) = self.workers.get_mut(&id) else { return };
-        if worker.stage == Stage::Broken {
-            return;
+        if self.disconnect(id) {
+            self.outbox.send(ToSupervisor::Broken { worker: id, why: why.to_owned() });
         }
-        worker.stage = Stage::Broken;
+    }
+
+    /// Tells the supervisor that a worker closed its socket. Its tasks are settled when it is gone.
+    fn closed(&mut self, id: WorkerId) {
+        if self.disconnect(id) {
+            self.outbox.send(ToSupervisor::Closed { worker: id });
+        }
+    }
+
+    /// Hears a worker no more. `false` if that was so before.
+    fn disconnect(&mut self, id: WorkerId) -> bool {
+        let Some(worker) = self.workers.get_mut(&id) else { return false };
         let _ = self.poll.remove(worker.socket());
-        self.outbox.send(ToSupervisor::Broken { worker: id, why: why.to_owned() });
+        std::mem::replace(&mut worker.stage, Stage::Broken) != Stage::Broken
     }
 }

@@ -35,7 +35,7 @@ impl Dispatcher {
                     Err(error) => self.broken(id, &error.to_string()),
                 },
                 Ok(Received::Nothing) => break,
-                Ok(Received::Closed) => self.broken(id, "closed its socket"),
+                Ok(Received::Closed) => self.closed(id),
                 Err(error) => self.broken(id, &error.to_string()),
             }
         }
@@ -127,7 +127,7 @@ impl Dispatcher {
         let (task, function) = (self.display(held.key), function_of(&held));
         let attempt = held.claim.attempts.saturating_add(1);
         let again_s = self.frequency_ns as f64 / 1e9;
-        error!(%task, %function, pid, attempt, again_s, "task failed\n{}", report.text.trim_end());
+        error!(%task, %function, pid, attempt, again_s, detail = report.text, "task failed");
         self.count(held);
     }
 
@@ -152,7 +152,7 @@ impl Dispatcher {
         if report.text.is_empty() {
             info!(%task, again_s, "task ignored by its handler");
         } else {
-            error!(%task, again_s, "task not run: {}", report.text.trim_end());
+            error!(%task, again_s, "task not run: {}", report.text);
         }
         unlock(&held);
         let ctime_ns = held.claim.stat.ctime_ns;

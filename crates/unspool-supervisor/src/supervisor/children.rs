@@ -27,8 +27,12 @@ pub(super) struct WorkerProcess {
     /// The daemon killed it to stop in time.
     pub(super) stopped: bool,
     pub(super) child: Option<Child>,
-    asked_ns: u64,
+    /// It has to be ready, or to have ended, by then.
+    deadline_ns: Option<u64>,
 }
+
+/// How long a worker may take to end after it has closed its socket: interpreters have exit hooks.
+const END_NS_MAX: u64 = 5_000_000_000;
 
 impl Supervisor {
     /// The spool workers of the current generation.
@@ -95,7 +99,7 @@ impl Supervisor {
             useful: false,
             stopped: false,
             child: None,
-            asked_ns: clock::monotonic_ns(),
+            deadline_ns: Some(clock::monotonic_ns() + START_NS_MAX),
         };
         self.workers.insert(id, process);
         let generation = self.generation;
@@ -129,6 +133,7 @@ impl Supervisor {
     pub(super) fn worker_ready(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.ready = true;
+        worker.deadline_ns = None;
         let pid = worker.child.as_ref().map_or(0, Child::pid);
         let (role, spool) = (worker.role, worker.spool);
         debug!(worker = id, pid, "worker is ready");
@@ -198,23 +203,27 @@ impl Supervisor {
         warn!(pid, again_ms, "worker {exit}; replacing it");
     }
 
-    /// Kills workers that do not become ready.
-    pub(super) fn kill_late_starters(&mut self) {
+    /// A worker closed its socket: its process ends, or has to.
+    pub(super) fn worker_closed(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        worker.deadline_ns = Some(clock::monotonic_ns() + END_NS_MAX);
+    }
+
+    /// Kills workers that should be ready, or gone, by now.
+    pub(super) fn kill_late_workers(&mut self) {
         let now_ns = clock::monotonic_ns();
-        for (id, worker) in self.workers.iter().filter(|(_, w)| !w.ready) {
-            if now_ns.saturating_sub(worker.asked_ns) > START_NS_MAX
-                && let Some(child) = &worker.child
-            {
-                error!(worker = id, pid = child.pid(), "worker is not ready in time; killing it");
-                child.kill();
-            }
+        for (id, worker) in &mut self.workers {
+            let late = worker.deadline_ns.is_some_and(|by_ns| by_ns <= now_ns);
+            let Some(child) = worker.child.as_ref().filter(|_| late) else { continue };
+            let wanted = if worker.ready { "ended" } else { "ready" };
+            error!(worker = id, pid = child.pid(), "worker is not {wanted} in time; killing it");
+            child.kill();
+            worker.deadline_ns = Some(now_ns + END_NS_MAX);
         }
     }
 
-    pub(super) fn next_late_start_ns(&self) -> Option<u64> {
-        let starting = self.workers.values().filter(|w| !w.ready && w.child.is_some());
-        let now_ns = clock::monotonic_ns();
-        starting.map(|w| (w.asked_ns + START_NS_MAX).max(now_ns + START_NS_MAX / 10)).min()
+    pub(super) fn next_deadline_ns(&self) -> Option<u64> {
+        self.workers.values().filter(|w| w.child.is_some()).filter_map(|w| w.deadline_ns).min()
     }
 
     /// Reaps descendants that nobody else waits for.

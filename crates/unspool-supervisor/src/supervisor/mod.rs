@@ -159,14 +159,16 @@ impl Supervisor {
 
     fn run(&mut self) -> Result<(), RunError> {
         let mut keys = Vec::new();
+        let mut zygotes_end_ns = None;
         while !self.over {
-            let timeout_ns = self.timeout_ns();
+            let timeout_ns = self.timeout_ns(zygotes_end_ns);
             self.poll.wait(&mut keys, timeout_ns).map_err(system("wait for events"))?;
             for key in keys.clone() {
                 self.event(key);
             }
             self.restart_zygote_if_due();
-            self.kill_late_starters();
+            self.kill_late_workers();
+            zygotes_end_ns = self.end_zygotes();
             for spool in 0..self.spools.len() {
                 self.ensure_workers(spool);
             }
@@ -197,15 +199,16 @@ impl Supervisor {
     }
 
     /// How long the next wait may be.
-    fn timeout_ns(&self) -> Option<u64> {
+    fn timeout_ns(&self, zygotes_end_ns: Option<u64>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
         [
+            zygotes_end_ns,
             self.zygote_at_ns,
             self.spools.iter().filter_map(|spool| spool.spawn_at_ns).min(),
             self.schedule.next_timer_ns(),
             self.ticks.next_retire_ns(),
             self.ladder.as_ref().map(Ladder::until_ns),
-            self.next_late_start_ns(),
+            self.next_deadline_ns(),
         ]
         .into_iter()
         .flatten()
@@ -230,6 +233,7 @@ impl Supervisor {
                 ToSupervisor::Ready { worker } => self.worker_ready(worker),
                 ToSupervisor::Useful { worker } => self.worker_useful(worker),
                 ToSupervisor::Broken { worker, why } => self.worker_broken(worker, &why),
+                ToSupervisor::Closed { worker } => self.worker_closed(worker),
                 ToSupervisor::Failed { spool, why } => {
                     error!(spool, "{why}");
                     self.stop();

@@ -162,7 +162,7 @@ impl Supervisor {
                 Ok(Received::Nothing) => return,
                 Ok(Received::Closed) | Err(_) => {
                     let _ = self.poll.remove(worker.socket.as_fd());
-                    return self.worker_broken(id, "closed its socket");
+                    return self.worker_closed(id);
                 }
             }
         }
@@ -184,7 +184,7 @@ impl Supervisor {
                 let ms = duration_ns as f64 / 1e6;
                 match error {
                     None => info!(signal, pid, ms, "tick done"),
-                    Some(error) => error!(signal, pid, ms, "tick failed\n{}", error.trim_end()),
+                    Some(error) => error!(signal, pid, ms, detail = error, "tick failed"),
                 }
             }
             FromWorker::Reports(_) => {}

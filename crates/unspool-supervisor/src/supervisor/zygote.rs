@@ -21,7 +21,12 @@ pub(super) struct Zygote {
     pub(super) generation: u32,
     pub(super) child: Child,
     socket: OwnedFd,
+    /// Its socket is closed: it has to end by then.
+    end_by_ns: Option<u64>,
 }
+
+/// How long a zygote may take to end after it has closed its socket.
+const END_NS_MAX: u64 = 5_000_000_000;
 
 impl Zygote {
     fn start(settings: &ZygoteSettings, generation: u32) -> io::Result<Self> {
@@ -31,7 +36,8 @@ impl Zygote {
             .args(["-c", "from unspool import _zygote; _zygote.main()"])
             .stdin(Stdio::from(theirs))
             .spawn()?;
-        let zygote = Self { generation, child: Child::open(child.id())?, socket: ours };
+        let child = Child::open(child.id())?;
+        let zygote = Self { generation, child, socket: ours, end_by_ns: None };
         let mut setup = settings.setup.clone();
         setup.version = PROTOCOL_VERSION;
         setup.daemon_pid = host::pid();
@@ -92,7 +98,7 @@ impl Supervisor {
         let mut buffer = vec![0u8; PACKET_BYTES_MAX];
         let mut strays = Vec::new();
         loop {
-            let zygote = [&self.zygote, &self.next_zygote]
+            let zygote = [&mut self.zygote, &mut self.next_zygote]
                 .into_iter()
                 .flatten()
                 .find(|zygote| zygote.generation == generation);
@@ -104,7 +110,7 @@ impl Supervisor {
                 // Its process ends, or has to: the supervisor learns the rest from that.
                 Ok(Received::Closed) | Err(_) => {
                     let _ = self.poll.remove(zygote.socket.as_fd());
-                    zygote.child.kill();
+                    zygote.end_by_ns.get_or_insert(clock::monotonic_ns() + END_NS_MAX);
                     return;
                 }
             };
@@ -126,7 +132,7 @@ impl Supervisor {
             return;
         }
         for failure in &ready.failures {
-            error!(target = %failure.target, "cannot import\n{}", failure.traceback.trim_end());
+            error!(module = failure.target, detail = failure.traceback, "cannot import");
         }
         if !ready.threads.is_empty() {
             let threads = ready.threads.join(", ");
@@ -177,6 +183,21 @@ impl Supervisor {
         for id in lost {
             self.forget_worker(id, Exit::Status(-1));
         }
+    }
+
+    /// Kills zygotes that should have ended. Returns when to look again.
+    pub(super) fn end_zygotes(&mut self) -> Option<u64> {
+        let ending = [&self.zygote, &self.next_zygote].into_iter().flatten();
+        let now_ns = clock::monotonic_ns();
+        let mut again_ns = None;
+        for (zygote, by_ns) in ending.filter_map(|z| z.end_by_ns.map(|by_ns| (z, by_ns))) {
+            if by_ns <= now_ns {
+                zygote.child.kill();
+            } else {
+                again_ns = again_ns.into_iter().chain([by_ns]).min();
+            }
+        }
+        again_ns
     }
 
     /// A zygote's process has ended.
