@@ -1,0 +1,167 @@
+"""The zygote: imports the application once and forks workers when the daemon asks.
+
+Owns the process that the daemon starts with a control socket as its standard input, and nothing
+else: what a worker does is in ``_worker``, what the application registers in ``_signals``. The
+protocol is one JSON object per packet; ``docs/design/worker-protocol.md`` specifies it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import threading
+import traceback
+from typing import Any, NoReturn
+
+from unspool import _imports, _process, _signals, _worker
+
+PACKET_BYTES = 128 * 1024
+PROTOCOL_VERSION = 1
+# A worker's socket, its slots file and its spool directory.
+DESCRIPTORS = 3
+
+
+def main() -> None:
+    """Runs the zygote until the daemon closes the control socket."""
+    # A session of its own: Ctrl-C on the daemon's terminal is the daemon's business.
+    os.setsid()
+    control = _take_control_socket()
+    setup = _receive(control)[0]
+    if setup is None:
+        return
+    if setup["version"] != PROTOCOL_VERSION:
+        sys.exit(
+            f"unspool: the daemon speaks protocol {setup['version']} and the Python package "
+            f"{PROTOCOL_VERSION}: install the same version of both"
+        )
+    _prepare(setup)
+    failures = _import_application(setup["imports"])
+    _send(control, {"type": "ready", "failures": failures, **_registered()})
+    # What exists now is shared with all workers: keep the collector from touching its pages.
+    gc.collect()
+    gc.freeze()
+    _serve(control, setup)
+
+
+def _take_control_socket() -> socket.socket:
+    control = socket.socket(fileno=os.dup(0))
+    with open(os.devnull, "rb") as null:
+        os.dup2(null.fileno(), 0)
+    return control
+
+
+def _prepare(setup: dict[str, Any]) -> None:
+    for name, value in setup["env"]:
+        os.environ[name] = value
+    for name in setup["unenv"]:
+        os.environ.pop(name, None)
+    if setup["chdir"] is not None:
+        os.chdir(setup["chdir"])
+    # As in uWSGI: the given paths, then the current directory.
+    sys.path[:0] = [*setup["pythonpath"], "."]
+    sys.argv = ["uwsgi"]
+    _process.configure_daemon_child(setup)
+
+
+def _import_application(imports: list[dict[str, Any]]) -> list[dict[str, str]]:
+    failures = []
+    for item in imports:
+        try:
+            _imports.load(item["kind"], item["target"], item["callable"])
+        except BaseException:
+            failures.append({"target": item["target"], "traceback": _traceback()})
+    return failures
+
+
+def _traceback() -> str:
+    text = traceback.format_exc()
+    return text if len(text) <= 16_384 else text[:8192] + "\n[...]\n" + text[-8192:]
+
+
+def _registered() -> dict[str, Any]:
+    decorators = sys.modules.get("uwsgidecorators")
+    functions = sorted(getattr(decorators, "spooler_functions", {}))
+    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
+    return {"functions": functions[:1000], "threads": threads[:100], **_signals.snapshot()}
+
+
+def _serve(control: socket.socket, setup: dict[str, Any]) -> None:
+    while True:
+        request, descriptors = _receive(control)
+        if request is None:
+            return
+        if request["type"] == "fork":
+            # Only a worker returns True, when it is time for its process to end.
+            if _fork(control, setup, request, descriptors):
+                return
+
+
+def _fork(
+    control: socket.socket, setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]
+) -> bool:
+    """Forks twice, so that the worker becomes a child of the daemon. True in the worker."""
+    answer, question = os.pipe()
+    try:
+        middle = os.fork()
+    except OSError as error:
+        for descriptor in (answer, question, *descriptors):
+            os.close(descriptor)
+        _send(control, {"type": "failed", "worker": request["worker"], "error": str(error)})
+        return False
+    if middle == 0:
+        os.close(answer)
+        _fork_again(question)
+        control.close()
+        _worker.run(setup, request, descriptors)
+        return True
+    os.close(question)
+    text = os.read(answer, 32)
+    os.close(answer)
+    os.waitpid(middle, 0)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    if text:
+        _send(control, {"type": "forked", "worker": request["worker"], "pid": int(text)})
+    else:
+        error = "the process between zygote and worker could not fork"
+        _send(control, {"type": "failed", "worker": request["worker"], "error": error})
+    return False
+
+
+def _fork_again(question: int) -> None:
+    """Returns in the grandchild; the child tells its number and is gone."""
+    try:
+        pid = os.fork()
+    except OSError:
+        os._exit(1)
+    if pid:
+        _tell_and_vanish(question, pid)
+    os.close(question)
+
+
+def _tell_and_vanish(question: int, pid: int) -> NoReturn:
+    try:
+        os.write(question, str(pid).encode())
+    finally:
+        os._exit(0)
+
+
+def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, DESCRIPTORS)
+    return (json.loads(data) if data else None), descriptors
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    if len(data) > PACKET_BYTES:
+        # Only failures grow without bound; the first ones say most.
+        message["failures"] = message.get("failures", [])[:3]
+        message["functions"] = []
+        data = json.dumps(message).encode()
+    try:
+        control.send(data)
+    except (BrokenPipeError, ConnectionResetError):
+        sys.exit(0)

@@ -1,0 +1,350 @@
+//! A worker's end of its socket: takes tasks, builds what handlers get, applies outcomes.
+//!
+//! The loop around it is Python (`unspool/_worker.py`). A task that is done is deleted here, in the
+//! worker, the moment its handler returns; every other outcome is reported and applied by the
+//! dispatcher, or here as well if the daemon is gone.
+#![expect(unsafe_code, reason = "descriptors arrive as numbers from Python")]
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyInt};
+use unspool_core::Outcome;
+use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
+use unspool_core::taskfile::TaskFile;
+use unspool_spool::{complete, count_failure, postpone, read_all};
+use unspool_sys::folder::Folder;
+use unspool_sys::slots::{Slot, SlotTable};
+use unspool_sys::socket::{self, Received};
+use unspool_sys::{clock, host};
+use unspool_wire::PROTOCOL_VERSION;
+use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
+
+/// Reports kept back while short tasks follow each other.
+const REPORTS_MAX: usize = 16;
+/// How long a report is kept back at most, while no task takes longer.
+const REPORT_NS_MAX: u64 = 2_000_000;
+
+/// What the worker is doing.
+#[derive(Debug)]
+enum Current {
+    Nothing,
+    Task { handed: Handed, file: OwnedFd, attempts: u8, started_ns: u64 },
+    Tick { signal: u8, started_ns: u64 },
+}
+
+/// The worker's end.
+#[pyclass(module = "unspool._native")]
+#[derive(Debug)]
+pub(crate) struct Worker {
+    socket: OwnedFd,
+    slots: Option<SlotTable>,
+    row: usize,
+    frequency_ns: i64,
+    directory: Option<Folder>,
+    folders: HashMap<u32, Folder>,
+    queue: VecDeque<(Handed, OwnedFd)>,
+    current: Current,
+    reports: Vec<Report>,
+    oldest_report_ns: u64,
+    pid: u32,
+    leaving: bool,
+    buffer: Vec<u8>,
+}
+
+#[pymethods]
+impl Worker {
+    /// Takes over the descriptors; `slots` is -1 for a worker that runs no tasks.
+    #[new]
+    #[pyo3(signature = (socket, slots, row, frequency, chdir=None))]
+    fn new(
+        socket: RawFd,
+        slots: RawFd,
+        row: usize,
+        frequency: f64,
+        chdir: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        // SAFETY: the zygote received this descriptor for us and gives up its number.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let slots = if slots < 0 {
+            None
+        } else {
+            // SAFETY: as above.
+            let file = unsafe { OwnedFd::from_raw_fd(slots) };
+            Some(SlotTable::open(file)?)
+        };
+        if slots.as_ref().is_some_and(|slots| slots.row(row).is_none()) {
+            return Err(PyRuntimeError::new_err(format!("the slots file has no row {row}")));
+        }
+        Ok(Self {
+            socket,
+            slots,
+            row,
+            frequency_ns: (frequency * 1e9) as i64,
+            directory: chdir.map(|path| Folder::open(&path)).transpose()?,
+            folders: HashMap::new(),
+            queue: VecDeque::new(),
+            current: Current::Nothing,
+            reports: Vec::new(),
+            oldest_report_ns: 0,
+            pid: host::pid(),
+            leaving: false,
+            buffer: vec![0; PACKET_BYTES_MAX],
+        })
+    }
+
+    /// Says that this worker can run tasks.
+    fn ready(&mut self) -> PyResult<()> {
+        let packet = FromWorker::Ready { version: PROTOCOL_VERSION, pid: self.pid };
+        if self.send(&packet) {
+            return Ok(());
+        }
+        Err(PyOSError::new_err("the daemon is gone"))
+    }
+
+    /// The next piece of work: the dictionary of a task, the number of a signal, or `None` when it
+    /// is time to leave. Waits without the GIL.
+    fn receive<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        loop {
+            while let Some((handed, file)) = self.queue.pop_front() {
+                if let Some(work) = self.begin(py, handed, file)? {
+                    return Ok(Some(work.into_any()));
+                }
+            }
+            self.flush();
+            if self.leaving {
+                return Ok(None);
+            }
+            match self.take_packet(py)? {
+                None | Some(ToWorker::Drain) => self.leaving = true,
+                Some(ToWorker::Tick { signal }) => {
+                    self.current = Current::Tick { signal, started_ns: clock::monotonic_ns() };
+                    return Ok(Some(PyInt::new(py, signal).into_any()));
+                }
+                Some(ToWorker::Folder { .. } | ToWorker::Tasks(_)) => {}
+            }
+        }
+    }
+
+    /// The handler of the current task returned this number.
+    fn finish(&mut self, code: i64) {
+        self.end(Outcome::from_code(code), String::new());
+    }
+
+    /// The current task failed, or the handler of the current signal raised.
+    fn fail(&mut self, text: &str) {
+        self.end(Outcome::Failed, shorten(text));
+    }
+
+    /// The application has no function for the current task.
+    fn not_registered(&mut self, text: &str) {
+        self.end(Outcome::UnknownFunction, shorten(text));
+    }
+
+    /// The handler of the current signal returned.
+    fn tick_done(&mut self) {
+        self.end(Outcome::Done, String::new());
+    }
+}
+
+impl Worker {
+    /// Waits for a packet and stores what came with it. `None`: the daemon is gone.
+    fn take_packet(&mut self, py: Python<'_>) -> PyResult<Option<ToWorker>> {
+        let mut fds = Vec::new();
+        let mut received = socket::receive(self.socket.as_fd(), &mut self.buffer, &mut fds, false)?;
+        while received == Received::Nothing {
+            let (socket, buffer) = (&self.socket, &mut self.buffer);
+            let result = py.detach(|| socket::receive(socket.as_fd(), buffer, &mut fds, true));
+            match result {
+                Ok(got) => received = got,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => py.check_signals()?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let Received::Packet(bytes) = received else { return Ok(None) };
+        let packet = ToWorker::decode(&self.buffer[..bytes])
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+        match &packet {
+            ToWorker::Folder { index } => {
+                if let Some(fd) = fds.pop() {
+                    self.folders.insert(*index, Folder::from(fd));
+                }
+            }
+            ToWorker::Tasks(tasks) => self.queue.extend(tasks.iter().cloned().zip(fds)),
+            ToWorker::Tick { .. } | ToWorker::Drain => {}
+        }
+        Ok(Some(packet))
+    }
+
+    /// Starts a task, unless it was taken back or is no task.
+    fn begin<'py>(
+        &mut self,
+        py: Python<'py>,
+        handed: Handed,
+        file: OwnedFd,
+    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let started_ns = clock::monotonic_ns();
+        if !self.slot(handed.slot).is_some_and(|slot| slot.start(self.pid, started_ns)) {
+            self.report(Report {
+                slot: handed.slot,
+                outcome: None,
+                duration_ns: 0,
+                text: String::new(),
+                errno: 0,
+            });
+            return Ok(None);
+        }
+        let content = read_all(file.as_fd());
+        self.current = Current::Task { handed, file, attempts: 0, started_ns };
+        let content = match content {
+            Ok(content) => content,
+            Err(error) => {
+                self.end(Outcome::Failed, format!("the task's file cannot be read: {error}"));
+                return Ok(None);
+            }
+        };
+        let task = match TaskFile::parse(&content) {
+            Ok(task) => task,
+            Err(error) => {
+                self.end(Outcome::Malformed, error.to_string());
+                return Ok(None);
+            }
+        };
+        if let Current::Task { attempts, .. } = &mut self.current {
+            *attempts = task.attempts;
+        }
+        if let Err(error) = self.enter_directory() {
+            self.end(Outcome::Failed, format!("cannot enter the task's directory: {error}"));
+            return Ok(None);
+        }
+        self.dictionary(py, &task).map(Some)
+    }
+
+    /// Tasks run in `spooler-chdir`, else in the folder of their file, as in uWSGI.
+    fn enter_directory(&self) -> io::Result<()> {
+        let Current::Task { handed, .. } = &self.current else { return Ok(()) };
+        match (&self.directory, self.folders.get(&handed.folder)) {
+            (Some(directory), _) => directory.enter(),
+            (None, Some(folder)) => folder.enter(),
+            (None, None) => Ok(()),
+        }
+    }
+
+    /// What uWSGI hands to a handler: pairs as bytes, and two keys that are str.
+    fn dictionary<'py>(
+        &self,
+        py: Python<'py>,
+        task: &TaskFile<'_>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let dictionary = PyDict::new(py);
+        if let Current::Task { handed, .. } = &self.current {
+            let name = PyBytes::new(py, &handed.name);
+            dictionary.set_item(pyo3::intern!(py, "spooler_task_name"), name)?;
+        }
+        for (key, value) in task.fields() {
+            dictionary.set_item(PyBytes::new(py, key), PyBytes::new(py, value))?;
+        }
+        if !task.body.is_empty() {
+            dictionary.set_item(pyo3::intern!(py, "body"), PyBytes::new(py, task.body))?;
+        }
+        Ok(dictionary)
+    }
+
+    /// Ends the current piece of work.
+    fn end(&mut self, outcome: Outcome, text: String) {
+        match std::mem::replace(&mut self.current, Current::Nothing) {
+            Current::Nothing => {}
+            Current::Tick { signal, started_ns } => {
+                let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
+                let error = (outcome != Outcome::Done).then_some(text);
+                self.send(&FromWorker::TickDone { signal, duration_ns, error });
+            }
+            Current::Task { handed, file, attempts, started_ns } => {
+                let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
+                let errno = if outcome == Outcome::Done { self.delete(&handed) } else { 0 };
+                if let Some(slot) = self.slot(handed.slot) {
+                    slot.done();
+                }
+                let slot = handed.slot;
+                self.report(Report { slot, outcome: Some(outcome), duration_ns, text, errno });
+                let long = clock::monotonic_ns().saturating_sub(self.oldest_report_ns);
+                let hurry = outcome != Outcome::Done
+                    || self.queue.is_empty()
+                    || self.reports.len() >= REPORTS_MAX
+                    || long > REPORT_NS_MAX;
+                if hurry && !self.flush() {
+                    self.apply_alone(outcome, &file, attempts);
+                }
+            }
+        }
+    }
+
+    /// Deletes a finished task while its lease is held. Returns the error number, or 0.
+    fn delete(&self, handed: &Handed) -> i32 {
+        let Some(folder) = self.folders.get(&handed.folder) else { return ENOENT };
+        match complete(folder, &handed.name) {
+            Ok(_) => 0,
+            Err(error) => error.raw_os_error().unwrap_or(EIO),
+        }
+    }
+
+    /// The daemon is gone: applies an outcome as it would have. Tasks that were not started are
+    /// free when this process has ended.
+    fn apply_alone(&mut self, outcome: Outcome, file: &OwnedFd, attempts: u8) {
+        self.leaving = true;
+        self.queue.clear();
+        let due_ns = clock::now_ns() + self.frequency_ns;
+        // Nobody is left who could be told of an error; the task then runs again at once.
+        let _ = match outcome {
+            Outcome::Failed => count_failure(file.as_fd(), attempts, due_ns).map(|_| ()),
+            Outcome::Retry => postpone(file.as_fd(), due_ns),
+            Outcome::Done | Outcome::Ignored | Outcome::UnknownFunction | Outcome::Malformed => {
+                Ok(())
+            }
+        };
+    }
+
+    fn slot(&self, number: u8) -> Option<&Slot> {
+        self.slots.as_ref()?.row(self.row)?.get(usize::from(number))
+    }
+
+    fn report(&mut self, report: Report) {
+        if self.reports.is_empty() {
+            self.oldest_report_ns = clock::monotonic_ns();
+        }
+        self.reports.push(report);
+    }
+
+    /// Sends the reports that were kept back. `false`: the daemon is gone.
+    fn flush(&mut self) -> bool {
+        if self.reports.is_empty() {
+            return true;
+        }
+        let reports = std::mem::take(&mut self.reports);
+        self.send(&FromWorker::Reports(reports))
+    }
+
+    fn send(&self, packet: &FromWorker) -> bool {
+        let mut bytes = Vec::with_capacity(512);
+        packet.encode(&mut bytes);
+        socket::send_wait(self.socket.as_fd(), &bytes).is_ok()
+    }
+}
+
+/// Cuts a text in the middle: a traceback says most at its ends.
+fn shorten(text: &str) -> String {
+    if text.len() <= REPORT_TEXT_BYTES_MAX {
+        return text.to_owned();
+    }
+    let half = REPORT_TEXT_BYTES_MAX / 2;
+    let head = text.floor_char_boundary(half);
+    let tail = text.ceil_char_boundary(text.len() - half);
+    format!("{}\n[... {} bytes left out ...]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
+const ENOENT: i32 = 2;
+const EIO: i32 = 5;
