@@ -258,10 +258,11 @@ class Daemon:
         self._started.send_signal(number)
 
     def reload(self) -> Daemon:
-        """Sends SIGHUP and waits until the daemon is ready again."""
+        """Sends SIGHUP and waits until the application was imported anew."""
         mark = self.mark()
         self.send(signal.SIGHUP)
-        return self.wait_ready(since=mark)
+        self.wait_log(r"application imported", START_SECONDS_MAX, since=mark)
+        return self
 
     def wait_exit(self, timeout: float = STOP_SECONDS_MAX) -> int:
         """Waits for the end of the daemon and returns its status."""
