@@ -1,5 +1,23 @@
 import os
-from typing import Any, TypedDict
+from typing import Any, final
+
+from unspool._process import Found
+
+__all__ = [
+    "ConfigError",
+    "NotDurableError",
+    "SpoolError",
+    "Worker",
+    "__version__",
+    "configure",
+    "environment_config",
+    "load_config",
+    "parsefile",
+    "spool",
+    "spooler_get_task",
+    "spooler_jobs",
+    "submit",
+]
 
 __version__: str
 
@@ -10,15 +28,9 @@ class NotDurableError(SpoolError):
 
 class ConfigError(ValueError): ...
 
-class Config(TypedDict):
-    spoolers: list[bytes]
-    opt: list[tuple[str, bytes | None]]
-    durability: str
-    frequency: float
-
 def configure(spools: list[bytes], durability: str, /) -> None: ...
-def load_config(arguments: list[str], /) -> Config: ...
-def environment_config() -> Config | None: ...
+def load_config(arguments: list[str], /) -> Found: ...
+def environment_config() -> Found | None: ...
 def spool(message: dict[Any, Any] | None = None, /, **pairs: Any) -> bytes: ...
 def submit(
     message: dict[Any, Any] | None, pairs: dict[str, Any], durability: str | None, /
@@ -29,6 +41,7 @@ def spooler_get_task(
 ) -> dict[str | bytes, bytes] | None: ...
 def parsefile(path: str | bytes | os.PathLike[str], /) -> dict[bytes, bytes] | None: ...
 
+@final
 class Worker:
     def __new__(
         cls, socket: int, slots: int, row: int, frequency: float, chdir: str | None = None
@@ -36,6 +49,6 @@ class Worker:
     def ready(self) -> None: ...
     def receive(self) -> dict[str | bytes, bytes] | int | None: ...
     def finish(self, code: int) -> None: ...
-    def fail(self, error: str) -> None: ...
-    def not_registered(self, error: str) -> None: ...
+    def fail(self, text: str) -> None: ...
+    def not_registered(self, text: str) -> None: ...
     def tick_done(self) -> None: ...

@@ -12,12 +12,12 @@ import enum
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from unspool import _native
 from unspool._options import Options
 
-Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 UNCONFIGURED = (
     "no spool is configured in this process: call unspool.configure(spooler='DIR') or "
@@ -37,6 +37,15 @@ class Role(enum.Enum):
     ZYGOTE = "zygote"
     SPOOL_WORKER = "spool"
     SIGNAL_WORKER = "signal"
+
+
+class Found(TypedDict):
+    """What a configuration says about submitting."""
+
+    spoolers: list[bytes]
+    opt: list[tuple[str, bytes | None]]
+    durability: str
+    frequency: float
 
 
 class _State:
@@ -61,12 +70,12 @@ def is_configured() -> bool:
     if _state.role is Role.UNCONFIGURED:
         found = _native.environment_config()
         if found is not None:
-            _become_producer(found)
+            _become_producer(found, "UNSPOOL_CONFIG")
     return _state.role is not Role.UNCONFIGURED
 
 
 def configure(
-    spooler: Path | Sequence[Path] | None = None,
+    spooler: AnyPath | Sequence[AnyPath] | None = None,
     config: str | os.PathLike[str] | None = None,
     *,
     durability: str | None = None,
@@ -87,23 +96,19 @@ def configure(
     if _state.role not in (Role.UNCONFIGURED, Role.PRODUCER):
         return
     if config is not None:
-        found = _native.load_config(["--ini", os.fspath(config)])
-        if not found["spoolers"]:
-            raise _native.ConfigError(
-                f"{os.fspath(config)} names no spool: add a line `spooler = DIR`"
-            )
+        source = os.fspath(config)
+        found = _native.load_config(["--ini", source])
     else:
+        source = "unspool.configure(spooler=[])"
         paths = [spooler] if isinstance(spooler, (str, bytes, os.PathLike)) else spooler or []
         found = _named(paths)
     if durability is not None:
         found["durability"] = durability
-    _become_producer(found)
+    _become_producer(found, source)
 
 
-def _named(paths: Iterable[Path]) -> _native.Config:
+def _named(paths: Iterable[AnyPath]) -> Found:
     spoolers = [os.path.abspath(os.fsencode(path)) for path in paths]
-    if not spoolers:
-        raise _native.ConfigError("unspool.configure(spooler=[]) names no directory")
     return {
         "spoolers": spoolers,
         "opt": [("spooler", path) for path in spoolers],
@@ -135,13 +140,17 @@ def become_worker(role: str, worker_id: int) -> None:
     _state.worker_id = worker_id
 
 
-def _become_producer(found: _native.Config) -> None:
-    # First what may refuse, then what must not be left half done.
+def _become_producer(found: Found, source: str) -> None:
+    if not found["spoolers"]:
+        raise _native.ConfigError(
+            f"{source} names no spool directory: in an ini file, add a line `spooler = DIR` to the "
+            "section [uwsgi]"
+        )
     _apply(found)
     _state.role = Role.PRODUCER
 
 
-def _apply(found: _native.Config) -> None:
+def _apply(found: Found) -> None:
     _native.configure(found["spoolers"], found["durability"])
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
     _state.frequency = found["frequency"]
