@@ -12,6 +12,8 @@ use unspool_core::Message;
 use crate::errors::SpoolError;
 
 const KEY_BODY: &[u8] = b"body";
+/// uWSGI's documentation gives the task's own pairs under this key; its code never took them.
+const KEY_MESSAGE: &[u8] = b"message_dict";
 /// Keys whose value `None` means that they are not given.
 const OPTIONAL: [&[u8]; 4] = [b"at", b"priority", b"spooler", KEY_BODY];
 
@@ -31,6 +33,22 @@ pub(crate) fn add_items(
     items: &Bound<'_, PyDict>,
     repeated: Repeated,
 ) -> PyResult<bool> {
+    add(message, items, repeated, Nested::Allowed)
+}
+
+/// Whether a dictionary may hold another one; it might be itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nested {
+    Allowed,
+    Refused,
+}
+
+fn add(
+    message: &mut Message,
+    items: &Bound<'_, PyDict>,
+    repeated: Repeated,
+    nested: Nested,
+) -> PyResult<bool> {
     // A list, because a value's own `__str__` or `__bytes__` may change the dictionary.
     let items = items.items();
     message.pairs.reserve(items.len());
@@ -39,6 +57,12 @@ pub(crate) fn add_items(
         let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
         let name = key_bytes(&key)?;
         if value.is_none() && OPTIONAL.contains(&name.as_slice()) {
+            continue;
+        }
+        if let (Nested::Allowed, KEY_MESSAGE, Ok(inner)) =
+            (nested, name.as_slice(), value.cast::<PyDict>())
+        {
+            add(message, inner, Repeated::Replaces, Nested::Refused)?;
             continue;
         }
         let content = value_bytes(&name, &value)?;
