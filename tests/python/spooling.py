@@ -1,0 +1,108 @@
+"""What the tests of the daemon share: ways to submit, and what a task file says.
+
+Tasks are submitted by the command or by a producer process, never by pytest's own process, which
+would stay configured for the tests after it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness import PYTHON, SUPPORT, TASK_PREFIX, Project
+
+# Where a task file counts its failed attempts.
+ATTEMPTS_OFFSET = 3
+
+
+def submit(project: Project, function: str, *options: str, **pairs: object) -> Path:
+    """`unspool spool [options] function key=value ...`; the path of the task."""
+    arguments = [f"{key}={value}" for key, value in pairs.items()]
+    done = project.unspool("spool", *options, function, *arguments)
+    return Path(done.stdout.rstrip("\n"))
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A task, and the moment on CLOCK_MONOTONIC at which its submission returned."""
+
+    path: Path
+    returned: float
+
+
+class Producer:
+    """A process that submits to the project's spool for the length of a `with` block."""
+
+    def __init__(self, project: Project) -> None:
+        self._process = subprocess.Popen(
+            [PYTHON, SUPPORT / "producer.py"],
+            cwd=project.root,
+            env=project.producer_env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def many(self, messages: Iterable[dict[Any, Any]], durability: str = "none") -> list[Submitted]:
+        """Submits one after the other."""
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None and answers is not None
+        pickle.dump((list(messages), durability), requests)
+        requests.flush()
+        result = pickle.load(answers)
+        if isinstance(result, Exception):
+            raise result
+        return [Submitted(Path(path), returned) for path, returned in result]
+
+    def one(self, function: str, **pairs: object) -> Submitted:
+        """Submits one call of a function."""
+        return self.many([call(function, **pairs)])[0]
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        self._process.wait()
+
+
+def call(function: str, **pairs: object) -> dict[Any, Any]:
+    """The message of a call of a decorated function."""
+    return {"ud_spool_func": function, **pairs}
+
+
+def foreign(pairs: dict[bytes, bytes], body: bytes = b"") -> bytes:
+    """A task file as uWSGI writes it: without anything of unspool's."""
+    packed = b"".join(
+        len(part).to_bytes(2, "little") + part for pair in pairs.items() for part in pair
+    )
+    return b"\x11" + len(packed).to_bytes(2, "little") + b"\0" + packed + body
+
+
+def publish(folder: Path, name: str, content: bytes, due: float | None = None) -> Path:
+    """Writes a file aside and renames it into the spool, where it appears whole."""
+    aside = folder / f".{name}"
+    aside.write_bytes(content)
+    if due is not None:
+        os.utime(aside, (due, due))
+    path = folder / f"{TASK_PREFIX}{name}"
+    aside.rename(path)
+    return path
+
+
+def attempts(path: Path) -> int:
+    """How many attempts have failed, as the task's file says."""
+    with open(path, "rb") as file:
+        return file.read(ATTEMPTS_OFFSET + 1)[ATTEMPTS_OFFSET]
