@@ -1,0 +1,119 @@
+"""A task with a time starts at it, whether the time was given with `at` or with `touch`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+from factory import DaemonFactory
+from harness import PYTHON, Daemon, Project, wait_gone
+from pacing import check_promise
+from spooling import Producer, call, submit
+
+TASKS = 100
+SPREAD_SECONDS = 1.0
+# Until the first is due: enough to submit all of them.
+AHEAD_SECONDS = 1.5
+PROMISED_SECONDS = 0.010
+
+MODULE = """
+    import time
+
+    from uwsgidecorators import spool
+    from reporting import report
+
+    @spool
+    def mark(args):
+        started = time.time()
+        report("mark", started=started, at=float(args.get("at", 0)), id=args.get("id"))
+"""
+
+# How late a process is that does nothing but wait for the same times.
+PLAIN = """
+import sys, time
+for due in map(float, sys.argv[1:]):
+    time.sleep(max(0.0, due - time.time()))
+    print(time.time() - due)
+"""
+
+
+def run(project: Project, daemon: DaemonFactory) -> Daemon:
+    project.write("tasks.py", MODULE)
+    return daemon("--spooler", project.spool, "--spooler-import", "tasks")
+
+
+def test_tasks_start_within_10_ms_of_their_time_and_never_before(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    run(project, daemon)
+    first = time.time() + AHEAD_SECONDS
+    times = [round(first + number * SPREAD_SECONDS / TASKS, 6) for number in range(TASKS)]
+    with Producer(project) as producer:
+        producer.many([call("mark", at=f"{due:.6f}") for due in reversed(times)])
+    assert time.time() < first, "the machine is too slow for this test"
+    plain = subprocess.run(
+        [PYTHON, "-c", PLAIN, *map(str, times)], capture_output=True, text=True, check=True
+    )
+    started = project.events.collect(TASKS, "mark")
+    late = [event["started"] - event["at"] for event in started]
+    assert sorted(event["at"] for event in started) == times
+    assert min(late) >= 0
+    check_promise(late, PROMISED_SECONDS, [float(line) for line in plain.stdout.split()])
+
+
+def test_whole_seconds_in_the_future_wait_and_the_past_does_not(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    run(project, daemon)
+    later = submit(project, "mark", "--at", str(int(time.time()) + 3600), id="later")
+    submit(project, "mark", "--at", str(int(time.time()) - 3600), id="past")
+    assert project.events.wait("mark")["id"] == "past"
+    submit(project, "mark", id="now")
+    assert project.events.wait("mark")["id"] == "now"
+    assert later.exists()
+
+
+def test_touch_makes_a_delayed_task_due(project: Project, daemon: DaemonFactory) -> None:
+    run(project, daemon)
+    path = submit(project, "mark", "--delay", "3600", id="delayed")
+    submit(project, "mark", id="now")
+    assert project.events.wait("mark")["id"] == "now"
+    project.run("touch", "-d", "now", path)
+    assert project.events.wait("mark")["id"] == "delayed"
+    wait_gone(path)
+
+
+def test_touch_puts_a_task_off(project: Project, daemon: DaemonFactory) -> None:
+    run(project, daemon)
+    path = submit(project, "mark", "--delay", "1", id="put off")
+    due = os.stat(path).st_mtime
+    project.run("touch", "-d", "+1 hour", path)
+    # A task with the same first time tells when that has passed.
+    submit(project, "mark", "--at", f"{due:.6f}", id="other")
+    assert project.events.wait("mark")["id"] == "other"
+    submit(project, "mark", id="last")
+    assert project.events.wait("mark")["id"] == "last"
+    assert path.exists()
+
+
+def test_a_time_that_touch_sets_is_kept_to_the_fraction(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    run(project, daemon)
+    path = submit(project, "mark", "--delay", "3600", id="touched")
+    due_ns = time.time_ns() + 400_000_000
+    os.utime(path, ns=(due_ns, due_ns))
+    event = project.events.wait("mark")
+    assert event["id"] == "touched"
+    assert event["started"] >= due_ns / 1e9 - 1e-6
+    wait_gone(path)
+
+
+def test_a_task_that_became_due_while_no_daemon_ran_starts_at_once(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    path = submit(project, "mark", "--at", f"{time.time() - 1.5:.3f}", id="overdue")
+    run(project, daemon)
+    assert project.events.wait("mark")["id"] == "overdue"
+    wait_gone(path)
