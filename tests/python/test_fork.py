@@ -142,7 +142,6 @@ def test_a_child_does_not_inherit_the_lock(project: Project) -> None:
     source = FORK + (
         """
 import uwsgi
-uwsgi.spool()
 uwsgi.lock()
 def child():
     uwsgi.unlock()

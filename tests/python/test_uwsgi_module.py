@@ -366,7 +366,6 @@ sys.stdin.readline()
 
 
 def test_the_lock_is_one_for_all_processes_and_ends_with_its_holder(project: Project) -> None:
-    project.python("import uwsgi; uwsgi.spool()")
     asked = "import uwsgi; print(uwsgi.is_locked())"
     holder = subprocess.Popen(
         [PYTHON, "-c", HOLDER],

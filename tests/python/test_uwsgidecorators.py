@@ -495,7 +495,6 @@ def test_thread_and_lock(project: Project) -> None:
         assert uwsgi.is_locked()
         return value
 
-    uwsgi.spool()
     assert locked('value') == 'value' and not uwsgi.is_locked()
     """
     assert project.python(source).stdout == "aside\n"

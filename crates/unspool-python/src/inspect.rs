@@ -1,4 +1,4 @@
-//! Looking at tasks: `spooler_jobs`, `spooler_get_task`, `parsefile`.
+//! Looking at spools and tasks: `spooler_jobs`, `spooler_get_task`, `parsefile`.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,6 +13,13 @@ use crate::settings;
 
 /// Paths that one call returns: a spool may hold millions of tasks.
 const JOBS_MAX: usize = 1_000_000;
+
+/// The canonical path of the first spool, which is created if it is missing.
+#[pyfunction]
+pub(crate) fn open_first_spool(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
+    let spool = settings::first(py)?;
+    Ok(PyBytes::new(py, spool.path().as_os_str().as_bytes()))
+}
 
 /// The paths of the tasks without a priority in the first spool, as a list of bytes.
 #[pyfunction]

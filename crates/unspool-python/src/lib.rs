@@ -21,7 +21,7 @@ mod _native {
     #[pymodule_export]
     use crate::errors::{ConfigError, NotDurableError, SpoolError};
     #[pymodule_export]
-    use crate::inspect::{parsefile, spooler_get_task, spooler_jobs};
+    use crate::inspect::{open_first_spool, parsefile, spooler_get_task, spooler_jobs};
     #[pymodule_export]
     use crate::settings::configure;
     #[pymodule_export]

@@ -1,8 +1,8 @@
 //! The spools that this process submits to.
 //!
-//! One table for the process. Its lock is taken with the interpreter lock held and never across a
-//! system call, so that no thread can hold it while another one forks. Spools are opened at their
-//! first use, and again in a child process: what a thread of the parent held stays with the parent.
+//! One table for the process. Its lock is taken with the interpreter lock held and released before
+//! that is, so that no thread can hold it while another one forks. Spools are opened at their first
+//! use, and again in a child process: what a thread of the parent held stays with the parent.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use unspool_core::{Durability, UnknownDurability};
 use unspool_spool::SpoolDir;
-use unspool_sys::host;
+use unspool_sys::{folder, host};
 
 use crate::errors::{ConfigError, SpoolError, spool_error};
 
@@ -74,53 +74,40 @@ pub(crate) fn configure(spools: Vec<Bound<'_, PyBytes>>, durability: &str) -> Py
 
 /// The spool for a value of the key `spooler`; an absent or empty one means the first spool.
 pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target> {
-    let wanted = spooler.filter(|value| !value.is_empty());
-    let (index, priority, durability) = {
+    let index = match spooler.filter(|value| !value.is_empty()) {
+        None => 0,
+        Some(wanted) => find(py, &path_of(wanted))?,
+    };
+    let (inside, durability) = {
         let table = table();
-        let named = find(py, table, wanted)?;
-        (named.0, named.1, named.2)
+        (table.spools.get(index).and_then(|spool| spool.inside.clone()), table.durability)
+    };
+    let (index, priority) = match inside {
+        None => (index, None),
+        Some(Inside { index, priority }) => (index, Some(priority)),
     };
     Ok(Target { spool: opened(py, index)?, priority, durability })
 }
 
-fn find(
-    py: Python<'_>,
-    table: MutexGuard<'static, Table>,
-    wanted: Option<&[u8]>,
-) -> PyResult<(usize, Option<Vec<u8>>, Durability)> {
-    if table.spools.is_empty() {
-        return Err(SpoolError::new_err("no spool is configured in this process"));
-    }
-    let durability = table.durability;
-    let place = |table: &Table, index: usize| match &table.spools[index].inside {
-        None => (index, None, durability),
-        Some(inside) => (inside.index, Some(inside.priority.clone()), durability),
-    };
-    let Some(wanted) = wanted else { return Ok(place(&table, 0)) };
-    let path = path_of(wanted);
-    if let Some(index) = table.spools.iter().position(|spool| spool.path == path) {
-        return Ok(place(&table, index));
-    }
-    // uWSGI knows a spool by its canonical path, which is known once it is open.
-    let count = table.spools.len();
-    drop(table);
-    for index in 0..count {
-        let canonical = opened(py, index).ok().map(|spool| spool.path() == path);
-        if canonical == Some(true) {
-            return Ok((index, None, durability));
-        }
-    }
-    Err(unknown(wanted))
-}
-
-fn unknown(wanted: &[u8]) -> PyErr {
-    let configured: Vec<String> =
-        table().spools.iter().map(|spool| format!("`{}`", spool.path.display())).collect();
-    SpoolError::new_err(format!(
-        "`spooler` is `{}`, which is not configured in this process: use one of {}",
-        String::from_utf8_lossy(wanted),
-        configured.join(", ")
-    ))
+/// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form.
+fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
+    let paths: Vec<PathBuf> = table().spools.iter().map(|spool| spool.path.clone()).collect();
+    let found = paths.iter().position(|path| path == wanted).or_else(|| {
+        py.detach(|| {
+            paths
+                .iter()
+                .position(|path| folder::canonical(path).is_ok_and(|canonical| canonical == wanted))
+        })
+    });
+    found.ok_or_else(|| {
+        let configured: Vec<String> =
+            paths.iter().map(|path| format!("`{}`", path.display())).collect();
+        SpoolError::new_err(format!(
+            "`spooler` is `{}`, which is not configured in this process: use one of {}",
+            wanted.display(),
+            configured.join(", ")
+        ))
+    })
 }
 
 /// The first spool, if there is one.

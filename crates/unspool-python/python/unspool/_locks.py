@@ -10,7 +10,7 @@ import fcntl
 import operator
 import os
 
-from unspool import _process
+from unspool import _native
 
 # The open directory while this process holds the lock.
 _held: list[int] = []
@@ -65,4 +65,4 @@ def _check(number: int) -> None:
 
 def _open(number: int) -> int:
     _check(number)
-    return os.open(_process.spoolers()[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return os.open(_native.open_first_spool(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -12,6 +12,7 @@ __all__ = [
     "configure",
     "environment_config",
     "load_config",
+    "open_first_spool",
     "parsefile",
     "spool",
     "spooler_get_task",
@@ -35,6 +36,7 @@ def spool(message: dict[Any, Any] | None = None, /, **pairs: Any) -> bytes: ...
 def submit(
     message: dict[Any, Any] | None, pairs: dict[str, Any], durability: str | None, /
 ) -> bytes: ...
+def open_first_spool() -> bytes: ...
 def spooler_jobs() -> list[bytes]: ...
 def spooler_get_task(
     path: str | bytes | os.PathLike[str], /
