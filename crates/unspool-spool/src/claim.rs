@@ -28,8 +28,9 @@ pub enum Claimed {
     Task(Claim),
     /// There is no such task any more.
     Gone,
-    /// Somebody else holds it.
-    Busy,
+    /// Somebody else holds it. As it is now: closing our descriptor raises a hint although nothing
+    /// about the file has changed.
+    Busy(Stat),
     /// Due at this time.
     NotDue(i64),
     /// It cannot be a whole task, or not yet. Not locked.
@@ -55,7 +56,7 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
         }
     };
     if !lock::try_lock(file.as_fd())? {
-        return Ok(Claimed::Busy);
+        return Ok(Claimed::Busy(folder::stat_file(file.as_fd())?));
     }
     // Whatever was true before the lock may have changed: a holder before us may have finished
     // it, moved it or put it off.
