@@ -291,7 +291,8 @@ class Daemon:
         """SIGKILL to the daemon alone: its workers notice by themselves."""
         self._remember_descendants()
         self._started.kill()
-        self.wait_exit()
+        # Its log goes on: the workers write to it.
+        self._started.wait(STOP_SECONDS_MAX)
 
     def close(self) -> None:
         """Kills whatever is left, the daemon and all that it started."""
