@@ -1,24 +1,18 @@
-//! Garbage: temporary files of submitters that died.
+//! Garbage: what submitters left that died while they wrote a task.
 
-use unspool_sys::clock;
+use std::io;
 
-use crate::SpoolDir;
+use unspool_sys::Folder;
 
-/// A submission takes milliseconds; a temporary file that old has no writer.
-const TMP_AGE_NS: i64 = 24 * 3600 * 1_000_000_000;
+use crate::is_aside_name;
 
-/// Deletes temporary files older than a day. Failures are left for the next time.
-pub fn collect_garbage(spool: &SpoolDir) {
-    let Ok(listing) = spool.tmp.list() else { return };
-    for (name, _) in listing.flatten() {
-        let old = spool
-            .tmp
-            .stat(&name)
-            .ok()
-            .flatten()
-            .is_some_and(|stat| clock::now_ns() - stat.ctime_ns > TMP_AGE_NS);
-        if old {
-            let _ = spool.tmp.unlink(&name);
-        }
-    }
+/// Deletes the file of a submission that never came to its end. Returns whether it was there.
+///
+/// The caller has seen that it is old: a submission takes milliseconds, a day is
+/// [`GARBAGE_AGE_NS`].
+pub fn delete_garbage(folder: &Folder, name: &[u8]) -> io::Result<bool> {
+    if is_aside_name(name) { folder.unlink(name) } else { Ok(false) }
 }
+
+/// Nanoseconds after which the file of a submission has no writer any more.
+pub const GARBAGE_AGE_NS: i64 = 24 * 3600 * 1_000_000_000;

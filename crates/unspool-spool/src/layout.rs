@@ -8,13 +8,16 @@ use unspool_core::Priority;
 use unspool_sys::folder::{self, Folder};
 use unspool_sys::{clock, host};
 
-use crate::flush::SharedFlush;
+use crate::flush::{DurableFolders, SharedFlush};
 
 /// What every task's name starts with. What follows is free.
 pub const PREFIX: &[u8] = b"uwsgi_spoolfile_on_";
 
+/// What the name of a task starts with while it is written: [`PREFIX`] behind a dot, which no
+/// reader takes for a task.
+pub(crate) const ASIDE: &[u8] = b".uwsgi_spoolfile_on_";
+
 const INTERNAL: &[u8] = b".unspool";
-const TMP: &[u8] = b"tmp";
 const VERSION: &[u8] = b"version";
 const DAEMONS: &[u8] = b"daemons";
 pub(crate) const CORRUPT: &[u8] = b"corrupt";
@@ -30,11 +33,11 @@ const FORMAT_VERSION: u32 = 1;
 pub struct SpoolDir {
     path: PathBuf,
     pub(crate) top: Folder,
-    pub(crate) tmp: Folder,
     internal: Folder,
     host: Vec<u8>,
     counter: AtomicU64,
     pub(crate) flush: SharedFlush,
+    pub(crate) durable: DurableFolders,
     open_to_others: Option<u32>,
 }
 
@@ -106,22 +109,23 @@ impl SpoolDir {
         let path = folder::canonical(path).map_err(opening)?;
         let opening = |source| OpenError::Open { path: path.clone(), source };
         let top = Folder::open(&path).map_err(opening)?;
-        if !top.is_writable() {
-            return Err(OpenError::NotWritable { path, uid: host::uid() });
+        match top.check_writable() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(OpenError::NotWritable { path, uid: host::uid() });
+            }
+            other => other.map_err(opening)?,
         }
         top.make_sub(INTERNAL).map_err(opening)?;
         let internal = top.open_sub(INTERNAL).map_err(opening)?;
         check_version(&internal, &path)?;
-        internal.make_sub(TMP).map_err(opening)?;
-        let tmp = internal.open_sub(TMP).map_err(opening)?;
         let mode = top.stat(b".").map_err(opening)?.map_or(0, |stat| stat.mode);
         Ok(Self {
             top,
-            tmp,
             internal,
             host: file_safe(&host::hostname()),
             counter: AtomicU64::new(0),
             flush: SharedFlush::default(),
+            durable: DurableFolders::default(),
             open_to_others: (mode & 0o077 != 0).then_some(mode),
             path,
         })
@@ -209,7 +213,7 @@ fn check_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
                 .map_err(opening);
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            internal.open_file(VERSION).map_err(opening)?
+            internal.open_to_read(VERSION).map_err(opening)?
         }
         Err(error) => return Err(opening(error)),
     };
@@ -232,6 +236,11 @@ fn file_safe(host: &[u8]) -> Vec<u8> {
 /// Whether a name is a task's.
 pub fn is_task_name(name: &[u8]) -> bool {
     name.starts_with(PREFIX)
+}
+
+/// Whether a name is that of a task in the making, or of one whose submitter died.
+pub fn is_aside_name(name: &[u8]) -> bool {
+    name.starts_with(ASIDE)
 }
 
 /// When a task was submitted, from the end of its name `_<sec>_<usec>`; `None` for other names.

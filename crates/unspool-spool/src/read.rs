@@ -57,7 +57,7 @@ pub fn read_task(path: &Path) -> Result<Option<Message>, ReadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_error)?,
     };
-    let file = match folder.open_file(name.as_bytes()) {
+    let file = match folder.open_to_read(name.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_error)?,
     };

@@ -5,13 +5,20 @@ use std::io;
 use unspool_core::Priority;
 use unspool_sys::folder::{FileKind, Folder, Listing, Stat};
 
-use crate::is_task_name;
+use crate::{is_aside_name, is_task_name};
 
 /// Something found in a folder.
 #[derive(Debug)]
 pub enum Found {
     /// A file with a task's name.
     Task {
+        /// Its name.
+        name: Vec<u8>,
+        /// As it was when it was looked at.
+        stat: Stat,
+    },
+    /// A submission in the making, or what is left of one.
+    Aside {
         /// Its name.
         name: Vec<u8>,
         /// As it was when it was looked at.
@@ -44,11 +51,15 @@ impl Scan {
         for _ in 0..count {
             let Some(entry) = self.listing.next() else { return Ok(false) };
             let (name, kind) = entry?;
-            if is_task_name(&name) {
+            if is_task_name(&name) || is_aside_name(&name) {
                 if let Some(stat) = folder.stat(&name)?
                     && stat.kind == FileKind::File
                 {
-                    each(Found::Task { name, stat });
+                    each(if is_task_name(&name) {
+                        Found::Task { name, stat }
+                    } else {
+                        Found::Aside { name, stat }
+                    });
                 }
             } else if matches!(kind, None | Some(FileKind::Directory))
                 && let Ok(priority) = Priority::new(&name)

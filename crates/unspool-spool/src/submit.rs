@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use unspool_core::due::{self, InvalidAt};
 use unspool_core::taskfile::{InvalidMessage, KEY_AT, KEY_PRIORITY, TaskId, encode};
 use unspool_core::{Durability, InvalidPriority, Message, Priority};
-use unspool_sys::folder::{self, Folder};
+use unspool_sys::folder::{Folder, os_str, set_mtime, sync_file, write_all};
 use unspool_sys::host;
 
 use crate::SpoolDir;
@@ -91,14 +91,15 @@ pub fn submit(
         .map_err(fail("make the priority's folder"))?;
     let target = sub.as_ref().unwrap_or(&spool.top);
 
-    write_aside(spool, &name, &file, due_ns, durability).map_err(fail("write a file"))?;
+    let aside = [b".", name.as_slice()].concat();
+    write_aside(target, &aside, &file, due_ns, durability).map_err(fail("write a file"))?;
     // COMMIT POINT: from here on the task exists, whole.
-    if let Err(source) = spool.tmp.rename(&name, target, &name) {
-        let _ = spool.tmp.unlink(&name);
+    if let Err(source) = target.rename(&aside, target, &name) {
+        let _ = target.unlink(&aside);
         return Err(fail("publish a file")(source));
     }
     let mut path = spool.folder_path(priority.as_ref());
-    path.push(folder::os_str(&name));
+    path.push(os_str(&name));
     let flushed = match durability {
         Durability::None => Ok(()),
         Durability::Group if sub.is_none() => spool.flush.run(|| target.sync()),
@@ -110,50 +111,53 @@ pub fn submit(
     }
 }
 
-/// Opens the folder of a priority, making it (durable before its first task is) if need be.
+/// Opens the folder of a priority, making it if need be. It is durable before a task in it is.
 fn priority_folder(
     spool: &SpoolDir,
     priority: &Priority,
     durability: Durability,
 ) -> io::Result<Folder> {
-    if let Some(folder) = spool.priority_folder(priority)? {
-        return Ok(folder);
-    }
-    spool.top.make_sub(priority.as_bytes())?;
+    let folder = if let Some(folder) = spool.priority_folder(priority)? {
+        folder
+    } else {
+        spool.top.make_sub(priority.as_bytes())?;
+        spool.top.open_sub(priority.as_bytes())?
+    };
     if durability != Durability::None {
-        spool.top.sync()?;
+        spool.durable.ensure(&folder, &spool.top)?;
     }
-    spool.top.open_sub(priority.as_bytes())
+    Ok(folder)
 }
 
-/// Writes the whole file under `.unspool/tmp`. Leaves nothing behind on failure.
+/// Writes the whole file under a name that nobody reads, in the folder where it belongs: a rename
+/// within one directory costs a third of one between two. Leaves nothing behind on failure.
 fn write_aside(
-    spool: &SpoolDir,
+    folder: &Folder,
     name: &[u8],
     content: &[u8],
     due_ns: Option<i64>,
     durability: Durability,
 ) -> io::Result<()> {
     let attempt = || {
-        let file = spool.tmp.create(name)?;
+        let file = folder.create(name)?;
         let written = (|| {
-            folder::write_all(file.as_fd(), content)?;
+            write_all(file.as_fd(), content)?;
             if let Some(due_ns) = due_ns {
-                folder::set_mtime(file.as_fd(), due_ns)?;
+                set_mtime(file.as_fd(), due_ns)?;
             }
             if durability == Durability::None { Ok(false) } else { sync(&file) }
         })();
         if written.is_err() {
-            let _ = spool.tmp.unlink(name);
+            let _ = folder.unlink(name);
         }
         written
     };
     // After a failed flush the kernel may call the lost pages clean: never flush that file again,
     // write a new one from memory, once.
     if attempt()? {
-        spool.tmp.unlink(name)?;
+        folder.unlink(name)?;
         if attempt()? {
-            spool.tmp.unlink(name)?;
+            folder.unlink(name)?;
             return Err(io::Error::other("the file did not flush, twice"));
         }
     }
@@ -162,7 +166,7 @@ fn write_aside(
 
 /// Flushes a file. `Ok(true)` means that the flush failed in a way that a new file may not.
 fn sync(file: &std::os::fd::OwnedFd) -> io::Result<bool> {
-    match folder::sync_file(file.as_fd()) {
+    match sync_file(file.as_fd()) {
         Ok(()) => Ok(false),
         Err(error) if error.raw_os_error() == Some(EIO) => Ok(true),
         Err(error) => Err(error),

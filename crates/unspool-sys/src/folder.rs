@@ -123,7 +123,17 @@ impl Folder {
     /// Opens an existing file for reading and writing, without following a link, waiting for a
     /// FIFO's other end, or (where we own the file) dirtying its access time.
     pub fn open_file(&self, name: &[u8]) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        self.open_existing(name, OFlags::RDWR)
+    }
+
+    /// Like [`Folder::open_file`], for reading alone: needs no right to write, and closing it
+    /// raises no hint.
+    pub fn open_to_read(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        self.open_existing(name, OFlags::RDONLY)
+    }
+
+    fn open_existing(&self, name: &[u8], access: OFlags) -> io::Result<OwnedFd> {
+        let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         match fs::openat(&self.fd, name, flags | OFlags::NOATIME, Mode::empty()) {
             Err(rustix::io::Errno::PERM) => Ok(fs::openat(&self.fd, name, flags, Mode::empty())?),
             other => Ok(other?),
@@ -176,10 +186,10 @@ impl Folder {
         known.then(|| time.tv_sec * 1_000_000_000 + i64::from(time.tv_nsec))
     }
 
-    /// Whether this process may create files here.
-    pub fn is_writable(&self) -> bool {
+    /// Asks whether this process may create files here.
+    pub fn check_writable(&self) -> io::Result<()> {
         let access = fs::Access::WRITE_OK | fs::Access::EXEC_OK;
-        fs::accessat(&self.fd, c".", access, AtFlags::EACCESS).is_ok()
+        Ok(fs::accessat(&self.fd, c".", access, AtFlags::EACCESS)?)
     }
 
     /// Makes names created, moved or deleted here survive a power cut.
@@ -223,10 +233,29 @@ impl Iterator for Listing {
     }
 }
 
-/// Makes a directory of mode 0700 and those above it. Existing ones are left as they are.
+/// Makes a directory of mode 0700 and those above it. What is made survives a power cut; existing
+/// ones are left as they are.
 pub fn make_path(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let made = match fs::mkdir(path, Mode::RWXU) {
+        Err(rustix::io::Errno::NOENT) if parent != Path::new(".") => {
+            make_path(parent)?;
+            fs::mkdir(path, Mode::RWXU)
+        }
+        other => other,
+    };
+    match made {
+        Ok(()) => Folder::open(parent)?.sync(),
+        // Somebody else was faster.
+        Err(rustix::io::Errno::EXIST) if path.is_dir() => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes all bytes at the file's position.

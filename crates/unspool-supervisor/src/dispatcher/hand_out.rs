@@ -104,10 +104,7 @@ impl Dispatcher {
                 return Some(Held { key, claim, function, expected_ns });
             }
             Ok(Claimed::Gone | Claimed::NotATask) => self.index.remove(key),
-            // Held until the file changes: the try itself raises a hint about it.
-            Ok(Claimed::Busy(stat)) => {
-                self.index.delay(key, now_ns + BUSY_AGAIN_NS, Some(stat.ctime_ns));
-            }
+            Ok(Claimed::Busy) => self.index.delay(key, now_ns + BUSY_AGAIN_NS, None),
             Ok(Claimed::NotDue(due_ns)) => self.index.delay(key, due_ns, None),
             Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, "it is cut short"),
             Err(error) => {

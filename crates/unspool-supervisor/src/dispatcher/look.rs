@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use tracing::{error, info, warn};
 use unspool_core::Priority;
-use unspool_spool::{Change, Found, Scan, Watch, submitted_ns};
+use unspool_spool::{Change, Found, GARBAGE_AGE_NS, Scan, Watch, delete_garbage, submitted_ns};
 use unspool_sys::clock;
 use unspool_sys::folder::{Folder, Stat};
 
@@ -124,11 +124,22 @@ impl Dispatcher {
         for thing in found {
             match thing {
                 Found::Task { name, stat } => self.take_in(lane, &name, &stat),
+                Found::Aside { name, stat } => self.collect(lane, &name, &stat),
                 Found::Priority(priority) if lane == 0 => self.add_priority(&priority),
                 Found::Priority(_) => {}
             }
         }
         Ok(more)
+    }
+
+    /// Deletes what a submitter left that died long ago.
+    fn collect(&self, lane: u32, name: &[u8], stat: &Stat) {
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
+        if clock::now_ns() - stat.ctime_ns > GARBAGE_AGE_NS {
+            let result = delete_garbage(folder, name);
+            let name = String::from_utf8_lossy(name);
+            info!(file = %name, ?result, "deleting an unfinished submission of a day ago or more");
+        }
     }
 
     fn scan_failed(&self, lane: u32, error: &io::Error) {

@@ -20,6 +20,8 @@ use super::index::TaskKey;
 use super::worker::{Held, Stage};
 use crate::events::{ToSupervisor, WorkerId};
 
+/// When a damaged file is looked at again that changed before it could be moved.
+const LOOK_AGAIN_NS: i64 = 1_000_000_000;
 /// When deleting a finished task is tried again.
 const DELETE_AGAIN_NS: u64 = 1_000_000_000;
 
@@ -170,11 +172,14 @@ impl Dispatcher {
         let Some((lane, name)) = self.index.name(key) else { return };
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
         let task = String::from_utf8_lossy(&name);
-        match quarantine(&self.dir, folder, &name) {
-            Ok(path) => {
+        match quarantine(&self.dir, folder, &name, stat) {
+            Ok(Some(path)) => {
                 let path = path.display();
                 error!(%task, moved_to = %path, "file is not a whole task: {why}");
                 self.index.remove(key);
+            }
+            Ok(None) => {
+                self.index.delay(key, clock::now_ns() + LOOK_AGAIN_NS, Some(stat.ctime_ns));
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);

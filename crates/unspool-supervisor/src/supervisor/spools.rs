@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tracing::warn;
-use unspool_spool::{SpoolDir, collect_garbage};
+use unspool_spool::SpoolDir;
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
@@ -52,7 +52,6 @@ impl SpoolActor {
         // Twice the workers, so that a reload can start all new ones before the old ones leave,
         // and some for old ones that take long.
         let rows = 4 * settings.workers as usize + 4;
-        collect_garbage(&settings.dir);
         collect_dead_daemons(&settings.dir);
         let (slots, daemon) = make_slots(&settings.dir, rows)?;
         let slots = Arc::new(slots);
