@@ -36,3 +36,8 @@ pub fn raise_open_files_limit() {
     // Refused, the daemon works with what it has.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
+
+/// Sets the mask of permission bits that new files do not get; the workers inherit it.
+pub fn set_umask(mask: u32) {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+}

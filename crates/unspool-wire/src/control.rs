@@ -38,10 +38,8 @@ pub struct Setup {
     pub version: u16,
     /// Process of the daemon.
     pub daemon_pid: u32,
-    /// Paths of the spools that are run here.
+    /// Paths of the spools that can be submitted to; the first one is the default.
     pub spoolers: Vec<String>,
-    /// Paths of the spools that are only submitted to.
-    pub external: Vec<String>,
     /// What to import, in order.
     pub imports: Vec<Import>,
     /// In front of `sys.path`, in order.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use unspool_config::{Config, Spooler};
-use unspool_core::{Durability, UnknownDurability};
+use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{Settings, SpoolSettings, ZygoteSettings};
 use unspool_wire::control::{Import, Setup};
@@ -47,7 +47,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
         }
     }
     let mut spools: Vec<SpoolSettings> = Vec::new();
-    for spooler in own {
+    for spooler in own.iter().filter(|spooler| !is_priority_of(spooler, &own)) {
         let dir = SpoolDir::open(&spooler.path)?;
         // Named twice, it is still one.
         if spools.iter().all(|known| known.dir.path() != dir.path()) {
@@ -61,7 +61,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
         }
     }
     let python = python(config)?;
-    let setup = setup(config, &spools)?;
+    let setup = setup(config)?;
     Ok(Settings {
         spools,
         zygote: ZygoteSettings { python, setup },
@@ -83,17 +83,22 @@ fn python(config: &Config) -> Result<PathBuf, ResolveError> {
     Ok(beside.unwrap_or_else(|| PathBuf::from("python3")))
 }
 
-fn setup(config: &Config, spools: &[SpoolSettings]) -> Result<Setup, ResolveError> {
-    let external: Vec<PathBuf> =
-        config.spoolers.iter().filter(|s| s.external).map(|s| s.path.clone()).collect();
+/// Whether a spool is the folder of a priority in another one (`spooler = DIR` and `DIR/5`): its
+/// tasks are that one's.
+fn is_priority_of(spooler: &Spooler, all: &[&Spooler]) -> bool {
+    let name = spooler.path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes);
+    name.is_some_and(|name| Priority::new(name).is_ok())
+        && all.iter().any(|other| Some(other.path.as_path()) == spooler.path.parent())
+}
+
+fn setup(config: &Config) -> Result<Setup, ResolveError> {
     let imports = config.imports.iter().map(|import| Import {
         kind: import.kind.as_str().to_owned(),
         target: import.target.clone(),
         callable: import.callable.clone(),
     });
     Ok(Setup {
-        spoolers: spools.iter().map(|s| text(s.dir.path())).collect::<Result<_, _>>()?,
-        external: external.iter().map(|path| text(path)).collect::<Result<_, _>>()?,
+        spoolers: config.spoolers.iter().map(|s| text(&s.path)).collect::<Result<_, _>>()?,
         imports: imports.collect(),
         pythonpath: config.pythonpath.iter().map(|p| text(p)).collect::<Result<_, _>>()?,
         chdir: config.chdir.as_deref().map(text).transpose()?,

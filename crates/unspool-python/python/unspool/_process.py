@@ -123,7 +123,7 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
     _state.daemon_pid = setup["daemon_pid"]
     _apply(
         {
-            "spoolers": [os.fsencode(path) for path in setup["spoolers"] + setup["external"]],
+            "spoolers": [os.fsencode(path) for path in setup["spoolers"]],
             "opt": [
                 (name, None if value is None else os.fsencode(value))
                 for name, value in setup["opt"]

@@ -126,8 +126,8 @@ def _fork(
     if text:
         _send(control, {"type": "forked", "worker": request["worker"], "pid": int(text)})
     else:
-        error = "the process between zygote and worker could not fork"
-        _send(control, {"type": "failed", "worker": request["worker"], "error": error})
+        why = "the process between zygote and worker could not fork"
+        _send(control, {"type": "failed", "worker": request["worker"], "error": why})
     return False
 
 

@@ -104,7 +104,10 @@ impl Dispatcher {
                 return Some(Held { key, claim, function, expected_ns });
             }
             Ok(Claimed::Gone | Claimed::NotATask) => self.index.remove(key),
-            Ok(Claimed::Busy) => self.index.delay(key, now_ns + BUSY_AGAIN_NS, None),
+            // Held until the file changes: the try itself raises a hint about it.
+            Ok(Claimed::Busy(stat)) => {
+                self.index.delay(key, now_ns + BUSY_AGAIN_NS, Some(stat.ctime_ns));
+            }
             Ok(Claimed::NotDue(due_ns)) => self.index.delay(key, due_ns, None),
             Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, "it is cut short"),
             Err(error) => {

@@ -60,6 +60,9 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
         }
     };
     host::raise_open_files_limit();
+    if let Some(mask) = loaded.config.umask {
+        host::set_umask(mask);
+    }
     if host::is_root() && loaded.config.uid.is_none() {
         warn!("running as root: tasks can do anything to this machine");
     }
