@@ -258,10 +258,17 @@ class Daemon:
         self._started.send_signal(number)
 
     def reload(self) -> Daemon:
-        """Sends SIGHUP and waits until the application was imported anew."""
+        """Sends SIGHUP and waits until new workers have replaced the old ones."""
         mark = self.mark()
         self.send(signal.SIGHUP)
-        self.wait_log(r"application imported", START_SECONDS_MAX, since=mark)
+        return self.wait_reloaded(mark)
+
+    def wait_reloaded(self, since: int) -> Daemon:
+        """Waits until what was imported after line `since` of the log runs all new tasks."""
+        self.wait_log(r"application imported", START_SECONDS_MAX, since)
+        lines = enumerate(self.log)
+        imported = next(n for n, line in lines if n >= since and "application imported" in line)
+        self.wait_log(r"reload done", START_SECONDS_MAX, imported)
         return self
 
     def wait_exit(self, timeout: float = STOP_SECONDS_MAX) -> int:

@@ -69,6 +69,7 @@ def test_nothing_is_lost_or_doubled_by_reloads_under_load(
             running.send(signal.SIGHUP)
             producer.many([call("mark", id=f"{number}.{each + task}") for task in range(each)])
             running.wait_log("application imported", since=mark)
+        running.wait_reloaded(mark)
     ran = project.events.collect(rounds * 2 * each, "mark")
     project.wait_empty()
     wanted = {f"{number}.{task}" for number in range(rounds) for task in range(2 * each)}
@@ -92,7 +93,8 @@ def test_several_signals_end_in_the_newest_code(project: Project, daemon: Daemon
     running.send(signal.SIGHUP)
     mark = running.mark()
     gate.release()
-    running.wait_log(r"application imported .*functions=\"hold, mark\"", since=mark)
+    imported = running.wait_log(r"application imported .*functions=\"hold, mark\"", since=mark)
+    running.wait_log("reload done", since=running.log.index(imported.string))
     submit(project, "mark")
     assert project.events.wait("mark")["version"] == 2
 

@@ -57,8 +57,8 @@ fn defaults() {
     let config = config("spooler = s\n");
     assert_eq!(config.spooler_processes, 1);
     assert_eq!(config.spooler_frequency, Duration::from_secs(30));
-    assert_eq!(config.spooler_settle, Duration::from_secs(60));
-    assert_eq!(config.stop_timeout, Duration::from_secs(60));
+    assert_eq!(config.spooler_settle, Duration::from_mins(1));
+    assert_eq!(config.stop_timeout, Duration::from_mins(1));
     assert_eq!(config.spooler_durability, "group");
     assert_eq!((config.spooler_max_tasks, config.spooler_harakiri), (0, None));
     assert_eq!(config.spoolers[0].path, config.start_directory.join("s"));
