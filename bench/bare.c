@@ -3,8 +3,8 @@
  *   bare plain   SPOOL SAMPLE COUNT          create, write, close, rename
  *   bare durable SPOOL SAMPLE THREADS MSEC   create, write, fsync, close, rename, fsync(directory)
  *
- * Writes the bytes of SAMPLE, a task file as unspool wrote it, into SPOOL/.unspool/tmp and renames
- * it into SPOOL under a name of the same length. Prints the number of tasks and nanoseconds.
+ * Writes the bytes of SAMPLE, a task file as unspool wrote it, into SPOOL under a hidden name and
+ * renames it to one of the sample's length. Prints the number of tasks and nanoseconds.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -23,7 +23,7 @@ enum { SAMPLE_BYTES_MAX = 65536, NAME_BYTES_MAX = 256, THREADS_MAX = 64, DIGITS 
 static char sample[SAMPLE_BYTES_MAX];
 static ssize_t sample_bytes;
 static char name_stem[NAME_BYTES_MAX];
-static int spool_fd, tmp_fd, is_durable;
+static int spool_fd, is_durable;
 static long long deadline;
 static pthread_barrier_t barrier;
 
@@ -39,14 +39,14 @@ static long long now(void) {
 }
 
 static void submit(long number) {
-    char name[NAME_BYTES_MAX + DIGITS + 1];
-    snprintf(name, sizeof name, "%s%0*ld", name_stem, DIGITS, number);
-    int file = openat(tmp_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    char aside[NAME_BYTES_MAX + DIGITS + 2], *name = aside + 1;
+    snprintf(aside, sizeof aside, ".%s%0*ld", name_stem, DIGITS, number);
+    int file = openat(spool_fd, aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (file < 0) die("create");
     if (write(file, sample, sample_bytes) != sample_bytes) die("write");
     if (is_durable && fsync(file) != 0) die("fsync of the file");
     if (close(file) != 0) die("close");
-    if (renameat(tmp_fd, name, spool_fd, name) != 0) die("rename");
+    if (renameat(spool_fd, aside, spool_fd, name) != 0) die("rename");
     if (is_durable && fsync(spool_fd) != 0) die("fsync of the directory");
 }
 
@@ -70,8 +70,6 @@ static void open_all(const char *spool, const char *path) {
     if (length > DIGITS) name_stem[length - DIGITS] = '\0';
     spool_fd = open(spool, O_RDONLY | O_DIRECTORY);
     if (spool_fd < 0) die(spool);
-    tmp_fd = openat(spool_fd, ".unspool/tmp", O_RDONLY | O_DIRECTORY);
-    if (tmp_fd < 0) die(".unspool/tmp");
 }
 
 static long run_threads(long threads, long milliseconds, long long *started) {

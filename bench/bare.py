@@ -74,7 +74,7 @@ class Bare:
 
 
 def _prepare(spool: Path) -> None:
-    (spool / ".unspool" / "tmp").mkdir(mode=0o700, parents=True)
+    spool.mkdir(mode=0o700, parents=True)
 
 
 class _Writer:
@@ -85,16 +85,15 @@ class _Writer:
         self.stem = sample.name[:-DIGITS]
         self.durable = durable
         self.spool = os.open(spool, os.O_RDONLY | os.O_DIRECTORY)
-        self.aside = os.open(spool / ".unspool" / "tmp", os.O_RDONLY | os.O_DIRECTORY)
 
     def submit(self, number: int) -> None:
         name = f"{self.stem}{number:0{DIGITS}}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        file = os.open(name, flags, 0o600, dir_fd=self.aside)
+        file = os.open("." + name, flags, 0o600, dir_fd=self.spool)
         os.write(file, self.content)
         if self.durable:
             os.fsync(file)
         os.close(file)
-        os.rename(name, name, src_dir_fd=self.aside, dst_dir_fd=self.spool)
+        os.rename("." + name, name, src_dir_fd=self.spool, dst_dir_fd=self.spool)
         if self.durable:
             os.fsync(self.spool)
