@@ -122,7 +122,11 @@ impl Supervisor {
             Ok(child)
         });
         match watched {
-            Ok(child) => worker.child = Some(child),
+            Ok(child) => {
+                worker.child = Some(child);
+                // It may have said that it is ready before the zygote said that it is there.
+                self.announce();
+            }
             Err(error) => {
                 error!(worker = id, pid, %error, "cannot get hold of a worker");
                 self.forget_worker(id, Exit::Status(-1));
@@ -194,7 +198,10 @@ impl Supervisor {
         let Some(spool) = self.spools.get_mut(worker.spool) else { return };
         spool.free_rows.extend(worker.row);
         if !current {
-            info!(pid, "worker left");
+            // One that was asked for and never forked had no number, and nothing to leave.
+            if worker.child.is_some() {
+                info!(pid, "worker left");
+            }
             return;
         }
         let delay = if worker.useful { std::time::Duration::ZERO } else { spool.backoff.failed() };

@@ -251,7 +251,7 @@ impl Supervisor {
     fn announce(&mut self) {
         let ready = self.zygote.is_some()
             && (0..self.spools.len()).all(|spool| {
-                self.workers_of(spool).filter(|w| w.ready).count() as u32
+                self.workers_of(spool).filter(|w| w.ready && w.child.is_some()).count() as u32
                     >= self.spools[spool].target
             });
         if ready && !self.announced {

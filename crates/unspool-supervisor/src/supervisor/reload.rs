@@ -41,13 +41,25 @@ impl Supervisor {
 
     /// Lets the workers of earlier generations go once enough new ones are ready.
     pub(super) fn retire_if_replaced(&mut self, spool: usize) {
+        let generation = self.generation;
         let ready = self.workers_of(spool).filter(|w| w.ready).count() as u32;
         let old = self
             .workers
             .values()
-            .any(|w| w.spool == spool && w.generation != self.generation && w.row.is_some());
-        if old && self.spools.get(spool).is_some_and(|s| ready >= s.target) {
-            self.tell(spool, ToDispatcher::Retire { before: self.generation });
+            .any(|w| w.spool == spool && w.generation != generation && w.row.is_some());
+        let Some(actor) = self.spools.get_mut(spool) else { return };
+        if actor.serving == generation || ready < actor.target {
+            return;
         }
+        let first = actor.serving == 0 && !old;
+        actor.serving = generation;
+        if first {
+            return;
+        }
+        let path = actor.path.display().to_string();
+        self.tell(spool, ToDispatcher::Retire { before: generation });
+        // Whoever submits after reading this gets the new code: the dispatcher hears of the
+        // retirement before it sees the task.
+        info!(spool = %path, "reload done");
     }
 }

@@ -35,6 +35,8 @@ pub(super) struct SpoolActor {
     pub(super) backoff: Backoff,
     /// No worker is started before this.
     pub(super) spawn_at_ns: Option<u64>,
+    /// The generation whose workers alone get tasks; 0 before the first is there.
+    pub(super) serving: u32,
     /// Its thread has ended, or is about to.
     pub(super) ended: bool,
     sender: SyncSender<ToDispatcher>,
@@ -65,6 +67,7 @@ impl SpoolActor {
             target: settings.workers,
             backoff: Backoff::default(),
             spawn_at_ns: None,
+            serving: 0,
             ended: false,
             sender,
             waker: Arc::clone(&waker),
