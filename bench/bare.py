@@ -74,7 +74,7 @@ class Bare:
 
 
 def _prepare(spool: Path) -> None:
-    spool.mkdir(mode=0o700, parents=True)
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 class _Writer:
