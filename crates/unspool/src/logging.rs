@@ -76,7 +76,8 @@ impl Visit for Line {
             "detail" => value.clone_into(&mut self.detail),
             "message" => value.clone_into(&mut self.message),
             name => {
-                let quoted = value.is_empty() || value.contains(char::is_whitespace);
+                let odd = |c: char| c.is_whitespace() || c.is_control();
+                let quoted = value.is_empty() || value.contains(odd);
                 let _ = if quoted {
                     write!(self.fields, " {name}={value:?}")
                 } else {
@@ -87,10 +88,15 @@ impl Visit for Line {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        if field.name() == "message" {
+            let _ = write!(self.message, "{value:?}");
+            return;
+        }
+        // File names come from outside: a newline in one must not look like an event.
+        let text = format!("{value:?}");
+        let clean = text.chars().all(|c| !c.is_control());
+        let text = if clean { text } else { text.escape_debug().to_string() };
+        let _ = write!(self.fields, " {}={text}", field.name());
     }
 }
 
