@@ -67,6 +67,13 @@ impl Child {
         self.kill();
     }
 
+    /// How it ended, if it has. It is not reaped: its number is still its own.
+    pub fn ended(&self) -> io::Result<Option<Exit>> {
+        let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = process::waitid(WaitId::PidFd(self.fd.as_fd()), peek)?;
+        Ok(status.map(|status| exit_of(&status)))
+    }
+
     /// Reaps it if it has ended.
     pub fn try_wait(&self) -> io::Result<Option<Exit>> {
         let status = process::waitid(

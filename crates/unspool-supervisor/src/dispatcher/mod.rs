@@ -114,14 +114,32 @@ struct Dispatcher {
 
 /// Runs a dispatcher until it is told to exit.
 pub(crate) fn run(start: Start) {
-    let (number, outbox) = (start.number, start.outbox.clone());
+    let mut last_word = LastWord {
+        spool: start.number,
+        outbox: start.outbox.clone(),
+        failed: Some(format!("spool `{}`: its thread panicked", start.dir.path().display())),
+    };
     let spool = start.dir.path().display().to_string();
     let result = Dispatcher::new(start).and_then(|mut dispatcher| dispatcher.run());
-    if let Err(error) = result {
-        let why = format!("spool `{spool}`: {error}");
-        outbox.send(ToSupervisor::Failed { spool: number, why });
+    last_word.failed = result.err().map(|error| format!("spool `{spool}`: {error}"));
+}
+
+/// Tells the supervisor that the thread ends, however it ends.
+#[derive(Debug)]
+struct LastWord {
+    spool: usize,
+    outbox: Outbox,
+    failed: Option<String>,
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        let spool = self.spool;
+        if let Some(why) = self.failed.take() {
+            self.outbox.send(ToSupervisor::Failed { spool, why });
+        }
+        self.outbox.send(ToSupervisor::Ended { spool });
     }
-    outbox.send(ToSupervisor::Ended { spool: number });
 }
 
 impl Dispatcher {

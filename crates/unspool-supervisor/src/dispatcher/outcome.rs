@@ -199,7 +199,8 @@ impl Dispatcher {
         stopped: bool,
     ) {
         let gone = folder::stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
-        if gone {
+        // With a second name, the file outlives its task.
+        if gone || (state == SlotState::Done && self.is_nameless(held.key)) {
             self.index.remove(held.key);
             return;
         }
@@ -221,6 +222,13 @@ impl Dispatcher {
                 self.index.put_back(held.key);
             }
         }
+    }
+
+    fn is_nameless(&self, key: TaskKey) -> bool {
+        self.index.name(key).is_some_and(|(lane, name)| {
+            let folder = self.folders.get(lane as usize).and_then(Option::as_ref);
+            folder.is_some_and(|folder| matches!(folder.stat(&name), Ok(None)))
+        })
     }
 
     /// Tries again to delete finished tasks.

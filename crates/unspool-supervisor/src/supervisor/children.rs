@@ -168,9 +168,11 @@ impl Supervisor {
     /// A worker's process has ended.
     pub(super) fn worker_ended(&mut self, id: WorkerId) {
         let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
-        // What it started in its session goes with it. It is not reaped yet, so its number is
-        // still its own.
-        child.kill_group();
+        // What it started in its session goes with it, unless it was let go in peace. Until it is
+        // reaped, its number is still its own.
+        if !matches!(child.ended(), Ok(None | Some(Exit::Status(0)))) {
+            child.kill_group();
+        }
         match child.try_wait() {
             Ok(Some(exit)) => self.forget_worker(id, exit),
             Ok(None) => {}

@@ -47,6 +47,12 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// A spool's thread could not go on.
+    #[error("stopped because of {why}")]
+    Dispatcher {
+        /// The spool and what happened.
+        why: String,
+    },
     /// A spool cannot be used.
     #[error("cannot run spool `{path}`")]
     Spool {
@@ -93,6 +99,8 @@ struct Supervisor {
     schedule: Schedule,
     ticks: TickPool,
     ladder: Option<Ladder>,
+    /// What a dispatcher failed of.
+    failure: Option<String>,
     announced: bool,
     over: bool,
 }
@@ -152,6 +160,7 @@ impl Supervisor {
             schedule: Schedule::default(),
             ticks: TickPool::default(),
             ladder: None,
+            failure: None,
             announced: false,
             over: false,
         })
@@ -180,7 +189,7 @@ impl Supervisor {
             spool.clean_up();
         }
         info!("stopped");
-        Ok(())
+        self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
     }
 
     fn event(&mut self, key: u64) {
@@ -236,6 +245,7 @@ impl Supervisor {
                 ToSupervisor::Closed { worker } => self.worker_closed(worker),
                 ToSupervisor::Failed { spool, why } => {
                     error!(spool, "{why}");
+                    self.failure.get_or_insert(why);
                     self.stop();
                 }
                 ToSupervisor::Ended { spool } => {
