@@ -1,0 +1,103 @@
+//! Names in an open directory: nothing is followed, nothing is overwritten.
+
+use std::io::ErrorKind;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use unspool_sys::folder::{make_path, read_at, set_mtime, stat_file, write_all, write_byte_at};
+use unspool_sys::{FileKind, Folder};
+
+fn mode(path: &Path) -> u32 {
+    std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn files_and_folders_are_made_private_and_never_over_others() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::open(directory.path()).unwrap();
+    folder.create(b"file").unwrap();
+    assert_eq!(folder.create(b"file").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert!(folder.make_sub(b"sub").unwrap());
+    assert!(!folder.make_sub(b"sub").unwrap());
+    assert_eq!(mode(&directory.path().join("file")), 0o600);
+    assert_eq!(mode(&directory.path().join("sub")), 0o700);
+    symlink("elsewhere", directory.path().join("link")).unwrap();
+    assert!(folder.create(b"link").is_err());
+    assert!(folder.open_or_create(b"link").is_err());
+    assert!(!directory.path().join("elsewhere").exists());
+}
+
+#[test]
+fn a_link_is_seen_as_one_and_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::open(directory.path()).unwrap();
+    folder.make_sub(b"sub").unwrap();
+    folder.create(b"file").unwrap();
+    symlink("sub", directory.path().join("to_sub")).unwrap();
+    symlink("file", directory.path().join("to_file")).unwrap();
+    assert!(folder.open_sub(b"to_sub").is_err());
+    assert!(folder.open_file(b"to_file").is_err());
+    assert!(folder.open_to_read(b"to_file").is_err());
+    for (name, kind) in [
+        (&b"sub"[..], FileKind::Directory),
+        (b"file", FileKind::File),
+        (b"to_file", FileKind::Other),
+        (b"to_sub", FileKind::Other),
+    ] {
+        assert_eq!(folder.stat(name).unwrap().unwrap().kind, kind);
+    }
+    assert_eq!(folder.stat(b"nothing").unwrap(), None);
+    let mut listed: Vec<_> = folder.list().unwrap().map(|entry| entry.unwrap().0).collect();
+    listed.sort();
+    assert_eq!(listed, [&b"file"[..], b"sub", b"to_file", b"to_sub"]);
+}
+
+#[test]
+fn a_rename_never_replaces() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::open(directory.path()).unwrap();
+    for (name, content) in [(b"a", b"1"), (b"b", b"2")] {
+        write_all(folder.create(name).unwrap().as_fd(), content).unwrap();
+    }
+    let error = folder.rename(b"a", &folder, b"b").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read(directory.path().join("b")).unwrap(), b"2");
+    folder.rename(b"a", &folder, b"c").unwrap();
+    assert!(folder.unlink(b"c").unwrap());
+    assert!(!folder.unlink(b"c").unwrap());
+}
+
+#[test]
+fn bytes_and_times_are_set_in_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::open(directory.path()).unwrap();
+    let file = folder.open_or_create(b"file").unwrap();
+    write_all(file.as_fd(), b"0123456789").unwrap();
+    write_byte_at(file.as_fd(), b'x', 3).unwrap();
+    let mut buffer = [0u8; 20];
+    assert_eq!(read_at(file.as_fd(), &mut buffer, 2).unwrap(), 8);
+    assert_eq!(&buffer[..8], b"2x456789");
+    for mtime_ns in [0, 1, 1_999_999_999, 1_995_419_124_123_456_789, -1_500_000_000] {
+        set_mtime(file.as_fd(), mtime_ns).unwrap();
+        assert_eq!(stat_file(file.as_fd()).unwrap().mtime_ns, mtime_ns);
+    }
+}
+
+#[test]
+fn a_path_is_made_as_far_as_it_is_missing() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    make_path(&root.join("a/b/c")).unwrap();
+    make_path(&root.join("a/b/c")).unwrap();
+    assert_eq!([mode(&root.join("a")), mode(&root.join("a/b/c"))], [0o700; 2]);
+    std::fs::write(root.join("file"), b"").unwrap();
+    assert!(make_path(&root.join("file")).is_err());
+    assert!(make_path(&root.join("file/below")).is_err());
+    symlink(root.join("a/b"), root.join("link")).unwrap();
+    make_path(&root.join("link/d")).unwrap();
+    assert!(root.join("a/b/d").is_dir());
+    symlink("nowhere", root.join("dangling")).unwrap();
+    assert!(make_path(&root.join("dangling")).is_err());
+    assert!(make_path(Path::new("")).is_err());
+}

@@ -1,0 +1,93 @@
+//! Slots between a dispatcher and a worker in another process.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use unspool_sys::slots::{SLOTS_PER_WORKER, SlotState, SlotTable};
+use unspool_sys::{Folder, clock};
+
+use crate::child::Child;
+
+fn create(directory: &Path, workers: usize) -> (SlotTable, String) {
+    let file = Folder::open(directory).unwrap().open_or_create(b"slots").unwrap();
+    let path = directory.join("slots").to_str().unwrap().to_owned();
+    (SlotTable::create(file, workers).unwrap(), path)
+}
+
+#[test]
+fn a_task_is_started_by_one_process_or_taken_back_by_the_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let (table, path) = create(directory.path(), 2);
+    let (slots, gate) = (table.row(0).unwrap(), &table.row(1).unwrap()[0]);
+    let mut worker = Child::start("slots", &[&path]);
+    assert_eq!(worker.hear(), "ready");
+    let (mut started_sum, mut revoked_sum) = (0, 0);
+    for round in 0..60 {
+        for (inode, slot) in (0..).zip(slots) {
+            slot.hand(inode, clock::monotonic_ns());
+        }
+        worker.say("go");
+        gate.hand(0, 0);
+        // Every other time the worker is well under way.
+        while round % 2 == 1 && slots[round % 16].state() == SlotState::Handed {
+            std::thread::yield_now();
+        }
+        // From the other end, so that both meet somewhere.
+        let revoked: BTreeSet<usize> =
+            (0..SLOTS_PER_WORKER).rev().filter(|slot| slots[*slot].revoke()).collect();
+        let started: BTreeSet<usize> =
+            worker.hear().split_whitespace().map(|slot| slot.parse().unwrap()).collect();
+        for (number, slot) in slots.iter().enumerate() {
+            let (is_started, is_revoked) = (started.contains(&number), revoked.contains(&number));
+            assert!(is_started != is_revoked, "round {round}, slot {number}");
+            let state = if is_started { SlotState::Running } else { SlotState::Revoked };
+            assert_eq!(slot.state(), state);
+            assert_eq!(slot.task().0, number as u64);
+        }
+        started_sum += started.len();
+        revoked_sum += revoked.len();
+        gate.free();
+    }
+    println!("{started_sum} started, {revoked_sum} taken back");
+    assert!(worker.end().success());
+}
+
+#[test]
+fn what_a_dead_worker_ran_can_still_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let (table, path) = create(directory.path(), 2);
+    let slots = table.row(0).unwrap();
+    let mut worker = Child::start("slots", &[&path]);
+    assert_eq!(worker.hear(), "ready");
+    slots[5].hand(42, 1);
+    let before_ns = clock::monotonic_ns();
+    worker.say("go");
+    table.row(1).unwrap()[0].hand(0, 0);
+    assert_eq!(worker.hear(), "5");
+    let pid = slots[5].pid();
+    worker.kill();
+    // By another process, as after a crash of the daemon.
+    drop(table);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let table = SlotTable::open(file.into()).unwrap();
+    let slot = &table.row(0).unwrap()[5];
+    let (inode, started_ns) = slot.task();
+    assert_eq!((slot.state(), inode, slot.pid()), (SlotState::Running, 42, pid));
+    assert!((before_ns..clock::monotonic_ns()).contains(&started_ns));
+}
+
+#[test]
+fn a_table_has_all_of_its_blocks_and_nothing_beyond_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (table, path) = create(directory.path(), 5);
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert!(metadata.blocks() * 512 >= metadata.len() && metadata.len() > 0);
+    assert_eq!(table.workers(), 5);
+    assert!(table.row(4).is_some() && table.row(5).is_none());
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    let empty = options.open(directory.path().join("empty")).unwrap();
+    assert!(SlotTable::open(empty.into()).is_err());
+}
