@@ -1,9 +1,11 @@
 """How fast processes wake each other on this machine now, and whether the daemon keeps its promise.
 
-A machine that does other work is late with everything. So the tests of a promised time measure, in
-the same rounds, what two plain processes need that wake each other through pipes, and judge by one
-rule: all but one in a hundred are within the promise or, where the machine itself is slow, within
-`SLACK` times what all but one in a hundred of the plain ones needed.
+A machine that does other work is late with everything, at some moments. So the tests of a promised
+time measure in batches, and in the same rounds what something plain needs: two processes that wake
+each other through pipes, a process that waits for the same times, a spool with nothing in it. The
+rule: in one of `BATCHES_MAX` batches all but one in a hundred are within the promise or, where the
+machine itself is slow, within `SLACK` times what all but one in a hundred of the plain ones took.
+What is slow by itself is slow in every batch.
 """
 
 from __future__ import annotations
@@ -12,12 +14,17 @@ import os
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
+from typing import TypeAlias
 
 from harness import PYTHON, HarnessError
 
 SLACK = 4.0
+BATCHES_MAX = 4
+
+# The seconds that the daemon took, and what the plain thing took.
+Batch: TypeAlias = "tuple[Sequence[float], Sequence[float]]"
 
 _PASS_ON = "import os\nwhile os.read(0, 1): os.write(1, b'.')"
 _TELL = """
@@ -71,15 +78,19 @@ def all_but_one_in_a_hundred(seconds: Sequence[float]) -> float:
     return sorted(seconds)[len(seconds) * 99 // 100 - 1]
 
 
-def check_promise(seconds: Sequence[float], promised: float, plain: Sequence[float]) -> None:
+def check_promise(measure: Callable[[], Batch], promised: float) -> None:
     """Fails unless the rule of this module holds."""
-    taken, needed = all_but_one_in_a_hundred(seconds), all_but_one_in_a_hundred(plain)
-    median = sorted(seconds)[len(seconds) // 2]
-    told = (
-        f"99 of 100 within {taken * 1e3:.3f} ms, half within {median * 1e3:.3f} ms; "
-        f"promised {promised * 1e3:g} ms; plain processes: {needed * 1e3:.3f} ms"
-    )
-    # pytest shows it where it was asked to, and with a failure.
-    print(told)
-    if taken > max(promised, SLACK * needed):
-        raise HarnessError(told)
+    told = []
+    for _ in range(BATCHES_MAX):
+        seconds, plain = measure()
+        taken, needed = all_but_one_in_a_hundred(seconds), all_but_one_in_a_hundred(plain)
+        median = sorted(seconds)[len(seconds) // 2]
+        told.append(
+            f"99 of 100 within {taken * 1e3:.3f} ms, half within {median * 1e3:.3f} ms; "
+            f"promised {promised * 1e3:g} ms; the plain ones: {needed * 1e3:.3f} ms"
+        )
+        # pytest shows it where it was asked to, and with a failure.
+        print(told[-1])
+        if taken <= max(promised, SLACK * needed):
+            return
+    raise HarnessError("\n".join(["too late in every batch:", *told]))

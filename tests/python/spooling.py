@@ -37,13 +37,13 @@ class Submitted:
 
 
 class Producer:
-    """A process that submits to the project's spool for the length of a `with` block."""
+    """A process that submits to a spool, the project's, for the length of a `with` block."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, spool: Path | None = None) -> None:
         self._process = subprocess.Popen(
             [PYTHON, SUPPORT / "producer.py"],
             cwd=project.root,
-            env=project.producer_env,
+            env={**project.producer_env, "UNSPOOL_SPOOL": os.fspath(spool or project.spool)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

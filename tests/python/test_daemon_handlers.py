@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 from factory import DaemonFactory
 from harness import Daemon, Project, wait_gone
@@ -150,7 +151,13 @@ def test_the_handler_gets_the_dictionary_that_uwsgi_hands_it(
 ) -> None:
     project.write("tasks.py", BARE)
     daemon("--spooler", project.spool, "--import", "tasks")
-    message = {b"\xff\x00": b"\x00\xfe", b"b'ody": b"", "body": b"\x00whole\n", "n": 5, "f": True}
+    message: dict[Any, Any] = {
+        b"\xff\x00": b"\x00\xfe",
+        b"b'ody": b"",
+        "body": b"\x00whole\n",
+        "n": 5,
+        "f": True,
+    }
     with Producer(project) as producer:
         (task,) = producer.many([message])
         event = project.events.wait("handler")

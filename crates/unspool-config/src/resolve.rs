@@ -26,7 +26,8 @@ const SPOOLER_PROCESSES_MAX: u64 = 4096;
 const CALLABLE: &str = "application";
 
 /// Options that are settings but not carried out yet.
-const READ_ONLY: [&str; 2] = ["uid", "gid"];
+const READ_ONLY: [&str; 6] =
+    ["uid", "gid", "spooler-harakiri", "spooler-max-tasks", "lazy", "lazy-apps"];
 
 struct Resolver {
     config: Config,

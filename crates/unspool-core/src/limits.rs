@@ -1,4 +1,4 @@
-//! Every bound of the product, named with its unit last.
+//! The bounds that more than one crate needs, named with their unit last.
 
 /// Bytes of the pairs of a task file: the header stores their length in 16 bits.
 pub const PAIRS_BYTES_MAX: usize = 65_535;
@@ -26,8 +26,8 @@ pub const AHEAD_NS_MAX: u64 = 5_000_000;
 /// another worker is idle.
 pub const REVOKE_AFTER_NS: u64 = 20_000_000;
 
-/// Workers of one daemon.
-pub const WORKERS_MAX: usize = 1024;
+/// Worker processes of one daemon, those of an earlier generation included.
+pub const WORKERS_MAX: usize = 8192;
 
 /// Functions whose durations the dispatcher remembers.
 pub const FUNCTIONS_MAX: usize = 4096;

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -17,7 +18,7 @@ use unspool_core::Outcome;
 use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
 use unspool_core::taskfile::TaskFile;
 use unspool_spool::{complete, count_failure, postpone, read_all};
-use unspool_sys::folder::Folder;
+use unspool_sys::folder::{Folder, stat_file};
 use unspool_sys::slots::{Slot, SlotTable};
 use unspool_sys::socket::{self, Received};
 use unspool_sys::{clock, host};
@@ -29,11 +30,19 @@ const REPORTS_MAX: usize = 16;
 /// How long a report is kept back at most, while no task takes longer.
 const REPORT_NS_MAX: u64 = 2_000_000;
 
+/// A task that was handed to this worker, with the folder as it was then.
+#[derive(Debug)]
+struct Waiting {
+    handed: Handed,
+    file: OwnedFd,
+    folder: Arc<Folder>,
+}
+
 /// What the worker is doing.
 #[derive(Debug)]
 enum Current {
     Nothing,
-    Task { handed: Handed, file: OwnedFd, attempts: u8, started_ns: u64 },
+    Task { task: Waiting, attempts: u8, started_ns: u64 },
     Tick { signal: u8, started_ns: u64 },
 }
 
@@ -46,8 +55,8 @@ pub(crate) struct Worker {
     row: usize,
     frequency_ns: i64,
     directory: Option<Folder>,
-    folders: HashMap<u32, Folder>,
-    queue: VecDeque<(Handed, OwnedFd)>,
+    folders: HashMap<u32, Arc<Folder>>,
+    queue: VecDeque<Waiting>,
     current: Current,
     reports: Vec<Report>,
     oldest_report_ns: u64,
@@ -110,8 +119,8 @@ impl Worker {
     /// is time to leave. Waits without the GIL.
     fn receive<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         loop {
-            while let Some((handed, file)) = self.queue.pop_front() {
-                if let Some(work) = self.begin(py, handed, file)? {
+            while let Some(task) = self.queue.pop_front() {
+                if let Some(work) = self.begin(py, task)? {
                     return Ok(Some(work.into_any()));
                 }
             }
@@ -171,26 +180,38 @@ impl Worker {
         match &packet {
             ToWorker::Folder { index } => {
                 if let Some(fd) = fds.pop() {
-                    self.folders.insert(*index, Folder::from(fd));
+                    self.folders.insert(*index, Arc::new(Folder::from(fd)));
                 }
             }
-            ToWorker::Tasks(tasks) => self.queue.extend(tasks.iter().cloned().zip(fds)),
+            ToWorker::Tasks(tasks) => self.take_tasks(tasks, fds)?,
             ToWorker::Tick { .. } | ToWorker::Drain => {}
         }
         Ok(Some(packet))
+    }
+
+    fn take_tasks(&mut self, tasks: &[Handed], files: Vec<OwnedFd>) -> PyResult<()> {
+        if tasks.len() != files.len() {
+            return Err(PyRuntimeError::new_err("tasks came without their descriptors"));
+        }
+        for (handed, file) in tasks.iter().cloned().zip(files) {
+            let folder = self.folders.get(&handed.folder).cloned().ok_or_else(|| {
+                PyRuntimeError::new_err(format!("folder {} is not known", handed.folder))
+            })?;
+            self.queue.push_back(Waiting { handed, file, folder });
+        }
+        Ok(())
     }
 
     /// Starts a task, unless it was taken back or is no task.
     fn begin<'py>(
         &mut self,
         py: Python<'py>,
-        handed: Handed,
-        file: OwnedFd,
+        task: Waiting,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let started_ns = clock::monotonic_ns();
-        if !self.slot(handed.slot).is_some_and(|slot| slot.start(self.pid, started_ns)) {
+        if !self.slot(task.handed.slot).is_some_and(|slot| slot.start(self.pid, started_ns)) {
             self.report(Report {
-                slot: handed.slot,
+                slot: task.handed.slot,
                 outcome: None,
                 duration_ns: 0,
                 text: String::new(),
@@ -198,10 +219,15 @@ impl Worker {
             });
             return Ok(None);
         }
-        let content = read_all(file.as_fd());
-        self.current = Current::Task { handed, file, attempts: 0, started_ns };
+        let content = read_all(task.file.as_fd());
+        let attempts = content.as_ref().ok().and_then(|c| c.get(3)).copied().unwrap_or(0);
+        self.current = Current::Task { task, attempts, started_ns };
         let content = match content {
             Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                self.end(Outcome::Malformed, error.to_string());
+                return Ok(None);
+            }
             Err(error) => {
                 self.end(Outcome::Failed, format!("the task's file cannot be read: {error}"));
                 return Ok(None);
@@ -214,9 +240,6 @@ impl Worker {
                 return Ok(None);
             }
         };
-        if let Current::Task { attempts, .. } = &mut self.current {
-            *attempts = task.attempts;
-        }
         if let Err(error) = self.enter_directory() {
             self.end(Outcome::Failed, format!("cannot enter the task's directory: {error}"));
             return Ok(None);
@@ -226,12 +249,8 @@ impl Worker {
 
     /// Tasks run in `spooler-chdir`, else in the folder of their file, as in uWSGI.
     fn enter_directory(&self) -> io::Result<()> {
-        let Current::Task { handed, .. } = &self.current else { return Ok(()) };
-        match (&self.directory, self.folders.get(&handed.folder)) {
-            (Some(directory), _) => directory.enter(),
-            (None, Some(folder)) => folder.enter(),
-            (None, None) => Ok(()),
-        }
+        let Current::Task { task, .. } = &self.current else { return Ok(()) };
+        self.directory.as_ref().unwrap_or(&task.folder).enter()
     }
 
     /// What uWSGI hands to a handler: pairs as bytes, and two keys that are str.
@@ -241,8 +260,8 @@ impl Worker {
         task: &TaskFile<'_>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let dictionary = PyDict::new(py);
-        if let Current::Task { handed, .. } = &self.current {
-            let name = PyBytes::new(py, &handed.name);
+        if let Current::Task { task, .. } = &self.current {
+            let name = PyBytes::new(py, &task.handed.name);
             dictionary.set_item(pyo3::intern!(py, "spooler_task_name"), name)?;
         }
         for (key, value) in task.fields() {
@@ -263,13 +282,13 @@ impl Worker {
                 let error = (outcome != Outcome::Done).then_some(text);
                 self.send(&FromWorker::TickDone { signal, duration_ns, error });
             }
-            Current::Task { handed, file, attempts, started_ns } => {
+            Current::Task { task, attempts, started_ns } => {
                 let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
-                let errno = if outcome == Outcome::Done { self.delete(&handed) } else { 0 };
-                if let Some(slot) = self.slot(handed.slot) {
+                let errno = if outcome == Outcome::Done { delete(&task) } else { 0 };
+                let slot = task.handed.slot;
+                if let Some(slot) = self.slot(slot) {
                     slot.done();
                 }
-                let slot = handed.slot;
                 self.report(Report { slot, outcome: Some(outcome), duration_ns, text, errno });
                 let long = clock::monotonic_ns().saturating_sub(self.oldest_report_ns);
                 let hurry = outcome != Outcome::Done
@@ -277,18 +296,9 @@ impl Worker {
                     || self.reports.len() >= REPORTS_MAX
                     || long > REPORT_NS_MAX;
                 if hurry && !self.flush() {
-                    self.apply_alone(outcome, &file, attempts);
+                    self.apply_alone(outcome, &task.file, attempts);
                 }
             }
-        }
-    }
-
-    /// Deletes a finished task while its lease is held. Returns the error number, or 0.
-    fn delete(&self, handed: &Handed) -> i32 {
-        let Some(folder) = self.folders.get(&handed.folder) else { return ENOENT };
-        match complete(folder, &handed.name) {
-            Ok(_) => 0,
-            Err(error) => error.raw_os_error().unwrap_or(EIO),
         }
     }
 
@@ -332,6 +342,18 @@ impl Worker {
         let mut bytes = Vec::with_capacity(512);
         packet.encode(&mut bytes);
         socket::send_wait(self.socket.as_fd(), &bytes).is_ok()
+    }
+}
+
+/// Deletes a finished task while its lease is held. Returns the error number, or 0; a task may have
+/// deleted its own file.
+fn delete(task: &Waiting) -> i32 {
+    let gone = || stat_file(task.file.as_fd()).is_ok_and(|stat| stat.links == 0);
+    match complete(&task.folder, &task.handed.name) {
+        Ok(true) => 0,
+        Ok(false) if gone() => 0,
+        Ok(false) => ENOENT,
+        Err(error) => error.raw_os_error().unwrap_or(EIO),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Names and folders of a spool. The specification is `docs/design/spool-format.md`.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -206,25 +207,35 @@ impl SpoolDir {
 
 fn check_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
     let opening = |source| OpenError::Open { path: path.to_owned(), source };
-    let file = match internal.create(VERSION) {
-        Ok(file) => {
-            let text = format!("{FORMAT_VERSION}\n");
-            return folder::write_all(std::os::fd::AsFd::as_fd(&file), text.as_bytes())
-                .map_err(opening);
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            internal.open_to_read(VERSION).map_err(opening)?
+    let file = match internal.open_to_read(VERSION) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return write_version(internal).map_err(opening);
         }
         Err(error) => return Err(opening(error)),
     };
     let mut text = [0u8; 16];
-    let got = folder::read_at(std::os::fd::AsFd::as_fd(&file), &mut text, 0).map_err(opening)?;
+    let got = folder::read_at(file.as_fd(), &mut text, 0).map_err(opening)?;
     let found = String::from_utf8_lossy(&text[..got]).trim().to_owned();
-    // Empty: another process has created the file and not written it yet.
     match found.parse::<u32>() {
         Ok(version) if version <= FORMAT_VERSION => Ok(()),
+        // A power cut soon after it was written; there was no other version then.
         Err(_) if found.is_empty() => Ok(()),
         _ => Err(OpenError::Newer { path: path.to_owned(), found }),
+    }
+}
+
+/// Writes the version aside and gives it its name, unless another process was faster.
+fn write_version(internal: &Folder) -> io::Result<()> {
+    let random: [u8; 8] = host::random()?;
+    let aside = format!(".version-{:016x}", u64::from_le_bytes(random)).into_bytes();
+    let file = internal.create(&aside)?;
+    folder::write_all(file.as_fd(), format!("{FORMAT_VERSION}\n").as_bytes())?;
+    match internal.rename(&aside, internal, VERSION) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            internal.unlink(&aside).map(|_| ())
+        }
+        other => other,
     }
 }
 

@@ -52,7 +52,7 @@ impl Scan {
             let Some(entry) = self.listing.next() else { return Ok(false) };
             let (name, kind) = entry?;
             if is_task_name(&name) || is_aside_name(&name) {
-                if let Some(stat) = folder.stat(&name)?
+                if let Ok(Some(stat)) = folder.stat(&name)
                     && stat.kind == FileKind::File
                 {
                     each(if is_task_name(&name) {
@@ -63,7 +63,9 @@ impl Scan {
                 }
             } else if matches!(kind, None | Some(FileKind::Directory))
                 && let Ok(priority) = Priority::new(&name)
-                && folder.stat(&name)?.is_some_and(|stat| stat.kind == FileKind::Directory)
+                && folder
+                    .stat(&name)
+                    .is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == FileKind::Directory))
             {
                 each(Found::Priority(priority));
             }

@@ -27,6 +27,8 @@ pub enum Change {
     },
     /// A folder of a priority appeared in the top folder.
     Priority(Priority),
+    /// A folder of a priority left the top folder, deleted or moved.
+    PriorityGone(Priority),
     /// A watched folder is gone.
     FolderGone(u32),
     /// Changes were missed: scan everything.
@@ -84,11 +86,15 @@ impl Watch {
                     each(Change::Priority(priority));
                 }
             }
-            Hint::Gone { watch, name } => {
-                if let Some(folder) = index(folders, watch)
-                    && is_task_name(&name)
-                {
+            Hint::Gone { watch, name, directory } => {
+                let Some(folder) = index(folders, watch) else { return };
+                if !directory && is_task_name(&name) {
                     each(Change::Gone { folder, name });
+                } else if directory
+                    && folder == 0
+                    && let Ok(priority) = Priority::new(&name)
+                {
+                    each(Change::PriorityGone(priority));
                 }
             }
             Hint::FolderGone { watch } => {

@@ -2,7 +2,7 @@
 //!
 //! Two kinds of actors. A `dispatcher` is one thread per spool: it owns the truth about the tasks
 //! of that spool and does all file I/O. The `supervisor` is the main thread: it owns the processes
-//! and the clock, does no file I/O on a spool and so is never stalled by one. They talk by the
+//! and the clock; between start and end it does no file I/O on a spool, so that none can stall it. They talk by the
 //! closed message types of `events`. Nothing here prints, exits or knows Python.
 
 mod backoff;

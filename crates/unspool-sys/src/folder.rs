@@ -197,6 +197,11 @@ impl Folder {
         Ok(fs::fsync(&self.fd)?)
     }
 
+    /// Makes this the working directory of the process.
+    pub fn enter(&self) -> io::Result<()> {
+        Ok(rustix::process::fchdir(&self.fd)?)
+    }
+
     /// Starts to read the directory; see [`Listing`].
     pub fn list(&self) -> io::Result<Listing> {
         Ok(Listing { dir: fs::Dir::read_from(&self.fd)? })
@@ -326,11 +331,4 @@ pub fn canonical(path: &Path) -> io::Result<std::path::PathBuf> {
 /// A name as the standard library wants it.
 pub fn os_str(name: &[u8]) -> &OsStr {
     OsStr::from_bytes(name)
-}
-
-impl Folder {
-    /// Makes this the working directory of the process.
-    pub fn enter(&self) -> io::Result<()> {
-        Ok(rustix::process::fchdir(&self.fd)?)
-    }
 }

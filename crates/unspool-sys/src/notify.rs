@@ -32,6 +32,8 @@ pub enum Hint {
         watch: i32,
         /// The name in it.
         name: Vec<u8>,
+        /// Whether the name was a directory.
+        directory: bool,
     },
     /// The folder itself is gone, and with it its watch.
     FolderGone {
@@ -102,7 +104,7 @@ fn hint(event: &inotify::Event<'_>) -> Option<Hint> {
     let name = event.file_name()?.to_bytes().to_vec();
     let directory = flags.contains(ReadFlags::ISDIR);
     if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-        return Some(Hint::Gone { watch, name });
+        return Some(Hint::Gone { watch, name, directory });
     }
     // A file that was only created is not complete: its `CLOSE_WRITE` follows.
     if flags.contains(ReadFlags::CREATE) && !directory {

@@ -52,6 +52,10 @@ impl Poll {
     }
 }
 
+/// What an eventfd is written: a count of 1, in the machine's byte order.
+#[expect(clippy::host_endian_bytes, reason = "the kernel reads it as a number")]
+const ONE: [u8; 8] = 1u64.to_ne_bytes();
+
 /// Wakes a thread that waits in [`Poll::wait`].
 #[derive(Debug)]
 pub struct Waker {
@@ -72,7 +76,6 @@ impl Waker {
 
     /// Makes the descriptor readable. Cannot be lost; several calls count as one.
     pub fn wake(&self) {
-        const ONE: [u8; 8] = u64::to_le_bytes(u64::from_le(1));
         // The only failure is a counter at its maximum: then the descriptor is readable already.
         let _ = rustix::io::write(&self.fd, &ONE);
     }

@@ -4,10 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use unspool_config::{Config, Spooler};
+use unspool_core::limits::WORKERS_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{Settings, SpoolSettings, ZygoteSettings};
 use unspool_wire::control::{Import, Setup};
+
+use crate::exit;
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -22,12 +25,26 @@ pub(crate) enum ResolveError {
     Durability(#[from] UnknownDurability),
     #[error(transparent)]
     Spool(#[from] OpenError),
+    #[error(
+        "{workers} workers are too many: `spooler-processes` times the number of spools may be \
+         {most} at most"
+    )]
+    Workers { workers: usize, most: usize },
     #[error("`{option}`: `{path}` cannot be entered")]
     Directory { option: &'static str, path: PathBuf, source: io::Error },
     #[error("`virtualenv`: there is no Python in `{path}` (looked for bin/python3 and bin/python)")]
     Virtualenv { path: PathBuf },
     #[error("`{path}` is not UTF-8 text, which the application's settings need to be")]
     Text { path: PathBuf },
+}
+
+impl ResolveError {
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Spool(_) | Self::Directory { .. } => exit::FAILED,
+            _ => exit::USAGE,
+        }
+    }
 }
 
 /// What a daemon needs, from its configuration. Creates the spools that are missing.
@@ -59,6 +76,10 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
                 quiet: config.spooler_quiet,
             });
         }
+    }
+    let workers = spools.iter().map(|spool| spool.workers as usize).sum();
+    if workers > WORKERS_MAX / 2 {
+        return Err(ResolveError::Workers { workers, most: WORKERS_MAX / 2 });
     }
     let python = python(config)?;
     let setup = setup(config)?;

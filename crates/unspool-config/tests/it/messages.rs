@@ -183,7 +183,7 @@ fn notices() {
     check("base = /srv\nchdir = %(base)\n", &[]);
     check("set = tasks=x\nset-ph = more=y\n", &[]);
     check("memory-report = true\ncheap = false\n", &[]);
-    check("lazy-apps = true\nstrict = false\n", &[]);
+    check("strict = false\n", &[]);
     check(
         "spooler_import = tasks\n",
         &["app.ini:2: unknown option `spooler_import` is ignored; did you mean \

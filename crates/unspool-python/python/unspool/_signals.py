@@ -18,7 +18,7 @@ from unspool import _process
 Handler = Callable[[int], object]
 
 SIGNALS = 256
-SCHEDULES_MAX = 4096
+SCHEDULES_MAX = 1024
 TARGET_BYTES_MAX = 63
 
 

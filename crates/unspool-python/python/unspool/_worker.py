@@ -10,10 +10,18 @@ import os
 import random
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from unspool import _native, _process, _signals
 from unspool._errors import UnknownFunction
+
+
+NO_HANDLER = (
+    "the application has set no handler: assign one to `uwsgi.spooler` or use the decorators of "
+    "`uwsgidecorators` in a module that is imported (`spooler-import`)"
+)
 
 
 def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> None:
@@ -52,50 +60,51 @@ def _call_post_fork_hook(uwsgi: Any) -> None:
 
 def _loop(channel: _native.Worker, uwsgi: Any) -> None:
     receive = channel.receive
+    pid = os.getpid()
     while True:
         work = receive()
         if work is None:
             return
         if isinstance(work, int):
-            _run_signal(channel, work)
+            report = _run_signal(channel, work)
         else:
-            _run_task(channel, uwsgi, work)
+            report = _run_task(channel, uwsgi, work)
         _flush()
+        if os.getpid() != pid:
+            # The handler forked, and this is its child, which came back from it: the task is the
+            # parent's.
+            os._exit(0)
+        report()
 
 
-def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> None:
+def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Callable[[], None]:
+    """Calls the handler of a task. Returns what reports its outcome."""
     handler = getattr(uwsgi, "spooler", None)
     if handler is None:
-        channel.not_registered(
-            "the application has set no handler: assign one to `uwsgi.spooler` or use the "
-            "decorators of `uwsgidecorators` in a module that is imported (`spooler-import`)"
-        )
-        return
+        return partial(channel.not_registered, NO_HANDLER)
     try:
         result = handler(task)
     except UnknownFunction as error:
-        channel.not_registered(str(error))
-        return
+        return partial(channel.not_registered, str(error))
     # SystemExit and KeyboardInterrupt too: a task must not end the worker of the others.
     except BaseException:
-        channel.fail(traceback.format_exc())
-        return
+        return partial(channel.fail, traceback.format_exc())
     if isinstance(result, int) and -(2**63) <= result < 2**63:
-        channel.finish(result)
-    else:
-        channel.fail(
-            f"the handler returned {result!r:.100}, which is no int: return uwsgi.SPOOL_OK (-2), "
-            "SPOOL_RETRY (-1) or SPOOL_IGNORE (0)"
-        )
+        return partial(channel.finish, result)
+    return partial(
+        channel.fail,
+        f"the handler returned {result!r:.100}, which is no int: return uwsgi.SPOOL_OK (-2), "
+        "SPOOL_RETRY (-1) or SPOOL_IGNORE (0)",
+    )
 
 
-def _run_signal(channel: _native.Worker, signal: int) -> None:
+def _run_signal(channel: _native.Worker, signal: int) -> Callable[[], None]:
+    """Calls the handler of a signal. Returns what reports its outcome."""
     try:
         _signals.dispatch(signal)
     except BaseException:
-        channel.fail(traceback.format_exc())
-    else:
-        channel.tick_done()
+        return partial(channel.fail, traceback.format_exc())
+    return channel.tick_done
 
 
 def _flush() -> None:

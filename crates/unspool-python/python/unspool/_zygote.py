@@ -151,6 +151,9 @@ def _tell_and_vanish(question: int, pid: int) -> NoReturn:
 
 def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, DESCRIPTORS)
+    for descriptor in descriptors:
+        # What a task starts must not hold the worker's socket or slots.
+        os.set_inheritable(descriptor, False)
     return (json.loads(data) if data else None), descriptors
 
 

@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use tracing::{error, warn};
 use unspool_core::limits::REVOKE_AFTER_NS;
 use unspool_spool::{Claimed, claim};
+use unspool_sys::folder::stat_file;
 use unspool_sys::slots::{Slot, SlotState};
 use unspool_sys::{clock, lock};
 use unspool_wire::task::{Handed, ToWorker};
@@ -46,16 +47,11 @@ impl Dispatcher {
                 self.broken(id, "does not take packets");
             }
         }
-        self.release_in_hand();
     }
 
     /// The next task, claimed, and the worker that gets it.
     fn next_pair(&mut self, now_ns: u64, tries: &mut usize) -> Option<(WorkerId, Held)> {
         loop {
-            if let Some(held) = self.in_hand.last() {
-                let worker = self.choose(Some(held.expected_ns), now_ns)?;
-                return self.in_hand.pop().map(|held| (worker, held));
-            }
             if now_ns < self.claim_again_at_ns {
                 return None;
             }
@@ -66,9 +62,12 @@ impl Dispatcher {
             let guess = if self.index.function(key).is_some() { known } else { Some(0) };
             self.choose(guess, now_ns)?;
             *tries = tries.checked_sub(1)?;
-            if let Some(held) = self.try_claim(key) {
-                self.in_hand.push(held);
+            let Some(held) = self.try_claim(key) else { continue };
+            if let Some(worker) = self.choose(Some(held.expected_ns), now_ns) {
+                return Some((worker, held));
             }
+            self.give_back(held);
+            return None;
         }
     }
 
@@ -110,11 +109,17 @@ impl Dispatcher {
             }
             Ok(Claimed::NotDue(due_ns)) => self.index.delay(key, due_ns, None),
             Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, "it is cut short"),
-            Err(error) => {
-                let name = String::from_utf8_lossy(&name);
-                error!(task = %name, %error, "cannot open a task; trying again in a second");
-                self.index.delay(key, now_ns + BUSY_AGAIN_NS, None);
+            Err(error) if is_shortage(&error) => {
+                error!(%error, "cannot open any task; trying again in a second");
+                self.index.put_back(key);
                 self.claim_again_at_ns = clock::monotonic_ns() + CLAIM_AGAIN_NS;
+            }
+            Err(error) => {
+                let ctime_ns = folder.stat(&name).ok().flatten().map(|stat| stat.ctime_ns);
+                let name = String::from_utf8_lossy(&name);
+                let again_s = self.frequency_ns as f64 / 1e9;
+                error!(task = %name, %error, again_s, "cannot open a task");
+                self.index.delay(key, now_ns + self.frequency_ns, ctime_ns);
             }
         }
         None
@@ -129,17 +134,11 @@ impl Dispatcher {
         batches: &mut Vec<(WorkerId, Vec<u8>, Vec<Handed>)>,
     ) {
         let Some((lane, name)) = self.index.name(held.key) else { return };
-        let Some(worker) = self.workers.get_mut(&id) else {
-            self.in_hand.push(held);
-            return;
-        };
+        let Some(worker) = self.workers.get_mut(&id) else { return self.give_back(held) };
         let inode = held.claim.stat.inode;
         let slot = match worker.put(held, now_ns) {
             Ok(slot) => slot,
-            Err(held) => {
-                self.in_hand.push(held);
-                return;
-            }
+            Err(held) => return self.give_back(held),
         };
         let row = worker.row;
         if worker.needs_folder(lane)
@@ -161,15 +160,15 @@ impl Dispatcher {
         }
     }
 
-    /// When [`Dispatcher::revoke_stuck`] has something to look at.
-    pub(super) fn next_revoke_ns(&self) -> Option<u64> {
+    /// When [`Dispatcher::revoke_stuck`] has something new to look at. Later it looks again only
+    /// when something happens.
+    pub(super) fn next_revoke_ns(&self, now_ns: u64) -> Option<u64> {
         self.workers
             .values()
             .filter(|w| w.stage == Stage::Ready && w.outstanding() > 1)
-            .map(|w| w.progress_ns + REVOKE_AFTER_NS)
+            .map(|w| w.progress_ns + REVOKE_AFTER_NS + 1)
+            .filter(|at_ns| *at_ns > now_ns)
             .min()
-            // What is stuck already is looked at again at the same pace.
-            .map(|at_ns| at_ns.max(clock::monotonic_ns() + REVOKE_AFTER_NS / 4))
     }
 
     /// Takes back what waits behind a task that runs longer than it was expected to.
@@ -183,6 +182,7 @@ impl Dispatcher {
             .map(|w| w.id)
             .collect();
         for id in stuck {
+            self.settle_unreported(id);
             let idle = self.workers.values().any(Worker::is_idle);
             let best = self.index.best();
             let urgent = best.is_some_and(|best| {
@@ -205,21 +205,42 @@ impl Dispatcher {
             .filter(|(_, _, at_ns)| before_ns == 0 || *at_ns <= before_ns)
             .map(|(slot, _, _)| slot)
             .collect();
+        let mut revoked = Vec::new();
         for slot in slots {
-            if row[usize::from(slot)].revoke()
-                && let Some(held) = worker.revoke(slot)
-            {
-                self.in_hand.push(held);
+            if row[usize::from(slot)].revoke() {
+                revoked.extend(worker.take_back(slot));
             }
+        }
+        for held in revoked {
+            self.give_back(held);
         }
     }
 
-    /// Gives up the leases of tasks that no worker takes now. They stay due.
-    pub(super) fn release_in_hand(&mut self) {
-        for held in std::mem::take(&mut self.in_hand) {
-            unlock(&held);
-            self.index.put_back(held.key);
+    /// A worker keeps the reports of short tasks back for a moment; if the next one turns out to be
+    /// long, the shared slots tell what was done before it.
+    fn settle_unreported(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(row) = self.slots.row(worker.row) else { return };
+        let deleted =
+            |held: &Held| stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
+        let slots: Vec<u8> = worker
+            .handed()
+            .filter(|(slot, held, _)| {
+                row[usize::from(*slot)].state() == SlotState::Done && deleted(held)
+            })
+            .map(|(slot, _, _)| slot)
+            .collect();
+        let pid = worker.pid;
+        let done: Vec<Held> = slots.into_iter().filter_map(|slot| worker.take_back(slot)).collect();
+        for held in done {
+            self.done(held, pid, None);
         }
+    }
+
+    /// Gives up a lease. The task stays due.
+    pub(super) fn give_back(&mut self, held: Held) {
+        unlock(&held);
+        self.index.put_back(held.key);
     }
 
     pub(super) fn slot_state(&self, row: usize, slot: u8) -> SlotState {
@@ -232,6 +253,14 @@ impl Dispatcher {
             slot.free();
         }
     }
+}
+
+/// Whether the system lacks something without which no task can be opened.
+fn is_shortage(error: &std::io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
 }
 
 /// Releases a lease also where a duplicate of the descriptor lives on in some process.

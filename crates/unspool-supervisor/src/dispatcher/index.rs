@@ -1,7 +1,8 @@
 //! The index: what the dispatcher knows of the tasks in its spool, and which one is next.
 //!
 //! Names, due times and order only; no file is open here and none is touched. A task costs about
-//! 140 bytes, so that a million delayed ones fit, and nothing here is linear in their number.
+//! 140 bytes, so that a million delayed ones fit. Only what happens once in a scan or a reload is
+//! linear in their number.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -350,6 +351,12 @@ impl Index {
         let (lane, item) = (entry.lane, Reverse((entry.submitted_ns, key.0, place)));
         self.lanes[lane as usize].ready.push(item);
         self.ready += 1;
+        // A task that is claimed and given back again and again leaves an item each time.
+        if self.lanes[lane as usize].ready.len() > 2 * self.by_name.len() + STALE_MAX {
+            let mut ready = std::mem::take(&mut self.lanes[lane as usize].ready);
+            ready.retain(|Reverse((_, id, place))| self.is_current(*id, *place));
+            self.lanes[lane as usize].ready = ready;
+        }
     }
 
     /// Leaves the place where a task stands; its heap item there is now stale.

@@ -33,6 +33,7 @@ pub(super) struct Scanner {
     next_ns: Option<u64>,
     /// Something was missed: start again when this scan is over.
     again: bool,
+    failed: bool,
     first_done: bool,
 }
 
@@ -142,7 +143,8 @@ impl Dispatcher {
         }
     }
 
-    fn scan_failed(&self, lane: u32, error: &io::Error) {
+    fn scan_failed(&mut self, lane: u32, error: &io::Error) {
+        self.scanner.failed = true;
         let folder = self.dir.folder_path(self.index.priority(lane));
         error!(folder = %folder.display(), %error, "cannot scan; trying again later");
     }
@@ -150,7 +152,10 @@ impl Dispatcher {
     fn scan_over(&mut self) {
         let now_ns = clock::monotonic_ns();
         let cost_ns = now_ns.saturating_sub(self.scanner.started_ns);
-        self.index.sweep(self.scanner.epoch);
+        // What a scan that failed did not meet may well be there.
+        if !std::mem::take(&mut self.scanner.failed) {
+            self.index.sweep(self.scanner.epoch);
+        }
         if !self.scanner.first_done {
             self.scanner.first_done = true;
             let (tasks, due) = self.index.counts();
@@ -192,6 +197,10 @@ impl Dispatcher {
                     }
                 }
                 Change::Priority(priority) => self.add_priority(&priority),
+                Change::PriorityGone(priority) => {
+                    let lane = self.index.lane(Some(&priority));
+                    self.folder_gone(lane);
+                }
                 Change::FolderGone(lane) => self.folder_gone(lane),
                 Change::Missed => self.start_scan(),
             }
@@ -230,7 +239,8 @@ impl Dispatcher {
             return;
         }
         let lane = self.index.lane(Some(priority));
-        if matches!(self.folders.get(lane as usize), Some(Some(_))) {
+        let known = self.folders.get(lane as usize).and_then(Option::as_ref);
+        if known.is_some_and(|folder| self.is_still(folder, priority)) {
             return;
         }
         let folder: Folder = match self.dir.priority_folder(priority) {
@@ -250,7 +260,17 @@ impl Dispatcher {
         }
         self.folders.resize_with(self.index.lane_count(), || None);
         self.folders[lane as usize] = Some(folder);
+        for worker in self.workers.values_mut() {
+            worker.forget_folder(lane);
+        }
         self.scanner.folders.push_back(lane);
+    }
+
+    /// Whether an open folder still has the name of its priority.
+    fn is_still(&self, folder: &Folder, priority: &Priority) -> bool {
+        let named = self.dir.top().stat(priority.as_bytes()).ok().flatten();
+        let open = folder.stat(b".").ok().flatten();
+        matches!((named, open), (Some(a), Some(b)) if (a.inode, a.device) == (b.inode, b.device))
     }
 
     fn folder_gone(&mut self, lane: u32) {

@@ -98,8 +98,6 @@ struct Dispatcher {
     /// Open folders by lane; `None` where the folder is gone.
     folders: Vec<Option<Folder>>,
     workers: BTreeMap<WorkerId, Worker>,
-    /// Claimed tasks that were taken back and not handed out again yet.
-    in_hand: Vec<Held>,
     /// Tasks that are done and whose files could not be deleted. Their leases are kept: nobody
     /// may run them again.
     undeleted: Vec<Held>,
@@ -165,7 +163,6 @@ impl Dispatcher {
             scanner: Scanner::default(),
             folders: Vec::new(),
             workers: BTreeMap::new(),
-            in_hand: Vec::new(),
             undeleted: Vec::new(),
             retry_deletes_at_ns: 0,
             claim_again_at_ns: 0,
@@ -217,7 +214,7 @@ impl Dispatcher {
         if self.claim_again_at_ns > now_ns {
             earlier(self.claim_again_at_ns);
         }
-        if let Some(at_ns) = self.next_revoke_ns() {
+        if let Some(at_ns) = self.next_revoke_ns(now_ns) {
             earlier(at_ns);
         }
         wake_ns.map(|at_ns| at_ns.saturating_sub(now_ns))
@@ -239,11 +236,12 @@ impl Dispatcher {
             match message {
                 ToDispatcher::Attach { worker, row, generation, socket } => {
                     let worker = Worker::new(worker, row, generation, socket);
-                    let key = KEY_WORKERS + u64::from(worker.id);
-                    if let Err(error) = self.poll.add(worker.socket(), key) {
-                        self.broken(worker.id, &format!("cannot be watched: {error}"));
+                    let (id, key) = (worker.id, KEY_WORKERS + u64::from(worker.id));
+                    let watched = self.poll.add(worker.socket(), key);
+                    self.workers.insert(id, worker);
+                    if let Err(error) = watched {
+                        self.broken(id, &format!("cannot be watched: {error}"));
                     }
-                    self.workers.insert(worker.id, worker);
                 }
                 ToDispatcher::Detach { worker, exit, stopped } => {
                     self.detach(worker, exit, stopped);
@@ -255,7 +253,6 @@ impl Dispatcher {
                 ToDispatcher::Stop => {
                     self.life = Life::Stopping;
                     self.leave(|_| true);
-                    self.release_in_hand();
                 }
                 ToDispatcher::Exit => self.life = Life::Over,
             }

@@ -22,6 +22,8 @@ use crate::events::{ToSupervisor, WorkerId};
 
 /// When a damaged file is looked at again that changed before it could be moved.
 const LOOK_AGAIN_NS: i64 = 1_000_000_000;
+/// "No such file or directory" on Linux.
+const ENOENT: i32 = 2;
 /// When deleting a finished task is tried again.
 const DELETE_AGAIN_NS: u64 = 1_000_000_000;
 
@@ -82,7 +84,7 @@ impl Dispatcher {
             self.history.record(held.function, report.duration_ns);
         }
         match outcome {
-            Outcome::Done => self.done(held, pid, &report),
+            Outcome::Done => self.done(held, pid, Some(&report)),
             Outcome::Retry => self.retry(held, pid, &report),
             Outcome::Failed => self.failed(held, pid, &report),
             Outcome::Ignored | Outcome::UnknownFunction => self.not_taken(held, &report),
@@ -94,35 +96,41 @@ impl Dispatcher {
         }
     }
 
-    fn done(&mut self, held: Held, pid: u32, report: &Report) {
-        if report.errno != 0 {
-            let error = io::Error::from_raw_os_error(report.errno);
-            let task = self.display(held.key);
-            error!(%task, %error, "task is done and its file cannot be deleted; trying again");
-            self.retry_deletes_at_ns = clock::monotonic_ns() + DELETE_AGAIN_NS;
-            self.undeleted.push(held);
-            return;
+    /// A task is done. `report` is `None` where the worker's is still to come.
+    pub(super) fn done(&mut self, held: Held, pid: u32, report: Option<&Report>) {
+        let (task, function) = (self.display(held.key), function_of(&held));
+        match report.map_or(0, |report| report.errno) {
+            0 => {}
+            ENOENT => {
+                warn!(%task, "task is done, but was moved while it ran; there it runs again");
+                unlock(&held);
+                self.index.remove(held.key);
+                return;
+            }
+            errno => {
+                let error = io::Error::from_raw_os_error(errno);
+                error!(%task, %error, "task is done and its file cannot be deleted; trying again");
+                self.retry_deletes_at_ns = clock::monotonic_ns() + DELETE_AGAIN_NS;
+                self.undeleted.push(held);
+                return;
+            }
         }
         if !self.quiet {
-            let (task, function) = (self.display(held.key), function_of(&held));
-            let ms = report.duration_ns as f64 / 1e6;
+            let ms = report.map(|report| report.duration_ns as f64 / 1e6);
             info!(%task, %function, pid, ms, "task done");
         }
         self.index.remove(held.key);
     }
 
     fn retry(&mut self, held: Held, pid: u32, report: &Report) {
-        let due_ns = clock::now_ns() + self.frequency_ns;
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.duration_ns as f64 / 1e6;
             info!(%task, %function, pid, ms, "task asked to run again");
         }
-        if let Err(error) = postpone(held.claim.file.as_fd(), due_ns) {
-            self.cannot_note(&held, &error);
-        }
-        unlock(&held);
-        self.index.delay(held.key, due_ns, None);
+        let due_ns = clock::now_ns() + self.frequency_ns;
+        let noted = postpone(held.claim.file.as_fd(), due_ns);
+        self.put_off(held, due_ns, noted);
     }
 
     fn failed(&mut self, held: Held, pid: u32, report: &Report) {
@@ -136,11 +144,19 @@ impl Dispatcher {
     /// Counts a failed attempt and puts the task off.
     fn count(&mut self, held: Held) {
         let due_ns = clock::now_ns() + self.frequency_ns;
-        if let Err(error) = count_failure(held.claim.file.as_fd(), held.claim.attempts, due_ns) {
+        let noted = count_failure(held.claim.file.as_fd(), held.claim.attempts, due_ns);
+        self.put_off(held, due_ns, noted.map(|_| ()));
+    }
+
+    /// Gives up a lease until a time that stands in the file or, if that failed, only in the index.
+    fn put_off(&mut self, held: Held, due_ns: i64, noted: io::Result<()>) {
+        let file = held.claim.file.as_fd();
+        let held_ctime_ns = noted.err().map(|error| {
             self.cannot_note(&held, &error);
-        }
+            folder::stat_file(file).map_or(held.claim.stat.ctime_ns, |stat| stat.ctime_ns)
+        });
         unlock(&held);
-        self.index.delay(held.key, due_ns, None);
+        self.index.delay(held.key, due_ns, held_ctime_ns);
     }
 
     fn cannot_note(&self, held: &Held, error: &io::Error) {

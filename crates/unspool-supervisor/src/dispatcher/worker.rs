@@ -27,7 +27,7 @@ pub(super) enum Slot {
         held: Held,
         at_ns: u64,
     },
-    /// Taken back; the worker has not said yet that it saw it.
+    /// Taken back; the worker's report on it is still to come.
     Revoked,
 }
 
@@ -137,8 +137,9 @@ impl Worker {
         }
     }
 
-    /// Takes a task back that the worker must not start any more (the shared slot says so).
-    pub(super) fn revoke(&mut self, slot: u8) -> Option<Held> {
+    /// Takes a task back that the worker must not start any more, or has done. Its slot is not free
+    /// before the worker has reported on it.
+    pub(super) fn take_back(&mut self, slot: u8) -> Option<Held> {
         let place = self.slots.get_mut(usize::from(slot))?;
         if !matches!(place, Slot::Handed { .. }) {
             return None;
@@ -183,6 +184,13 @@ impl Worker {
             })
             .collect();
         fds.len() == names.len() && self.send(&ToWorker::Tasks(names), &fds)
+    }
+
+    /// The folder is another one now: the worker needs its descriptor again.
+    pub(super) fn forget_folder(&mut self, folder: u32) {
+        if let Some(known) = self.folders.get_mut(folder as usize) {
+            *known = false;
+        }
     }
 
     /// Whether the worker still needs the descriptor of a folder; it is taken as sent.

@@ -124,6 +124,7 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 worker.child = Some(child);
+                self.reap_strangers();
                 // It may have said that it is ready before the zygote said that it is there.
                 self.announce();
             }
@@ -221,22 +222,36 @@ impl Supervisor {
     /// Kills workers that should be ready, or gone, by now.
     pub(super) fn kill_late_workers(&mut self) {
         let now_ns = clock::monotonic_ns();
+        let mut stuck = None;
         for (id, worker) in &mut self.workers {
-            let late = worker.deadline_ns.is_some_and(|by_ns| by_ns <= now_ns);
-            let Some(child) = worker.child.as_ref().filter(|_| late) else { continue };
+            if worker.deadline_ns.is_none_or(|by_ns| by_ns > now_ns) {
+                continue;
+            }
+            let Some(child) = &worker.child else {
+                stuck = Some(worker.generation);
+                worker.deadline_ns = Some(now_ns + END_NS_MAX);
+                continue;
+            };
             let wanted = if worker.ready { "ended" } else { "ready" };
             error!(worker = id, pid = child.pid(), "worker is not {wanted} in time; killing it");
             child.kill();
             worker.deadline_ns = Some(now_ns + END_NS_MAX);
         }
+        if let Some(generation) = stuck {
+            self.zygote_stuck(generation);
+        }
     }
 
     pub(super) fn next_deadline_ns(&self) -> Option<u64> {
-        self.workers.values().filter(|w| w.child.is_some()).filter_map(|w| w.deadline_ns).min()
+        self.workers.values().filter_map(|w| w.deadline_ns).min()
     }
 
-    /// Reaps descendants that nobody else waits for.
+    /// Reaps descendants that nobody else waits for. Not while a worker is being forked: it is a
+    /// stranger until its number is known, and may have ended already.
     pub(super) fn reap_strangers(&mut self) {
+        if self.workers.values().any(|worker| worker.child.is_none()) {
+            return;
+        }
         let zygotes: Vec<u32> = [&self.zygote, &self.next_zygote]
             .into_iter()
             .flatten()

@@ -83,6 +83,8 @@ struct Supervisor {
     inbox: Receiver<ToSupervisor>,
     waker: Arc<Waker>,
     wall: WallTimer,
+    /// What the timer is set to; `None` after it fired.
+    wall_at_ns: Option<i64>,
     zygote_settings: ZygoteSettings,
     stop_timeout: Duration,
     spools: Vec<SpoolActor>,
@@ -91,6 +93,8 @@ struct Supervisor {
     /// One that is still importing: the first, or a reload's.
     next_zygote: Option<Zygote>,
     generation: u32,
+    /// Only grows, also where a generation fails: an event of one is never taken for another's.
+    last_generation: u32,
     zygote_backoff: Backoff,
     zygote_at_ns: Option<u64>,
     reload_wanted: bool,
@@ -146,12 +150,14 @@ impl Supervisor {
             inbox,
             waker,
             wall,
+            wall_at_ns: None,
             zygote_settings: settings.zygote,
             stop_timeout: settings.stop_timeout,
             spools,
             zygote: None,
             next_zygote: None,
             generation: 0,
+            last_generation: 0,
             zygote_backoff: Backoff::default(),
             zygote_at_ns: None,
             reload_wanted: false,
@@ -202,7 +208,10 @@ impl Supervisor {
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
-                _ => self.wall.clear(),
+                _ => {
+                    self.wall.clear();
+                    self.wall_at_ns = None;
+                }
             },
         }
     }
@@ -210,12 +219,17 @@ impl Supervisor {
     /// How long the next wait may be.
     fn timeout_ns(&self, zygotes_end_ns: Option<u64>) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
+        // What needs a zygote does not wake a daemon that has none, and nothing is begun any more
+        // in one that stops.
+        let running = self.ladder.is_none();
+        let forking = running && self.zygote.is_some();
+        let if_so = |so: bool, at_ns: Option<u64>| at_ns.filter(|_| so);
         [
             zygotes_end_ns,
-            self.zygote_at_ns,
-            self.spools.iter().filter_map(|spool| spool.spawn_at_ns).min(),
-            self.schedule.next_timer_ns(),
-            self.ticks.next_retire_ns(),
+            if_so(running, self.zygote_at_ns),
+            if_so(forking, self.spools.iter().filter_map(|spool| spool.spawn_at_ns).min()),
+            if_so(forking, self.schedule.next_timer_ns()),
+            if_so(forking, self.ticks.next_retire_ns()),
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
         ]
@@ -275,7 +289,7 @@ impl Supervisor {
         if let Some(spool) = self.spools.get(spool)
             && !spool.tell(message)
         {
-            warn!(path = %spool.path.display(), "the spool's thread is gone");
+            warn!(path = %spool.path.display(), "the spool's thread does not listen");
         }
     }
 }

@@ -131,9 +131,14 @@ impl Supervisor {
     }
 
     /// Sets the wall timer to the next minute, if there are crons.
-    pub(super) fn arm_wall(&mut self) {
-        if let Err(error) = self.wall.set(self.schedule.next_minute_ns()) {
-            warn!(%error, "cannot set the timer for crons");
+    fn arm_wall(&mut self) {
+        let next_ns = self.schedule.next_minute_ns();
+        if next_ns == self.wall_at_ns {
+            return;
+        }
+        match self.wall.set(next_ns) {
+            Ok(()) => self.wall_at_ns = next_ns,
+            Err(error) => warn!(%error, "cannot set the timer for crons"),
         }
     }
 }

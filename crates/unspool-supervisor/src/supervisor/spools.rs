@@ -11,7 +11,7 @@ use unspool_spool::SpoolDir;
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
-use unspool_sys::{host, lock};
+use unspool_sys::{clock, host, lock};
 
 use crate::backoff::Backoff;
 use crate::dispatcher::{self, Outbox, Start};
@@ -129,10 +129,17 @@ fn make_slots(dir: &SpoolDir, rows: usize) -> io::Result<(SlotTable, DaemonFolde
     })
 }
 
+/// A folder younger than this may be one that its daemon is still making.
+const DEAD_AGE_NS: i64 = 60_000_000_000;
+
 /// Removes what daemons left behind that are dead: their slots are not locked.
 fn collect_dead_daemons(dir: &SpoolDir) {
     let Ok(daemons) = dir.daemons_folder() else { return };
     for (name, folder) in dir.daemon_folders().unwrap_or_default() {
+        let age_ns = folder.stat(b".").ok().flatten().map(|stat| clock::now_ns() - stat.ctime_ns);
+        if age_ns.is_none_or(|age_ns| age_ns < DEAD_AGE_NS) {
+            continue;
+        }
         let dead = match folder.open_file(SLOTS) {
             Ok(slots) => lock::try_lock(slots.as_fd()).unwrap_or(false),
             Err(error) => error.kind() == io::ErrorKind::NotFound,

@@ -11,6 +11,7 @@ use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_sys::clock;
 use unspool_sys::process::{Child, Exit};
 use unspool_sys::socket::{self, Received};
+use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::control::Role;
 use unspool_wire::task::{FromWorker, ToWorker};
 
@@ -173,6 +174,10 @@ impl Supervisor {
         let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
         worker.idle_since_ns = clock::monotonic_ns();
         match packet {
+            FromWorker::Ready { version, .. } if version != PROTOCOL_VERSION => {
+                let why = format!("speaks protocol {version}, not {PROTOCOL_VERSION}");
+                self.worker_broken(id, &why);
+            }
             FromWorker::Ready { .. } => {
                 worker.ready = true;
                 self.worker_ready(id);

@@ -28,12 +28,19 @@ pub(super) struct Zygote {
 /// How long a zygote may take to end after it has closed its socket.
 const END_NS_MAX: u64 = 5_000_000_000;
 
+/// Without the current directory in the path: a `json.py` of the project is not ours to import.
+const START: &str = "\
+import sys
+sys.path[:] = [entry for entry in sys.path if entry]
+from unspool import _zygote
+_zygote.main()";
+
 impl Zygote {
     fn start(settings: &ZygoteSettings, generation: u32) -> io::Result<Self> {
         let (ours, theirs) = socket::pair()?;
         // Standard input is the control socket; the zygote puts /dev/null in its place.
         let child = Command::new(&settings.python)
-            .args(["-c", "from unspool import _zygote; _zygote.main()"])
+            .args(["-c", START])
             .stdin(Stdio::from(theirs))
             .spawn()?;
         let child = Child::open(child.id())?;
@@ -62,7 +69,8 @@ impl Zygote {
 impl Supervisor {
     /// Starts a zygote of the next generation.
     pub(super) fn start_zygote(&mut self) {
-        let number = self.generation + 1;
+        self.last_generation += 1;
+        let number = self.last_generation;
         let started = Zygote::start(&self.zygote_settings, number).and_then(|zygote| {
             self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
             self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
@@ -160,7 +168,6 @@ impl Supervisor {
             self.drop_zygote(old);
         }
         self.schedule.replace(&ready.timers, &ready.crons);
-        self.arm_wall();
         self.adopt_generation();
     }
 
@@ -185,6 +192,14 @@ impl Supervisor {
         }
     }
 
+    /// A zygote does not fork: it has to go.
+    pub(super) fn zygote_stuck(&mut self, generation: u32) {
+        if let Some(zygote) = self.zygote.as_ref().filter(|z| z.generation == generation) {
+            error!(pid = zygote.child.pid(), "the zygote forks no workers; killing it");
+            zygote.child.kill();
+        }
+    }
+
     /// Kills zygotes that should have ended. Returns when to look again.
     pub(super) fn end_zygotes(&mut self) -> Option<u64> {
         let ending = [&self.zygote, &self.next_zygote].into_iter().flatten();
@@ -194,7 +209,7 @@ impl Supervisor {
             if by_ns <= now_ns {
                 zygote.child.kill();
             } else {
-                again_ns = again_ns.into_iter().chain([by_ns]).min();
+                again_ns = Some(again_ns.map_or(by_ns, |again_ns: u64| again_ns.min(by_ns)));
             }
         }
         again_ns

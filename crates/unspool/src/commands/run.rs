@@ -1,6 +1,7 @@
 //! `unspool run`: the daemon, in the foreground.
 
 use std::ffi::OsString;
+use std::io::Write;
 
 use tracing::{info, warn};
 use unspool_config::{Environment, Sources, load};
@@ -34,10 +35,10 @@ SIGTERM, SIGINT: let running tasks finish, then stop. SIGHUP: reload the applica
 ";
 
 /// Runs the daemon until it is told to stop.
-#[expect(clippy::print_stdout, reason = "the help that was asked for")]
 pub(crate) fn run(args: Vec<OsString>) -> u8 {
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
-        print!("{USAGE}");
+        // If nobody reads the help, nobody misses it.
+        let _ = std::io::stdout().write_all(USAGE.as_bytes());
         return exit::OK;
     }
     let environment = Environment::current();
@@ -52,18 +53,18 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     for notice in &loaded.notices {
         warn!("{notice}");
     }
+    if let Some(mask) = loaded.config.umask {
+        host::set_umask(mask);
+    }
     let settings = match resolve::settings(&loaded.config) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
-            return exit::USAGE;
+            return error.exit_status();
         }
     };
     host::raise_open_files_limit();
-    if let Some(mask) = loaded.config.umask {
-        host::set_umask(mask);
-    }
-    if host::is_root() && loaded.config.uid.is_none() {
+    if host::is_root() {
         warn!("running as root: tasks can do anything to this machine");
     }
     for spool in &settings.spools {
