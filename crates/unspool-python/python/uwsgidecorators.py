@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper, wraps
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import uwsgi
 from unspool._errors import UnknownFunction
@@ -166,6 +166,14 @@ def _decorator(kind: type[_spoolraw], f: Callable[..., Any] | None, pass_argumen
     return partial(kind, pass_arguments=pass_arguments)
 
 
+@overload
+def spool(f: Callable[..., Any], pass_arguments: bool = ...) -> _spool: ...
+
+
+@overload
+def spool(f: None = None, pass_arguments: bool = ...) -> Callable[[Callable[..., Any]], _spool]: ...
+
+
 def spool(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
     """Makes calls of a function tasks; a run is done whatever the function returns.
 
@@ -175,9 +183,29 @@ def spool(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> 
     return _decorator(_spool, f, pass_arguments)
 
 
+@overload
+def spoolforever(f: Callable[..., Any], pass_arguments: bool = ...) -> _spoolforever: ...
+
+
+@overload
+def spoolforever(
+    f: None = None, pass_arguments: bool = ...
+) -> Callable[[Callable[..., Any]], _spoolforever]: ...
+
+
 def spoolforever(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
     """Like `spool`, for a task that runs again and again."""
     return _decorator(_spoolforever, f, pass_arguments)
+
+
+@overload
+def spoolraw(f: Callable[..., Any], pass_arguments: bool = ...) -> _spoolraw: ...
+
+
+@overload
+def spoolraw(
+    f: None = None, pass_arguments: bool = ...
+) -> Callable[[Callable[..., Any]], _spoolraw]: ...
 
 
 def spoolraw(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:

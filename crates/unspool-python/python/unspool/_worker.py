@@ -17,7 +17,6 @@ from typing import Any
 from unspool import _native, _process, _signals
 from unspool._errors import UnknownFunction
 
-
 NO_HANDLER = (
     "the application has set no handler: assign one to `uwsgi.spooler` or use the decorators of "
     "`uwsgidecorators` in a module that is imported (`spooler-import`)"
