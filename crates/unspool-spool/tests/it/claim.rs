@@ -1,6 +1,7 @@
 //! Claims: who gets a task, and what is no task.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
@@ -150,6 +151,50 @@ fn a_task_that_was_deleted_or_renamed_since_it_was_listed_is_gone() {
     }
     claimed(&fixture, &renamed);
     assert!(matches!(try_claim(&fixture, b"uwsgi_spoolfile_on_never"), Claimed::Gone));
+}
+
+#[test]
+fn a_task_that_is_deleted_or_replaced_between_open_and_lock_is_gone() {
+    if !os::can_trace() {
+        return os::not_run("strace is missing, or may not trace");
+    }
+    for replaced in [false, true] {
+        let fixture = Fixture::new();
+        let path = fixture.submit(&[("a", "1")]);
+        let log = fixture.root().join("trace");
+        let words = ["strace", "-f", "-o", log.to_str().unwrap(), "-e", "trace=fcntl", "-e"];
+        // The lock is asked for that many microseconds late.
+        let words = [&words[..], &["inject=fcntl:delay_enter=300000"]].concat();
+        let words: Vec<&OsStr> = words.into_iter().map(OsStr::new).collect();
+        let spool = fixture.spool.path().to_str().unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let other = Child::start_with(&words, "claim", &[spool, name], Stdio::inherit());
+        let descriptors = Path::new("/proc").join(other.hear()).join("fd");
+        wait_until_open(&descriptors, &path);
+        if replaced {
+            std::fs::rename(fixture.submit(&[("a", "2")]), &path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(other.hear(), "gone");
+        assert!(other.end().success());
+        assert_eq!(path.exists(), replaced);
+    }
+}
+
+/// Waits until a process has a file open.
+fn wait_until_open(descriptors: &Path, path: &Path) {
+    let until_ns = clock::monotonic_ns() + 10_000_000_000;
+    loop {
+        let mut links = std::fs::read_dir(descriptors)
+            .unwrap()
+            .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+        if links.any(|link| link == path) {
+            return;
+        }
+        assert!(clock::monotonic_ns() < until_ns, "it is not opened in time");
+        std::thread::yield_now();
+    }
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::child::{self, Child};
+use crate::child::Child;
 use crate::fixture::{Fixture, parse_ours, tasks_in};
 use crate::os;
 
@@ -30,7 +30,7 @@ fn trace(fixture: &Fixture, level: &str, pairs: &[&str], inject: &[&str]) -> Opt
     for fault in inject {
         words.extend(["-e".to_owned(), format!("inject={fault}")]);
     }
-    if !can_trace() {
+    if !os::can_trace() {
         os::not_run("strace is missing, or may not trace");
         return None;
     }
@@ -49,13 +49,6 @@ fn trace(fixture: &Fixture, level: &str, pairs: &[&str], inject: &[&str]) -> Opt
         .take_while(|line| !line.contains("\"> "));
     let steps = submission.filter_map(|line| step(line, spool)).collect();
     Some(Traced { steps, said })
-}
-
-fn can_trace() -> bool {
-    let _forking = child::forking();
-    let mut command = Command::new("strace");
-    let status = command.args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
 }
 
 /// One line of the trace in short; `None` for a call that changes nothing.

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use unspool_sys::poll::Poll;
 use unspool_sys::process::{Child, Exit};
@@ -34,6 +35,14 @@ fn posix(file: &File, kind: libc::c_int) -> bool {
     };
     // SAFETY: the descriptor is open, and the kernel only reads the valid `request`.
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const request) == 0 }
+}
+
+/// Whether `strace` is here and may trace.
+pub(crate) fn can_trace() -> bool {
+    let _forking = forking();
+    let mut command = Command::new("strace");
+    let status = command.args(["-o", "/dev/null", "true"]).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 /// Makes a FIFO.

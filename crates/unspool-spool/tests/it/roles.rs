@@ -4,7 +4,8 @@ use std::fs::File;
 use std::path::Path;
 
 use unspool_core::Durability;
-use unspool_spool::{SpoolDir, submit};
+use unspool_spool::{Claimed, SpoolDir, claim, submit};
+use unspool_sys::{clock, host};
 
 use crate::child::{listen, role, say};
 use crate::fixture::{chain, message};
@@ -18,6 +19,7 @@ fn play() {
     match (role.as_str(), arguments.as_slice()) {
         ("submit", [spool, level, pairs @ ..]) => submit_once(spool, level, pairs),
         ("submit-for-ever", [spool, level]) => submit_for_ever(spool, level),
+        ("claim", [spool, name]) => claim_once(spool, name),
         ("lock", [file]) => lock(file),
         ("hold", []) => hold(),
         other => panic!("no such role: {other:?}"),
@@ -49,6 +51,18 @@ fn submit_for_ever(spool: &str, level: &str) {
         let path = submit(&spool, &message, level).unwrap();
         say(path.to_str().unwrap());
     }
+}
+
+/// Says its number, tries to claim a task, and says how that went.
+fn claim_once(spool: &str, name: &str) {
+    let spool = SpoolDir::open(Path::new(spool)).unwrap();
+    say(&host::pid().to_string());
+    let claimed = claim(spool.top(), name.as_bytes(), clock::now_ns()).unwrap();
+    say(match claimed {
+        Claimed::Task(_) => "task",
+        Claimed::Gone => "gone",
+        _ => "something else",
+    });
 }
 
 /// Tries to take a POSIX lock as uWSGI does, again for each line that it hears, and says how that

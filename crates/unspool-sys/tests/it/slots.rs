@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use unspool_sys::slots::{SLOTS_PER_WORKER, SlotState, SlotTable};
+use unspool_sys::slots::{SLOTS_PER_WORKER, Slot, SlotState, SlotTable};
 use unspool_sys::{Folder, clock};
 
 use crate::child::Child;
@@ -16,6 +16,20 @@ fn create(directory: &Path, workers: usize) -> (SlotTable, String) {
     (SlotTable::create(file, workers).unwrap(), path)
 }
 
+/// Waits until a slot is in another state. Spins at first, to be there at the very moment.
+fn wait_until_left(slot: &Slot, state: SlotState) {
+    for spin in 0u64.. {
+        if slot.state() != state {
+            return;
+        }
+        if spin < 20_000 {
+            std::hint::spin_loop();
+        } else {
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[test]
 fn a_task_is_started_by_one_process_or_taken_back_by_the_other() {
     let directory = tempfile::tempdir().unwrap();
@@ -24,17 +38,14 @@ fn a_task_is_started_by_one_process_or_taken_back_by_the_other() {
     let mut worker = Child::start("slots", &[&path]);
     assert_eq!(worker.hear(), "ready");
     let (mut started_sum, mut revoked_sum) = (0, 0);
-    for round in 0..60 {
+    for round in 0..150 {
         for (inode, slot) in (0..).zip(slots) {
             slot.hand(inode, clock::monotonic_ns());
         }
         worker.say("go");
         gate.hand(0, 0);
-        // Every other time the worker is well under way.
-        while round % 2 == 1 && slots[round % 16].state() == SlotState::Handed {
-            std::thread::yield_now();
-        }
-        // From the other end, so that both meet somewhere.
+        // Once the worker is under way, from the other end: both meet at some slot.
+        wait_until_left(&slots[round % SLOTS_PER_WORKER], SlotState::Handed);
         let revoked: BTreeSet<usize> =
             (0..SLOTS_PER_WORKER).rev().filter(|slot| slots[*slot].revoke()).collect();
         let started: BTreeSet<usize> =
