@@ -18,6 +18,14 @@ pub enum Change {
         /// Its name.
         name: Vec<u8>,
     },
+    /// A task's name was created. If the file has other names too it is whole; else it is being
+    /// written, and a [`Change::Task`] follows.
+    Created {
+        /// Index of the folder.
+        folder: u32,
+        /// Its name.
+        name: Vec<u8>,
+    },
     /// A task is gone.
     Gone {
         /// Index of the folder.
@@ -68,7 +76,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Reads the changes that there are, without waiting.
+    /// Reads changes, at most a buffer of them, without waiting.
     pub fn read(&mut self, mut each: impl FnMut(Change)) -> io::Result<()> {
         let folders = &mut self.folders;
         let index = |folders: &Vec<(i32, u32)>, watch: i32| {
@@ -84,6 +92,13 @@ impl Watch {
                     && let Ok(priority) = Priority::new(&name)
                 {
                     each(Change::Priority(priority));
+                }
+            }
+            Hint::Created { watch, name } => {
+                if let Some(folder) = index(folders, watch)
+                    && is_task_name(&name)
+                {
+                    each(Change::Created { folder, name });
                 }
             }
             Hint::Gone { watch, name, directory } => {

@@ -26,6 +26,14 @@ pub enum Hint {
         /// Whether the name is a directory.
         directory: bool,
     },
+    /// A file's name was created: empty, and a [`Hint::Look`] follows when it is closed; or another
+    /// name of a file that is whole, and nothing follows.
+    Created {
+        /// The folder's watch.
+        watch: i32,
+        /// The name in it.
+        name: Vec<u8>,
+    },
     /// A name is gone.
     Gone {
         /// The folder's watch.
@@ -35,7 +43,8 @@ pub enum Hint {
         /// Whether the name was a directory.
         directory: bool,
     },
-    /// The folder itself is gone, and with it its watch.
+    /// The folder itself is gone, and with it its watch. Not before the last process that has it
+    /// open closes it.
     FolderGone {
         /// The folder's watch.
         watch: i32,
@@ -72,7 +81,7 @@ impl Watcher {
         Ok(inotify::add_watch(&self.fd, path, flags)?)
     }
 
-    /// Reads what there is, without waiting, and calls `each` for it.
+    /// Reads what there is, at most a buffer of it, without waiting, and calls `each` for it.
     pub fn read(&mut self, mut each: impl FnMut(Hint)) -> io::Result<()> {
         let mut reader = inotify::Reader::new(&self.fd, &mut self.buffer);
         loop {
@@ -106,9 +115,8 @@ fn hint(event: &inotify::Event<'_>) -> Option<Hint> {
     if flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
         return Some(Hint::Gone { watch, name, directory });
     }
-    // A file that was only created is not complete: its `CLOSE_WRITE` follows.
     if flags.contains(ReadFlags::CREATE) && !directory {
-        return None;
+        return Some(Hint::Created { watch, name });
     }
     Some(Hint::Look { watch, name, directory })
 }

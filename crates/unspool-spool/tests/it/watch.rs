@@ -36,6 +36,10 @@ fn task(folder: u32, name: &[u8]) -> Change {
     Change::Task { folder, name: name.to_vec() }
 }
 
+fn created(folder: u32, name: &[u8]) -> Change {
+    Change::Created { folder, name: name.to_vec() }
+}
+
 fn gone(folder: u32, name: &[u8]) -> Change {
     Change::Gone { folder, name: name.to_vec() }
 }
@@ -69,7 +73,7 @@ fn a_file_written_in_place_is_hinted_at_when_it_is_closed() {
     let name = "uwsgi_spoolfile_on_foreign";
     let mut file = File::create(fixture.path(name)).unwrap();
     file.write_all(b"\x11\0\0\0").unwrap();
-    assert_eq!(changes(&mut watch), []);
+    assert_eq!(changes(&mut watch), [created(0, name.as_bytes())]);
     drop(file);
     assert_eq!(changes(&mut watch), [task(0, name.as_bytes())]);
 }
@@ -157,6 +161,57 @@ fn a_priority_is_told_of_and_watched_under_its_index() {
     assert_eq!(changes(&mut watch), []);
     chmod(&fixture.path("5"), 0o750);
     assert_eq!(changes(&mut watch), [Change::Priority(priority("5"))]);
+}
+
+#[test]
+fn a_file_that_is_linked_in_is_hinted_at_as_one_that_is_created() {
+    let fixture = Fixture::undisturbed();
+    let outside = fixture.root().join("a_task");
+    std::fs::write(&outside, b"\x11\0\0\0").unwrap();
+    let mut watch = watched(&fixture);
+    let linked = "uwsgi_spoolfile_on_linked";
+    std::fs::hard_link(&outside, fixture.path(linked)).unwrap();
+    assert_eq!(changes(&mut watch), [created(0, linked.as_bytes())]);
+}
+
+#[test]
+fn a_priority_that_is_removed_is_gone_also_while_it_is_open() {
+    let fixture = Fixture::undisturbed();
+    let mut watch = watched(&fixture);
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let path = fixture.submit(&[("priority", "5")]);
+        assert_eq!(changes(&mut watch), [Change::Priority(priority("5"))]);
+        watch.add(&fixture.spool, Some(&priority("5")), 1).unwrap();
+        // As a daemon and its workers have it.
+        open.push(fixture.folder("5"));
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir(fixture.path("5")).unwrap();
+        assert_eq!(
+            changes(&mut watch),
+            [gone(1, name_of(&path)), Change::PriorityGone(priority("5"))]
+        );
+    }
+}
+
+#[test]
+fn a_priority_that_is_renamed_is_gone_and_another_one_is_there() {
+    let fixture = Fixture::undisturbed();
+    let mut watch = watched(&fixture);
+    fixture.submit(&[("priority", "5")]);
+    watch.add(&fixture.spool, Some(&priority("5")), 1).unwrap();
+    changes(&mut watch);
+    std::fs::rename(fixture.path("5"), fixture.path("urgent")).unwrap();
+    let urgent = Change::Priority(priority("urgent"));
+    assert_eq!(changes(&mut watch), [Change::PriorityGone(priority("5")), urgent]);
+    watch.add(&fixture.spool, Some(&priority("urgent")), 2).unwrap();
+    let path = fixture.submit(&[("priority", "5")]);
+    let other = fixture.submit(&[("priority", "urgent")]);
+    watch.add(&fixture.spool, Some(&priority("5")), 3).unwrap();
+    let expected = [Change::Priority(priority("5")), task(2, name_of(&other))];
+    assert_eq!(changes(&mut watch), expected);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(changes(&mut watch), [gone(3, name_of(&path))]);
 }
 
 #[test]

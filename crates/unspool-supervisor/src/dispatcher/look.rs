@@ -188,7 +188,8 @@ impl Dispatcher {
         }
         for change in changes {
             match change {
-                Change::Task { folder, name } => self.look(folder, &name),
+                Change::Task { folder, name } => self.look(folder, &name, 1),
+                Change::Created { folder, name } => self.look(folder, &name, 2),
                 Change::Gone { folder, name } => {
                     if let Some(key) = self.index.find(folder, &name)
                         && self.index.state(key) != Some(super::index::State::Out)
@@ -207,11 +208,11 @@ impl Dispatcher {
         }
     }
 
-    /// Looks at one file that an event named.
-    fn look(&mut self, lane: u32, name: &[u8]) {
+    /// Looks at one file that an event named. With fewer names than `links` it is not whole yet.
+    fn look(&mut self, lane: u32, name: &[u8], links: u64) {
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
         match folder.stat(name) {
-            Ok(Some(stat)) if stat.kind == unspool_sys::FileKind::File => {
+            Ok(Some(stat)) if stat.kind == unspool_sys::FileKind::File && stat.links >= links => {
                 self.take_in(lane, name, &stat);
             }
             Ok(_) => {}
