@@ -24,7 +24,8 @@ pub enum Found {
         /// As it was when it was looked at.
         stat: Stat,
     },
-    /// A folder that can be a priority. Only found in the top folder's scan.
+    /// A folder that can be a priority. In the top folder it is one; elsewhere it is the caller's
+    /// to ignore.
     Priority(Priority),
 }
 

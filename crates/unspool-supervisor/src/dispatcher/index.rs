@@ -100,6 +100,12 @@ impl Index {
         self.lanes.len() as u32 - 1
     }
 
+    /// The lane of a priority that has one.
+    pub(super) fn known_lane(&self, priority: &Priority) -> Option<u32> {
+        let known = |lane: &Lane| lane.priority.as_ref() == Some(priority);
+        self.lanes.iter().position(known).map(|lane| lane as u32)
+    }
+
     /// The priority of a lane.
     pub(super) fn priority(&self, lane: u32) -> Option<&Priority> {
         self.lanes.get(lane as usize).and_then(|lane| lane.priority.as_ref())

@@ -78,6 +78,11 @@ impl Dispatcher {
     }
 
     pub(super) fn start_scan(&mut self) {
+        // The event that tells of it comes when nobody has it open any more, which is never.
+        let links = self.dir.top().stat(b".").ok().flatten().map(|stat| stat.links);
+        if links == Some(0) && matches!(self.folders.first(), Some(Some(_))) {
+            self.folder_gone(0);
+        }
         let scanner = &mut self.scanner;
         if scanner.is_running() {
             scanner.again = true;
@@ -85,6 +90,7 @@ impl Dispatcher {
         }
         scanner.epoch = scanner.epoch.wrapping_add(1);
         scanner.started_ns = clock::monotonic_ns();
+        scanner.failed = false;
         scanner.next_ns = None;
         scanner.folders = (0..self.folders.len() as u32).collect();
     }
@@ -121,7 +127,7 @@ impl Dispatcher {
     fn scan_slice(&mut self, lane: u32, scan: &mut Scan) -> io::Result<bool> {
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return Ok(false) };
         let mut found = Vec::with_capacity(STEP_ENTRIES);
-        let more = scan.step(folder, STEP_ENTRIES, |thing| found.push(thing))?;
+        let more = scan.step(folder, STEP_ENTRIES, |thing| found.push(thing));
         for thing in found {
             match thing {
                 Found::Task { name, stat } => self.take_in(lane, &name, &stat),
@@ -130,7 +136,7 @@ impl Dispatcher {
                 Found::Priority(_) => {}
             }
         }
-        Ok(more)
+        more
     }
 
     /// Deletes what a submitter left that died long ago.
@@ -152,8 +158,9 @@ impl Dispatcher {
     fn scan_over(&mut self) {
         let now_ns = clock::monotonic_ns();
         let cost_ns = now_ns.saturating_sub(self.scanner.started_ns);
-        // What a scan that failed did not meet may well be there.
-        if !std::mem::take(&mut self.scanner.failed) {
+        // What a scan that failed did not meet may well be there; that of one new folder, which
+        // may follow it, meets even less.
+        if !self.scanner.failed {
             self.index.sweep(self.scanner.epoch);
         }
         if !self.scanner.first_done {
@@ -199,8 +206,9 @@ impl Dispatcher {
                 }
                 Change::Priority(priority) => self.add_priority(&priority),
                 Change::PriorityGone(priority) => {
-                    let lane = self.index.lane(Some(&priority));
-                    self.folder_gone(lane);
+                    if let Some(lane) = self.index.known_lane(&priority) {
+                        self.folder_gone(lane);
+                    }
                 }
                 Change::FolderGone(lane) => self.folder_gone(lane),
                 Change::Missed => self.start_scan(),
@@ -234,7 +242,7 @@ impl Dispatcher {
 
     /// A folder of a priority is there: watch it, then scan it.
     fn add_priority(&mut self, priority: &Priority) {
-        if self.index.lane_count() >= LANES_MAX {
+        if self.index.known_lane(priority).is_none() && self.index.lane_count() >= LANES_MAX {
             let priority = String::from_utf8_lossy(priority.as_bytes());
             warn!(%priority, "too many priorities; the tasks of this one do not run");
             return;
@@ -263,6 +271,10 @@ impl Dispatcher {
         self.folders[lane as usize] = Some(folder);
         for worker in self.workers.values_mut() {
             worker.forget_folder(lane);
+        }
+        if !self.scanner.is_running() {
+            // What the next scan costs is measured from here.
+            self.scanner.started_ns = clock::monotonic_ns();
         }
         self.scanner.folders.push_back(lane);
     }
