@@ -10,7 +10,7 @@ use crate::fixture::{Fixture, parse_ours, tasks_in};
 use crate::os;
 
 const CALLS: &str = "write,openat,utimensat,fsync,fdatasync,sync_file_range,rename,renameat,\
-                     renameat2,mkdirat,unlinkat,linkat";
+                     renameat2,mkdir,mkdirat,unlinkat,linkat";
 
 /// What a traced submission did.
 #[derive(Debug)]
@@ -23,7 +23,19 @@ struct Traced {
 
 /// Submits in a traced process; `None` where nothing can be traced.
 fn trace(fixture: &Fixture, level: &str, pairs: &[&str], inject: &[&str]) -> Option<Traced> {
-    let log = fixture.root().join("trace");
+    let spool = fixture.spool.path().to_str().unwrap();
+    trace_role(fixture.root(), spool, "submit", &[&[spool, level], pairs].concat(), inject)
+}
+
+/// Traces what a role does between the two lines that it says. Paths are told relative to `base`.
+fn trace_role(
+    directory: &Path,
+    base: &str,
+    role: &str,
+    arguments: &[&str],
+    inject: &[&str],
+) -> Option<Traced> {
+    let log = directory.join("trace");
     let mut words: Vec<String> =
         ["strace", "-f", "-y", "-e", &format!("trace={CALLS}"), "-o"].map(str::to_owned).into();
     words.push(log.to_str().unwrap().to_owned());
@@ -35,9 +47,7 @@ fn trace(fixture: &Fixture, level: &str, pairs: &[&str], inject: &[&str]) -> Opt
         return None;
     }
     let words: Vec<&OsStr> = words.iter().map(OsStr::new).collect();
-    let spool = fixture.spool.path().to_str().unwrap();
-    let arguments = [&[spool, level], pairs].concat();
-    let child = Child::start_with(&words, "submit", &arguments, Stdio::inherit());
+    let child = Child::start_with(&words, role, arguments, Stdio::inherit());
     assert_eq!(child.hear(), "begin");
     let said = child.hear();
     assert!(child.end().success());
@@ -47,20 +57,20 @@ fn trace(fixture: &Fixture, level: &str, pairs: &[&str], inject: &[&str]) -> Opt
         .skip_while(|line| !line.contains("\"> begin"))
         .skip(1)
         .take_while(|line| !line.contains("\"> "));
-    let steps = submission.filter_map(|line| step(line, spool)).collect();
+    let steps = submission.filter_map(|line| step(line, base)).collect();
     Some(Traced { steps, said })
 }
 
 /// One line of the trace in short; `None` for a call that changes nothing.
-fn step(line: &str, spool: &str) -> Option<String> {
+fn step(line: &str, base: &str) -> Option<String> {
     let (head, result) = line.rsplit_once(" = ").unwrap_or((line, ""));
     let call = head.split_once(' ').map_or(head, |(_pid, call)| call).trim();
     let (name, arguments) = call.split_once('(').unwrap_or((call, ""));
     let file = || {
         let path = arguments.split_once('<').map_or("", |(_, rest)| rest);
         let path = path.split_once('>').map_or(path, |(path, _)| path);
-        match path.strip_prefix(spool) {
-            Some("") => "spool".to_owned(),
+        match path.strip_prefix(base) {
+            Some("") => "base".to_owned(),
             Some(path) if path.contains("/.uwsgi_spoolfile_on_") => "file".to_owned(),
             Some(path) => path.trim_start_matches('/').to_owned(),
             None => path.to_owned(),
@@ -91,10 +101,10 @@ fn durable_submissions_flush_the_file_before_the_rename_and_its_folder_after_it(
     for level in ["file", "group"] {
         let fixture = Fixture::new();
         let Some(traced) = trace(&fixture, level, &["a=1"], &[]) else { return };
-        let expect = "create, write file, fsync file, rename, fsync spool";
+        let expect = "create, write file, fsync file, rename, fsync base";
         assert_eq!(traced.steps, steps(expect), "{level}");
         let Some(traced) = trace(&fixture, level, &["at=1995419124.5"], &[]) else { return };
-        let expect = "create, write file, utimensat file, fsync file, rename, fsync spool";
+        let expect = "create, write file, utimensat file, fsync file, rename, fsync base";
         assert_eq!(traced.steps, steps(expect), "{level}");
     }
 }
@@ -104,7 +114,7 @@ fn a_new_priority_is_durable_before_its_first_task() {
     for level in ["file", "group"] {
         let fixture = Fixture::new();
         let Some(traced) = trace(&fixture, level, &["priority=5"], &[]) else { return };
-        let expect = "mkdirat spool, fsync spool, create, write file, fsync file, rename, fsync 5";
+        let expect = "mkdirat base, fsync base, create, write file, fsync file, rename, fsync 5";
         assert_eq!(traced.steps, steps(expect), "{level}");
     }
 }
@@ -116,9 +126,26 @@ fn a_priority_that_somebody_else_made_is_durable_before_its_first_task() {
         let fixture = Fixture::new();
         fixture.submit(&[("priority", "5")]);
         let Some(traced) = trace(&fixture, level, &["priority=5"], &[]) else { return };
-        let expect = "fsync spool, create, write file, fsync file, rename, fsync 5";
+        let expect = "fsync base, create, write file, fsync file, rename, fsync 5";
         assert_eq!(traced.steps, steps(expect), "{level}");
     }
+}
+
+#[test]
+fn a_new_spool_is_durable_before_its_first_task() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().canonicalize().unwrap();
+    let path = root.join("a/spool");
+    let arguments = [path.to_str().unwrap()];
+    let base = root.to_str().unwrap();
+    let Some(traced) = trace_role(&root, base, "open", &arguments, &[]) else { return };
+    assert_eq!(traced.said, "ok");
+    let flushed: Vec<&str> =
+        traced.steps.iter().filter_map(|step| step.strip_prefix("fsync ")).collect();
+    assert_eq!(flushed, ["base", "a"], "the parent of each new directory: {:?}", traced.steps);
+    let Some(traced) = trace_role(&root, base, "open", &arguments, &[]) else { return };
+    let done = traced.steps.iter().filter(|step| !step.ends_with(" fails")).count();
+    assert_eq!(done, 0, "opened again, nothing is written: {:?}", traced.steps);
 }
 
 #[test]
@@ -127,7 +154,7 @@ fn without_durability_nothing_is_flushed() {
     let Some(traced) = trace(&fixture, "none", &["a=1"], &[]) else { return };
     assert_eq!(traced.steps, steps("create, write file, rename"));
     let Some(traced) = trace(&fixture, "none", &["at=5", "priority=5"], &[]) else { return };
-    assert_eq!(traced.steps, steps("mkdirat spool, create, write file, utimensat file, rename"));
+    assert_eq!(traced.steps, steps("mkdirat base, create, write file, utimensat file, rename"));
 }
 
 #[test]
@@ -135,8 +162,8 @@ fn a_file_that_did_not_flush_is_written_anew_and_not_flushed_again() {
     let fixture = Fixture::new();
     let faults = ["fsync:error=EIO:when=1"];
     let Some(traced) = trace(&fixture, "group", &["a=1"], &faults) else { return };
-    let expect = "create, write file, fsync file fails, unlinkat spool, \
-                  create, write file, fsync file, rename, fsync spool";
+    let expect = "create, write file, fsync file fails, unlinkat base, \
+                  create, write file, fsync file, rename, fsync base";
     assert_eq!(traced.steps, steps(expect));
     let path = traced.said.strip_prefix("ok ").unwrap();
     assert_eq!(parse_ours(Path::new(path)).2.get(b"a"), Some(&b"1"[..]));
@@ -180,7 +207,7 @@ fn a_file_system_without_exclusive_renames_is_served() {
     let fixture = Fixture::new();
     let faults = ["renameat2:error=EINVAL"];
     let Some(traced) = trace(&fixture, "group", &["a=1"], &faults) else { return };
-    let expect = "create, write file, fsync file, rename fails, renameat spool, fsync spool";
+    let expect = "create, write file, fsync file, rename fails, renameat base, fsync base";
     assert_eq!(traced.steps, steps(expect));
     assert!(traced.said.starts_with("ok "));
     assert_eq!(fixture.tasks().len(), 1);

@@ -17,6 +17,7 @@ fn play() {
     let Some((role, arguments)) = role() else { return };
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match (role.as_str(), arguments.as_slice()) {
+        ("open", [spool]) => open(spool),
         ("submit", [spool, level, pairs @ ..]) => submit_once(spool, level, pairs),
         ("submit-for-ever", [spool, level]) => submit_for_ever(spool, level),
         ("claim", [spool, name]) => claim_once(spool, name),
@@ -24,6 +25,13 @@ fn play() {
         ("hold", []) => hold(),
         other => panic!("no such role: {other:?}"),
     }
+}
+
+/// Opens a spool.
+fn open(spool: &str) {
+    say("begin");
+    SpoolDir::open(Path::new(spool)).unwrap();
+    say("ok");
 }
 
 /// Submits one task and says its path, or the error.
