@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use unspool_config::{
     ConfigError, Environment, ProducerSource, Sources, load, spool_from_environment,
 };
-use unspool_core::taskfile::KEY_FUNCTION;
+use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
 use unspool_core::{Durability, Message, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir, SubmitError, submit};
 use unspool_sys::clock;
@@ -16,6 +16,9 @@ use unspool_sys::clock;
 use crate::cli::SpoolOptions;
 use crate::exit;
 use crate::logging::complain;
+
+/// The argument that is the body and no pair, as in a call of `uwsgi.spool`.
+const KEY_BODY: &[u8] = b"body";
 
 /// A task that was not submitted from the command line.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +32,10 @@ enum SpoolCommandError {
     NoSpoolInConfig { file: PathBuf },
     #[error("argument `{argument}` is not of the form key=value")]
     Argument { argument: String },
+    #[error("argument `spooler={given}` does not choose the spool here: use `--spooler {given}`")]
+    Spooler { given: String },
+    #[error("`{key}` is given twice: give it once, as an option or as an argument")]
+    Twice { key: String },
     #[error("the delay is {seconds}: give seconds, at least 0")]
     Delay { seconds: f64 },
     #[error("cannot read the body from `{path}`")]
@@ -112,12 +119,27 @@ fn message(options: &SpoolOptions) -> Result<Message, SpoolCommandError> {
         pairs.push((bytes[..at].to_vec(), bytes[at + 1..].to_vec()));
     }
     if let Some(at) = at(options)? {
-        pairs.push((b"at".to_vec(), at.into_bytes()));
+        pairs.push((KEY_AT.to_vec(), at.into_bytes()));
     }
     if let Some(priority) = &options.priority {
-        pairs.push((b"priority".to_vec(), priority.clone().into_bytes()));
+        pairs.push((KEY_PRIORITY.to_vec(), priority.clone().into_bytes()));
     }
-    let body = options.body.as_deref().map(read_body).transpose()?.unwrap_or_default();
+    if let Some(path) = &options.body {
+        pairs.push((KEY_BODY.to_vec(), read_body(path)?));
+    }
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    for (number, (key, value)) in pairs.iter().enumerate() {
+        // From Python it chooses among the configured spools; here it would be a pair that is
+        // obeyed nowhere.
+        if key == KEY_SPOOLER {
+            return Err(SpoolCommandError::Spooler { given: text(value) });
+        }
+        if pairs[..number].iter().any(|(earlier, _)| earlier == key) {
+            return Err(SpoolCommandError::Twice { key: text(key) });
+        }
+    }
+    let body = pairs.iter().position(|(key, _)| key == KEY_BODY);
+    let body = body.map(|at| pairs.remove(at).1).unwrap_or_default();
     Ok(Message { pairs, body })
 }
 
