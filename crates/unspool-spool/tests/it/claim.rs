@@ -21,10 +21,16 @@ fn try_claim(fixture: &Fixture, name: &[u8]) -> Claimed {
     claim(fixture.spool.top(), name, clock::now_ns()).unwrap()
 }
 
+/// Claims a task that is free, or will be in a moment: what another test forked before this one
+/// could keep it from forking may still be about to close its copies of our descriptors.
 fn claimed(fixture: &Fixture, path: &Path) -> Claim {
-    match try_claim(fixture, name_of(path)) {
-        Claimed::Task(claim) => claim,
-        other => panic!("{other:?}"),
+    let until_ns = clock::monotonic_ns() + 10_000_000_000;
+    loop {
+        match try_claim(fixture, name_of(path)) {
+            Claimed::Task(claim) => return claim,
+            Claimed::Busy(_) if clock::monotonic_ns() < until_ns => std::thread::yield_now(),
+            other => panic!("{other:?}"),
+        }
     }
 }
 

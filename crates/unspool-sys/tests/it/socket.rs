@@ -10,6 +10,7 @@ use crate::child::no_forks;
 
 #[test]
 fn packets_keep_their_boundaries_and_the_end_is_told() {
+    let _no_forks = no_forks();
     let (ours, theirs) = pair().unwrap();
     let (mut buffer, mut fds) = ([0u8; 64], Vec::new());
     let mut next = |wait| {
@@ -30,6 +31,7 @@ fn packets_keep_their_boundaries_and_the_end_is_told() {
 
 #[test]
 fn a_packet_longer_than_its_bound_is_an_error_and_so_is_a_dead_end() {
+    let _no_forks = no_forks();
     let (ours, theirs) = pair().unwrap();
     send_wait(ours.as_fd(), &[0; 65]).unwrap();
     assert!(receive(theirs.as_fd(), &mut [0; 64], &mut Vec::new(), false).is_err());
