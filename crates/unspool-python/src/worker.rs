@@ -294,7 +294,7 @@ impl Worker {
                 let hurry = outcome != Outcome::Done
                     || self.queue.is_empty()
                     || self.reports.len() >= REPORTS_MAX
-                    || long > REPORT_NS_MAX;
+                    || long.max(duration_ns) > REPORT_NS_MAX;
                 if hurry && !self.flush() {
                     self.apply_alone(outcome, &task.file, attempts);
                 }
