@@ -78,6 +78,49 @@ class Producer:
         self._process.wait()
 
 
+# A task module in which a function that is usually quick can be held.
+QUICK_OR_HELD = """
+    from uwsgidecorators import spool
+    from reporting import pause, report
+
+    VERSION = 1
+
+    @spool
+    def mark(args):
+        report("mark", id=args.get("id"), version=VERSION)
+        if "gate" in args:
+            pause(args["gate"])
+            report("mark ends", id=args.get("id"), version=VERSION)
+
+    @spool
+    def hold(args):
+        report("hold")
+        pause("hold")
+"""
+
+
+def hand_ahead(project: Project, producer: Producer, count: int) -> Submitted:
+    """Has the only worker run a task of `QUICK_OR_HELD` with `count` others handed to it already.
+
+    The function is known to be quick by then, so several tasks go to a worker in one packet. The
+    first of them waits at the gate `ahead`; its id is `first`, the others are numbered.
+    """
+    project.gate("ahead")
+    hold = project.gate("hold")
+    producer.many([call("mark", id="warm") for _ in range(50)])
+    project.events.collect(50, "mark")
+    project.wait_empty()
+    # What is submitted while the worker is busy with this one is handed out at its end.
+    producer.one("hold")
+    project.events.wait("hold")
+    first, *_ = producer.many(
+        [call("mark", id="first", gate="ahead"), *(call("mark", id=n) for n in range(count))]
+    )
+    hold.release()
+    assert project.events.wait("mark")["id"] == "first"
+    return first
+
+
 def call(function: str, **pairs: object) -> dict[Any, Any]:
     """The message of a call of a decorated function."""
     return {"ud_spool_func": function, **pairs}

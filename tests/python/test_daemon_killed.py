@@ -8,17 +8,11 @@ from collections.abc import Iterator
 import pytest
 from factory import DaemonFactory
 from harness import Daemon, ProcessHandle, Project, wait_gone
-from spooling import Producer, attempts, call, submit
+from spooling import QUICK_OR_HELD, Producer, attempts, hand_ahead, submit
 
 MODULE = """
     from uwsgidecorators import spool, spoolraw, uwsgi
     from reporting import pause, report
-
-    @spool
-    def hold(args):
-        report("hold", id=args.get("id"))
-        pause("hold")
-        report("held", id=args.get("id"))
 
     @spoolraw
     def hold_and(args):
@@ -36,53 +30,44 @@ MODULE = """
 
 @pytest.fixture
 def doomed(project: Project) -> Iterator[Daemon]:
-    """A daemon with two workers that the test kills."""
+    """A daemon that the test kills."""
     project.write("tasks.py", MODULE)
     project.gate("hold")
-    options = ("--spooler", project.spool, "--spooler-import", "tasks")
-    made = project.daemon(*options, "--spooler-processes", "2")
+    made = project.daemon("--spooler", project.spool, "--spooler-import", "tasks")
     try:
         yield made.start().wait_ready()
     finally:
         made.close()
 
 
-def test_workers_finish_what_they_run_and_the_next_daemon_runs_the_rest_once(
+def test_the_worker_finishes_what_it_runs_and_the_next_daemon_runs_the_rest_once(
     project: Project, doomed: Daemon, daemon: DaemonFactory
 ) -> None:
-    gate = project.gate("hold")
+    project.write("tasks.py", QUICK_OR_HELD)
+    doomed.reload()
     with Producer(project) as producer:
-        # Some of what waits will be handed ahead to the workers, which do not start it any more.
-        producer.many([call("mark", id="warm") for _ in range(20)])
-        project.events.collect(20, "mark")
-        held = producer.many([call("hold", id=number) for number in range(2)])
-        workers = [ProcessHandle(event.pid) for event in project.events.collect(2, "hold")]
-        producer.many([call("mark", id=number) for number in range(50)])
+        first = hand_ahead(project, producer, 50)
+    worker = ProcessHandle(project.events.history[-1].pid)
     doomed.kill()
-    daemon("--spooler", project.spool, "--spooler-import", "tasks", "--spooler-processes", "2")
+    daemon("--spooler", project.spool, "--spooler-import", "tasks")
     submit(project, "mark", id="50")
-    gate.release(2)
-    ended = project.events.collect(2, "held")
-    assert {event.pid for event in ended} == {worker.pid for worker in workers}
-    for worker in workers:
-        assert worker.wait(), "a worker without a daemon has nothing left to do"
-        worker.close()
-    for task in held:
-        wait_gone(task.path)
+    project.gate("ahead").release()
+    assert project.events.wait("mark ends").pid == worker.pid
+    assert worker.wait(), "a worker without a daemon has nothing left to do"
+    worker.close()
+    wait_gone(first.path)
     ran = project.events.collect(51, "mark")
     assert sorted(int(event["id"]) for event in ran) == list(range(51))
-    assert not {event.pid for event in ran} & {worker.pid for worker in workers}
+    assert worker.pid not in {event.pid for event in ran}
     project.wait_empty()
-    history = [event.name for event in project.events.history]
-    assert (history.count("hold"), history.count("mark")) == (2, 71)
+    assert len([event for event in project.events.history if event.name == "mark"]) == 50 + 1 + 51
 
 
 def test_idle_workers_and_the_zygote_leave_at_once(project: Project, doomed: Daemon) -> None:
-    for number in range(2):
-        submit(project, "mark", id=number)
-    project.events.collect(2, "mark")
+    submit(project, "mark")
+    project.events.wait("mark")
     children = [ProcessHandle(pid) for pid in doomed.children]
-    assert len(children) == 3
+    assert len(children) == 2
     doomed.kill()
     for child in children:
         assert child.wait()

@@ -7,7 +7,7 @@ from collections import Counter
 
 from factory import DaemonFactory
 from harness import Project, wait_gone
-from spooling import Producer, attempts, call, submit
+from spooling import QUICK_OR_HELD, Producer, attempts, call, hand_ahead, submit
 
 MODULE = """
     import os
@@ -52,6 +52,24 @@ def test_the_running_task_finishes_in_the_old_code_and_new_ones_run_in_the_new(
     wait_gone(held)
     running.wait_log("worker left")
     assert Counter(event.name for event in project.events.history)["hold"] == 1
+
+
+def test_what_was_handed_to_an_old_worker_ahead_of_time_runs_in_the_new_code(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", QUICK_OR_HELD)
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    with Producer(project) as producer:
+        hand_ahead(project, producer, 20)
+    project.write("tasks.py", QUICK_OR_HELD.replace("VERSION = 1", "VERSION = 2"))
+    running.reload()
+    ran = project.events.collect(20, "mark")
+    assert [(event["id"], event["version"]) for event in ran] == [(str(n), 2) for n in range(20)]
+    project.gate("ahead").release()
+    event = project.events.wait("mark ends")
+    assert (event["id"], event["version"]) == ("first", 1)
+    project.wait_empty()
+    assert len([event for event in project.events.history if event.name == "mark"]) == 71
 
 
 def test_nothing_is_lost_or_doubled_by_reloads_under_load(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from factory import DaemonFactory
 from harness import UNSPOOL, Daemon, ProcessHandle, Project
-from spooling import Producer, attempts, call, submit
+from spooling import QUICK_OR_HELD, Producer, attempts, call, hand_ahead, submit
 
 MODULE = """
     import os
@@ -59,9 +59,6 @@ def test_running_tasks_finish_and_nothing_else_starts(
 ) -> None:
     running = start(project, daemon, "--spooler-processes", "2")
     with Producer(project) as producer:
-        # A function that is known to be quick is handed ahead to workers that are busy.
-        producer.many([call("mark") for _ in range(20)])
-        project.events.collect(20, "mark")
         running_now = producer.many([call("hold"), call("hold")])
         project.events.collect(2, "hold")
         waiting = producer.many([call("mark", id=each) for each in range(20)])
@@ -75,7 +72,28 @@ def test_running_tasks_finish_and_nothing_else_starts(
     assert not [task for task in running_now if task.path.exists()]
     left = [task.path for task in waiting] + [late]
     assert all(path.exists() and attempts(path) == 0 for path in left)
-    assert len([event for event in project.events.history if event.name == "mark"]) == 20
+    assert "mark" not in names(project)
+
+
+def test_what_was_handed_to_a_worker_ahead_of_time_does_not_start_either(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", QUICK_OR_HELD)
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    with Producer(project) as producer:
+        first = hand_ahead(project, producer, 20)
+    (zygote,) = map(ProcessHandle, set(running.children) - set(running.workers))
+    running.send(signal.SIGTERM)
+    # The last step of the stop's beginning: by then the tasks are taken back.
+    assert zygote.wait()
+    zygote.close()
+    project.gate("ahead").release()
+    assert project.events.wait("mark ends")["id"] == "first"
+    assert running.wait_exit() == 0
+    assert not first.path.exists()
+    left = project.tasks()
+    assert len(left) == 20 and not any(attempts(path) for path in left)
+    assert project.events.history[-1].name == "mark ends"
 
 
 @pytest.fixture
