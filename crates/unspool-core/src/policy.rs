@@ -9,7 +9,7 @@ pub enum Durability {
     None,
     /// File and directory are flushed before the submission returns.
     File,
-    /// The promise of `File`, with directory flushes shared between concurrent submitters.
+    /// The promise of `File`; submitters that wait at the same time may share flushes.
     #[default]
     Group,
 }

@@ -72,7 +72,8 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
         return Ok(Claimed::NotDue(stat.mtime_ns));
     }
     let mut head = [0u8; PEEK_BYTES];
-    let got = folder::read_at(file.as_fd(), &mut head, 0)?;
+    let wanted = PEEK_BYTES.min(stat.bytes as usize);
+    let got = folder::read_at(file.as_fd(), &mut head[..wanted], 0)?;
     let Some(seen) = peek(&head[..got]) else { return Ok(Claimed::Suspect(stat)) };
     let whole =
         if seen.exact { stat.bytes == seen.announced } else { stat.bytes >= seen.announced };

@@ -9,7 +9,7 @@ use unspool_core::Priority;
 use unspool_sys::folder::{self, Folder};
 use unspool_sys::{clock, host};
 
-use crate::flush::{DurableFolders, SharedFlush};
+use crate::durable::DurableFolders;
 
 /// What every task's name starts with. What follows is free.
 pub const PREFIX: &[u8] = b"uwsgi_spoolfile_on_";
@@ -37,7 +37,6 @@ pub struct SpoolDir {
     internal: Folder,
     host: Vec<u8>,
     counter: AtomicU64,
-    pub(crate) flush: SharedFlush,
     pub(crate) durable: DurableFolders,
     open_to_others: Option<u32>,
 }
@@ -125,7 +124,6 @@ impl SpoolDir {
             internal,
             host: file_safe(&host::hostname()),
             counter: AtomicU64::new(0),
-            flush: SharedFlush::default(),
             durable: DurableFolders::default(),
             open_to_others: (mode & 0o077 != 0).then_some(mode),
             path,

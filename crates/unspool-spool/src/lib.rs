@@ -5,8 +5,8 @@
 //! daemons, submitters and real uWSGI spoolers on the same directory.
 
 mod claim;
+mod durable;
 mod finish;
-mod flush;
 mod garbage;
 mod layout;
 mod quarantine;

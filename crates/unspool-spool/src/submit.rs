@@ -1,7 +1,7 @@
 //! Submit: write aside, make durable as asked, publish in one step.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use unspool_core::due::{self, InvalidAt};
@@ -92,7 +92,9 @@ pub fn submit(
     let target = sub.as_ref().unwrap_or(&spool.top);
 
     let aside = [b".", name.as_slice()].concat();
-    write_aside(target, &aside, &file, due_ns, durability).map_err(fail("write a file"))?;
+    // Closed after the rename, so that a watcher hears of both at once.
+    let _open =
+        write_aside(target, &aside, &file, due_ns, durability).map_err(fail("write a file"))?;
     // COMMIT POINT: from here on the task exists, whole.
     if let Err(source) = target.rename(&aside, target, &name) {
         let _ = target.unlink(&aside);
@@ -102,7 +104,8 @@ pub fn submit(
     path.push(os_str(&name));
     let flushed = match durability {
         Durability::None => Ok(()),
-        Durability::Group if sub.is_none() => spool.flush.run(|| target.sync()),
+        // Submitters that wait at the same time share flushes: the journal merges them, and does
+        // so better than a queue of ours in front of it did.
         Durability::File | Durability::Group => target.sync(),
     };
     match flushed {
@@ -137,7 +140,7 @@ fn write_aside(
     content: &[u8],
     due_ns: Option<i64>,
     durability: Durability,
-) -> io::Result<()> {
+) -> io::Result<OwnedFd> {
     let attempt = || {
         let file = folder.create(name)?;
         let written = (|| {
@@ -150,22 +153,21 @@ fn write_aside(
         if written.is_err() {
             let _ = folder.unlink(name);
         }
-        written
+        written.map(|flush_failed| (file, flush_failed))
     };
     // After a failed flush the kernel may call the lost pages clean: never flush that file again,
     // write a new one from memory, once.
-    if attempt()? {
-        folder.unlink(name)?;
-        if attempt()? {
-            folder.unlink(name)?;
-            return Err(io::Error::other("the file did not flush, twice"));
-        }
+    for _ in 0..2 {
+        match attempt()? {
+            (file, false) => return Ok(file),
+            (_, true) => folder.unlink(name)?,
+        };
     }
-    Ok(())
+    Err(io::Error::other("the file did not flush, twice"))
 }
 
 /// Flushes a file. `Ok(true)` means that the flush failed in a way that a new file may not.
-fn sync(file: &std::os::fd::OwnedFd) -> io::Result<bool> {
+fn sync(file: &OwnedFd) -> io::Result<bool> {
     match sync_file(file.as_fd()) {
         Ok(()) => Ok(false),
         Err(error) if error.raw_os_error() == Some(EIO) => Ok(true),

@@ -1,7 +1,7 @@
 //! The bytes of a file into a message, ours and foreign ones.
 
 use super::mark::{self, Mark};
-use super::{HEADER_BYTES, KEY_FUNCTION};
+use super::{HEADER_BYTES, KEY_FUNCTION, MODIFIER1};
 use crate::Message;
 
 /// Why a file is no task.
@@ -15,6 +15,12 @@ pub enum Malformed {
         bytes: u64,
         /// Bytes there should be.
         announced: u64,
+    },
+    /// The first byte is not that of a spool packet: a file of zeros, perhaps.
+    #[error("its first byte is {found} and not {MODIFIER1}")]
+    Modifier {
+        /// The byte.
+        found: u8,
     },
     /// A pair that is empty, cut or runs past the end.
     #[error("its pair at byte {offset} {why}")]
@@ -136,9 +142,9 @@ pub struct Peek<'a> {
 
 /// Reads what the first bytes of a file tell, without judging the rest.
 ///
-/// `None` where they are fewer than a header, or our mark is damaged.
+/// `None` where they are fewer than a header or begin with another byte, or our mark is damaged.
 pub fn peek(head: &[u8]) -> Option<Peek<'_>> {
-    let header = head.first_chunk::<HEADER_BYTES>()?;
+    let header = head.first_chunk::<HEADER_BYTES>().filter(|header| header[0] == MODIFIER1)?;
     let pair_bytes = usize::from(u16::from_le_bytes([header[1], header[2]]));
     let mark = find_mark(head).ok()?;
     let end = head.len().min(HEADER_BYTES + pair_bytes);
@@ -156,6 +162,9 @@ fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let Some((header, rest)) = file.split_first_chunk::<HEADER_BYTES>() else {
         return Err(Malformed::Short { bytes, announced: HEADER_BYTES as u64 });
     };
+    if header[0] != MODIFIER1 {
+        return Err(Malformed::Modifier { found: header[0] });
+    }
     let pair_bytes = usize::from(u16::from_le_bytes([header[1], header[2]]));
     rest.split_at_checked(pair_bytes)
         .ok_or(Malformed::Short { bytes, announced: (HEADER_BYTES + pair_bytes) as u64 })

@@ -69,6 +69,7 @@ fn foreign_files_are_parsed_strictly() {
     for (file, why) in [
         (&b""[..], "empty"),
         (b"\x11\0\0", "three bytes"),
+        (b"\0\0\0\0\0\0\0\0", "zeros, as a power cut may leave them"),
         (b"\x11\x05\0\0\x01", "fewer pairs than announced"),
         (b"\x11\x04\0\0\0\0\x01\0", "an empty key"),
         (b"\x11\x04\0\0\x09\0ab", "a key that runs past the end"),

@@ -55,13 +55,13 @@ fn priority(name: &str) -> Priority {
 }
 
 #[test]
-fn a_submission_raises_one_hint() {
+fn a_submission_is_hinted_at_when_it_is_renamed_and_when_it_is_closed() {
     let fixture = Fixture::undisturbed();
     let mut watch = watched(&fixture);
     let path = fixture.submit(&[("at", "1995419124")]);
     let mut hints = Vec::new();
     watch.read(|change| hints.push(change)).unwrap();
-    assert_eq!(hints, [task(0, name_of(&path))]);
+    assert_eq!(hints, [task(0, name_of(&path)), task(0, name_of(&path))]);
     assert_eq!(changes(&mut watch), []);
 }
 

@@ -10,7 +10,7 @@ use unspool_spool::{Change, Found, GARBAGE_AGE_NS, Scan, Watch, delete_garbage, 
 use unspool_sys::clock;
 use unspool_sys::folder::{Folder, Stat};
 
-use super::index::Seen;
+use super::index::{Seen, State};
 use super::{Dispatcher, KEY_WATCH};
 
 /// Entries looked at between two looks at everything else.
@@ -193,13 +193,15 @@ impl Dispatcher {
             error!(%error, "cannot read file system events; scanning instead");
             self.start_scan();
         }
+        // A submission is seen twice in a row: renamed, then closed.
+        changes.dedup();
         for change in changes {
             match change {
                 Change::Task { folder, name } => self.look(folder, &name, 1),
                 Change::Created { folder, name } => self.look(folder, &name, 2),
                 Change::Gone { folder, name } => {
                     if let Some(key) = self.index.find(folder, &name)
-                        && self.index.state(key) != Some(super::index::State::Out)
+                        && self.index.state(key) != Some(State::Out)
                     {
                         self.index.remove(key);
                     }
@@ -218,7 +220,11 @@ impl Dispatcher {
 
     /// Looks at one file that an event named. With fewer names than `links` it is not whole yet.
     fn look(&mut self, lane: u32, name: &[u8], links: u64) {
+        let known = self.index.find(lane, name).and_then(|key| self.index.state(key));
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
+        if known == Some(State::Out) {
+            return;
+        }
         match folder.stat(name) {
             Ok(Some(stat)) if stat.kind == unspool_sys::FileKind::File && stat.links >= links => {
                 self.take_in(lane, name, &stat);

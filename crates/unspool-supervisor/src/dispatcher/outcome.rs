@@ -98,10 +98,10 @@ impl Dispatcher {
 
     /// A task is done. `report` is `None` where the worker's is still to come.
     pub(super) fn done(&mut self, held: Held, pid: u32, report: Option<&Report>) {
-        let (task, function) = (self.display(held.key), function_of(&held));
         match report.map_or(0, |report| report.errno) {
             0 => {}
             ENOENT => {
+                let task = self.display(held.key);
                 warn!(%task, "task is done, but was moved while it ran; there it runs again");
                 unlock(&held);
                 self.index.remove(held.key);
@@ -109,6 +109,7 @@ impl Dispatcher {
             }
             errno => {
                 let error = io::Error::from_raw_os_error(errno);
+                let task = self.display(held.key);
                 error!(%task, %error, "task is done and its file cannot be deleted; trying again");
                 self.retry_deletes_at_ns = clock::monotonic_ns() + DELETE_AGAIN_NS;
                 self.undeleted.push(held);
@@ -116,6 +117,7 @@ impl Dispatcher {
             }
         }
         if !self.quiet {
+            let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.map(|report| report.duration_ns as f64 / 1e6);
             info!(%task, %function, pid, ms, "task done");
         }
