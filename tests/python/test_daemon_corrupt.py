@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,8 @@ def test_a_locked_file_is_left_alone_however_old(project: Project, daemon: Daemo
         fcntl.lockf(file, fcntl.LOCK_EX)
         file.write(MARK[:20])
         file.flush()
+        # The daemon looks at it, as it would at the next scan.
+        os.utime(path)
         # Two that were written later settle one after the other, and are set aside.
         for number in range(2):
             other = publish(project.spool, f"other{number}", b"torn")
