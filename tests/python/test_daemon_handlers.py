@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from factory import DaemonFactory
-from harness import Daemon, Project, wait_gone
+from harness import PYTHON, Daemon, Project, wait_gone
 from spooling import Producer, attempts, call, foreign, publish, submit
 
 FREQUENCY = 0.25
@@ -206,3 +206,20 @@ def test_a_value_over_64_kib_arrives_where_it_was_put(
         (task,) = producer.many([call("plain", big="x" * 200_000)])
     assert project.events.wait("plain")["size"] == 200_000
     wait_gone(task.path)
+
+
+def test_python_m_unspool_runs_it_too_and_only_tasks_write_to_standard_output(
+    project: Project,
+) -> None:
+    project.write("tasks.py", DECORATED.replace('report("plain"', 'print("hello"); report("plain"'))
+    options = ("--spooler", project.spool, "--spooler-import", "tasks")
+    command = (PYTHON, "-m", "unspool", "run")
+    running = Daemon(*options, cwd=project.root, env=project.env, command=command)
+    try:
+        running.start().wait_ready()
+        submit(project, "plain")
+        running.wait_log("task done")
+        assert running.stop() == 0
+    finally:
+        running.close()
+    assert running.output == ["hello"]

@@ -165,3 +165,15 @@ def test_a_missing_module_is_named(project: Project, daemon: DaemonFactory) -> N
     running = daemon("--spooler", project.spool, "--spooler-import", "taskz", ready=False)
     running.wait_log(r"ERROR cannot import module=taskz")
     running.wait_log(r"^    ModuleNotFoundError: No module named 'taskz'$")
+
+
+def test_an_import_that_ends_its_process_is_tried_again(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", "import os; os._exit(4)")
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks", ready=False)
+    running.wait_log(r"ERROR zygote exited with status 4 while it imported the application")
+    project.write("tasks.py", MODULE)
+    running.wait_ready()
+    submit(project, "mark")
+    project.events.wait("mark")

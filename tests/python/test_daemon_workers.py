@@ -236,3 +236,34 @@ def test_the_log_says_who_ran_what(project: Project, daemon: DaemonFactory) -> N
     pid = project.events.wait("mark").pid
     running.wait_log(rf"task done task={path.name} function=mark pid={pid} ms=\d")
     assert running.stop(signal.SIGTERM) == 0
+
+
+def test_workers_that_die_at_their_start_are_tried_again_with_growing_pauses(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    dying = "from uwsgidecorators import postfork\n\n@postfork\ndef die():\n    os._exit(5)\n"
+    (project.root / "tasks.py").write_text("import os\n" + dying)
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks", ready=False)
+    path = submit(project, "mark")
+    for pause in (0, 100, 200, 400):
+        running.wait_log(rf"worker exited with status 5; replacing it pid=\d+ again_ms={pause}$")
+    assert path.exists()
+    project.write("tasks.py", MODULE)
+    running.send(signal.SIGHUP)
+    running.wait_ready()
+    project.events.wait("mark")
+    wait_gone(path)
+
+
+def test_threads_of_the_import_are_a_warning(project: Project, daemon: DaemonFactory) -> None:
+    project.write(
+        "tasks.py",
+        """
+        import threading
+
+        stop = threading.Event()
+        threading.Thread(target=stop.wait, name="poller", daemon=True).start()
+        """,
+    )
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    running.wait_log(r"WARN  .*they do not exist in the workers.*threads=poller")
