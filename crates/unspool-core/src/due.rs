@@ -36,13 +36,9 @@ pub fn parse_at(value: &[u8]) -> Result<Option<i64>, InvalidAt> {
         .chain(std::iter::repeat(b'0'))
         .take(9)
         .fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
-    let due = seconds.checked_mul(1_000_000_000).and_then(|s| s.checked_add(nanos));
-    match due {
-        None => Err(invalid()),
-        Some(0) => Ok(None),
-        Some(_) if negative => Ok(None),
-        Some(due) => Ok(Some(due)),
-    }
+    // Beyond the year 2262 means never, which is what 2262 is.
+    let due = seconds.saturating_mul(1_000_000_000).saturating_add(nanos);
+    Ok((due > 0 && !negative).then_some(due))
 }
 
 #[cfg(test)]
@@ -64,7 +60,8 @@ mod tests {
             (b"2e9", Err(())),
             (b".5", Err(())),
             (b"99999999999999999999", Err(())),
-            (b"9223372036854775807", Err(())),
+            (b"9999999999", Ok(Some(i64::MAX))),
+            (b"9223372036854775807", Ok(Some(i64::MAX))),
             (b"\xff", Err(())),
         ] {
             assert_eq!(parse_at(given).map_err(|_| ()), expect, "{given:?}");

@@ -127,7 +127,10 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
         }
         match table.spools.get(index) {
             None => return Err(SpoolError::new_err("no spool is configured in this process")),
-            Some(Configured { open: Some(open), .. }) => return Ok(Arc::clone(open)),
+            // Somebody may have put another directory in its place.
+            Some(Configured { open: Some(open), .. }) if open.is_in_place() => {
+                return Ok(Arc::clone(open));
+            }
             Some(spool) => (spool.path.clone(), table.edition),
         }
     };
@@ -139,7 +142,7 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
     if table.edition == edition
         && let Some(spool) = table.spools.get_mut(index)
     {
-        return Ok(Arc::clone(spool.open.get_or_insert(open)));
+        spool.open = Some(Arc::clone(&open));
     }
     Ok(open)
 }

@@ -39,6 +39,8 @@ pub struct SpoolDir {
     counter: AtomicU64,
     pub(crate) durable: DurableFolders,
     open_to_others: Option<u32>,
+    /// Device and inode.
+    identity: (u64, u64),
 }
 
 /// A spool directory that cannot be used.
@@ -118,7 +120,8 @@ impl SpoolDir {
         top.make_sub(INTERNAL).map_err(opening)?;
         let internal = top.open_sub(INTERNAL).map_err(opening)?;
         check_version(&internal, &path)?;
-        let mode = top.stat(b".").map_err(opening)?.map_or(0, |stat| stat.mode);
+        let stat = top.stat(b".").map_err(opening)?;
+        let mode = stat.map_or(0, |stat| stat.mode);
         Ok(Self {
             top,
             internal,
@@ -126,6 +129,7 @@ impl SpoolDir {
             counter: AtomicU64::new(0),
             durable: DurableFolders::default(),
             open_to_others: (mode & 0o077 != 0).then_some(mode),
+            identity: stat.map_or((0, 0), |stat| (stat.device, stat.inode)),
             path,
         })
     }
@@ -133,6 +137,12 @@ impl SpoolDir {
     /// The canonical absolute path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the path still leads to the directory that was opened.
+    pub fn is_in_place(&self) -> bool {
+        let named = folder::stat_path(&self.path).ok().flatten();
+        named.is_some_and(|named| (named.device, named.inode) == self.identity)
     }
 
     /// The permission bits, if others than the owner may enter the directory.

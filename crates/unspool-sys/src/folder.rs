@@ -55,12 +55,17 @@ impl Stat {
             device: stat.st_dev,
             links: stat.st_nlink as _,
             bytes: stat.st_size as u64,
-            mtime_ns: stat.st_mtime * 1_000_000_000 + stat.st_mtime_nsec as i64,
-            ctime_ns: stat.st_ctime * 1_000_000_000 + stat.st_ctime_nsec as i64,
+            mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+            ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             mode: stat.st_mode & 0o7777,
             kind,
         }
     }
+}
+
+/// Times beyond the year 2262 are as far away as the type allows: "never" stays never.
+fn nanoseconds(seconds: i64, nanos: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
 /// An open directory.
@@ -299,6 +304,15 @@ pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Looks at what a path leads to; `None` if it leads nowhere.
+pub fn stat_path(path: &Path) -> io::Result<Option<Stat>> {
+    match fs::stat(path) {
+        Ok(stat) => Ok(Some(Stat::new(&stat))),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

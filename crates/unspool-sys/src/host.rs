@@ -41,3 +41,9 @@ pub fn raise_open_files_limit() {
 pub fn set_umask(mask: u32) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
 }
+
+/// Descriptors that this process may have open.
+pub fn open_files_limit() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.map_or(usize::MAX, |limit| limit as usize)
+}

@@ -1,7 +1,7 @@
 //! The log: one line per event on standard error. Standard output is for data.
 
 use std::fmt::{self, Write as _};
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -10,6 +10,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::log_queue::LogQueue;
 
 /// `2026-11-23 14:44:18.195 ERROR task failed task=... attempt=1`, local time. A field `detail`
 /// (a traceback) follows on lines of its own, indented, so that every event starts with its time.
@@ -100,20 +102,22 @@ impl Visit for Line {
     }
 }
 
-/// Sends events to standard error. `filter` is a level or a list of `target=level`.
-pub(crate) fn start(filter: Option<&str>) {
+/// Sends events to standard error, by a queue. `filter` is a level or a list of `target=level`.
+pub(crate) fn start(filter: Option<&str>) -> io::Result<LogQueue> {
+    let queue = LogQueue::start()?;
+    let writer = queue.clone();
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse_lossy(filter.unwrap_or_default());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .event_format(Lines { colour: std::io::stderr().is_terminal() })
-        .with_writer(std::io::stderr)
+        .with_writer(move || writer.clone())
         .init();
+    Ok(queue)
 }
 
 /// Prints an error with its causes to standard error.
-#[expect(clippy::print_stderr, reason = "the last word of a command that failed")]
 pub(crate) fn complain(error: &dyn std::error::Error) {
     let mut text = format!("unspool: {error}");
     let mut source = error.source();
@@ -121,5 +125,6 @@ pub(crate) fn complain(error: &dyn std::error::Error) {
         let _ = write!(text, ": {cause}");
         source = cause.source();
     }
-    eprintln!("{text}");
+    // Nobody is left who could be told that this cannot be told.
+    let _ = writeln!(io::stderr(), "{text}");
 }

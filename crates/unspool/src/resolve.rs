@@ -94,7 +94,11 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
 /// first on the path.
 fn python(config: &Config) -> Result<PathBuf, ResolveError> {
     let of = |bin: &Path| {
-        ["python3", "python"].iter().map(|name| bin.join(name)).find(|python| python.is_file())
+        ["python3", "python"]
+            .iter()
+            .map(|name| bin.join(name))
+            // One that is there and cannot be used is an error, not a reason to take another.
+            .find(|python| python.symlink_metadata().is_ok())
     };
     if let Some(home) = &config.virtualenv {
         return of(&home.join("bin"))

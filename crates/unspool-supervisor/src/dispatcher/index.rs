@@ -54,6 +54,8 @@ type Item = Reverse<(i64, u32, u32)>;
 struct Lane {
     priority: Option<Priority>,
     ready: BinaryHeap<Item>,
+    /// Its folder is gone and no task is in it.
+    retired: bool,
 }
 
 /// All tasks that the dispatcher knows.
@@ -86,10 +88,19 @@ pub(super) struct Seen {
 impl Index {
     /// The lane of a folder, made if it is new.
     pub(super) fn lane(&mut self, priority: Option<&Priority>) -> u32 {
-        if let Some(known) = self.lanes.iter().position(|lane| lane.priority.as_ref() == priority) {
+        let is_it = |lane: &Lane| lane.priority.as_ref() == priority;
+        if let Some(known) = self.lanes.iter().position(is_it) {
+            self.lanes[known].retired = false;
             return known as u32;
         }
-        self.lanes.push(Lane { priority: priority.cloned(), ready: BinaryHeap::new() });
+        let new = Lane { priority: priority.cloned(), ready: BinaryHeap::new(), retired: false };
+        let lane = if let Some(free) = self.lanes.iter().position(|lane| lane.retired) {
+            self.lanes[free] = new;
+            free
+        } else {
+            self.lanes.push(new);
+            self.lanes.len() - 1
+        };
         let mut order: Vec<u32> = (0..self.lanes.len() as u32).collect();
         // Priorities ascending; no priority comes last.
         order.sort_by(|a, b| {
@@ -97,12 +108,22 @@ impl Index {
             a.is_none().cmp(&b.is_none()).then_with(|| a.cmp(b))
         });
         self.order = order;
-        self.lanes.len() as u32 - 1
+        lane as u32
+    }
+
+    /// Lets a lane be used for another priority, if no task is in it.
+    pub(super) fn retire_lane(&mut self, lane: u32) {
+        let used = self.entries.iter().flatten().any(|entry| entry.lane == lane);
+        if let Some(lane) =
+            self.lanes.get_mut(lane as usize).filter(|lane| lane.priority.is_some() && !used)
+        {
+            lane.retired = true;
+        }
     }
 
     /// The lane of a priority that has one.
     pub(super) fn known_lane(&self, priority: &Priority) -> Option<u32> {
-        let known = |lane: &Lane| lane.priority.as_ref() == Some(priority);
+        let known = |lane: &Lane| lane.priority.as_ref() == Some(priority) && !lane.retired;
         self.lanes.iter().position(known).map(|lane| lane as u32)
     }
 
@@ -111,9 +132,14 @@ impl Index {
         self.lanes.get(lane as usize).and_then(|lane| lane.priority.as_ref())
     }
 
-    /// Lanes there are.
+    /// Lanes there are, those that wait for another priority included.
     pub(super) fn lane_count(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// Lanes in use.
+    pub(super) fn lanes_used(&self) -> usize {
+        self.lanes.iter().filter(|lane| !lane.retired).count()
     }
 
     /// Tasks known, and those of them that are due and wait for a worker.

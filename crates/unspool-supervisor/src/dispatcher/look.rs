@@ -16,7 +16,7 @@ use super::{Dispatcher, KEY_WATCH};
 /// Entries looked at between two looks at everything else.
 const STEP_ENTRIES: usize = 500;
 /// Priority folders that a spool can have.
-const LANES_MAX: usize = 1024;
+pub(super) const LANES_MAX: usize = 1024;
 /// A scan of a watched spool happens at most this often, and takes at most this share of time.
 const SCAN_EVERY_NS: u64 = 30_000_000_000;
 const SCAN_SHARE: u64 = 1000;
@@ -79,10 +79,7 @@ impl Dispatcher {
 
     pub(super) fn start_scan(&mut self) {
         // The event that tells of it comes when nobody has it open any more, which is never.
-        let links = self.dir.top().stat(b".").ok().flatten().map(|stat| stat.links);
-        if links == Some(0) && matches!(self.folders.first(), Some(Some(_))) {
-            self.folder_gone(0);
-        }
+        self.top_gone |= !self.dir.is_in_place();
         let scanner = &mut self.scanner;
         if scanner.is_running() {
             scanner.again = true;
@@ -248,7 +245,7 @@ impl Dispatcher {
 
     /// A folder of a priority is there: watch it, then scan it.
     fn add_priority(&mut self, priority: &Priority) {
-        if self.index.known_lane(priority).is_none() && self.index.lane_count() >= LANES_MAX {
+        if self.index.known_lane(priority).is_none() && self.index.lanes_used() >= self.lanes_max {
             let priority = String::from_utf8_lossy(priority.as_bytes());
             warn!(%priority, "too many priorities; the tasks of this one do not run");
             return;
@@ -294,12 +291,13 @@ impl Dispatcher {
 
     fn folder_gone(&mut self, lane: u32) {
         if lane == 0 {
-            let spool = self.dir.path().display();
-            error!(%spool, "the spool directory is gone; restart unspool once it is back");
+            self.top_gone = true;
+            return;
         }
         self.index.clear_lane(lane);
         if let Some(folder) = self.folders.get_mut(lane as usize) {
             *folder = None;
         }
+        self.index.retire_lane(lane);
     }
 }

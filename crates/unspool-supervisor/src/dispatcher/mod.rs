@@ -23,7 +23,7 @@ use unspool_spool::{SpoolDir, Watch};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::slots::SlotTable;
-use unspool_sys::{clock, process::Exit};
+use unspool_sys::{clock, host, process::Exit};
 use unspool_wire::task::ToWorker;
 
 use self::history::History;
@@ -107,6 +107,10 @@ struct Dispatcher {
     /// The last round of claims ended at its bound, not for want of tasks or workers.
     more_to_claim: bool,
     life: Life,
+    /// The directory was removed, or another one has its name.
+    top_gone: bool,
+    /// Priorities that it can have: each holds a descriptor.
+    lanes_max: usize,
     buffer: Vec<u8>,
 }
 
@@ -168,6 +172,8 @@ impl Dispatcher {
             claim_again_at_ns: 0,
             more_to_claim: false,
             life: Life::Running,
+            top_gone: false,
+            lanes_max: look::LANES_MAX.min(host::open_files_limit() / 2),
             buffer: vec![0; unspool_core::limits::PACKET_BYTES_MAX],
             dir: start.dir,
         };
@@ -196,6 +202,12 @@ impl Dispatcher {
             self.revoke_stuck();
             self.hand_out();
             self.arm_timer()?;
+            if self.top_gone && self.life == Life::Running {
+                return Err(io::Error::other(
+                    "its directory was removed, or another one has its name now; start unspool \
+                     again to run what is there",
+                ));
+            }
         }
         Ok(())
     }

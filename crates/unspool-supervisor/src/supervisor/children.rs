@@ -55,7 +55,17 @@ impl Supervisor {
         self.spools[spool].spawn_at_ns = None;
         let present = self.workers_of(spool).count() as u32;
         for _ in present..self.spools[spool].target {
-            let Some(row) = self.spools[spool].free_rows.pop() else { return };
+            let Some(row) = self.spools[spool].free_rows.pop() else {
+                if !std::mem::replace(&mut self.spools[spool].crowded, true) {
+                    let path = self.spools[spool].path.display();
+                    warn!(
+                        spool = %path,
+                        "too many old workers still run long tasks; new ones start as they end"
+                    );
+                }
+                return;
+            };
+            self.spools[spool].crowded = false;
             if !self.ask_for_worker(Role::Spool, spool, Some(row)) {
                 self.spools[spool].free_rows.push(row);
                 return;

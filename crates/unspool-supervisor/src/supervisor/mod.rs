@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
+use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, process};
 
@@ -92,6 +93,8 @@ struct Supervisor {
     zygote: Option<Zygote>,
     /// One that is still importing: the first, or a reload's.
     next_zygote: Option<Zygote>,
+    /// Zygotes that were let go, and when they are killed.
+    leaving_zygotes: Vec<(Child, u64)>,
     generation: u32,
     /// Only grows, also where a generation fails: an event of one is never taken for another's.
     last_generation: u32,
@@ -156,6 +159,7 @@ impl Supervisor {
             spools,
             zygote: None,
             next_zygote: None,
+            leaving_zygotes: Vec::new(),
             generation: 0,
             last_generation: 0,
             zygote_backoff: Backoff::default(),
@@ -190,6 +194,9 @@ impl Supervisor {
             self.raise_due_ticks();
             self.start_ticks();
             self.climb();
+        }
+        for (zygote, _) in &self.leaving_zygotes {
+            zygote.kill();
         }
         for spool in &mut self.spools {
             spool.clean_up();

@@ -30,6 +30,8 @@ pub(super) struct SpoolActor {
     pub(super) folder: Folder,
     pub(super) slots: Arc<SlotTable>,
     pub(super) free_rows: Vec<usize>,
+    /// No row was free for a worker that it should have.
+    pub(super) crowded: bool,
     /// Workers that it should have.
     pub(super) target: u32,
     pub(super) backoff: Backoff,
@@ -64,6 +66,7 @@ impl SpoolActor {
             folder: settings.dir.top().try_clone()?,
             slots: Arc::clone(&slots),
             free_rows: (0..rows).rev().collect(),
+            crowded: false,
             target: settings.workers,
             backoff: Backoff::default(),
             spawn_at_ns: None,

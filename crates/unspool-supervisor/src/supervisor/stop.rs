@@ -12,7 +12,7 @@ use crate::events::ToDispatcher;
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ladder {
     /// Workers were asked to finish what they run and leave.
-    Asked { until_ns: u64 },
+    Asked { since_ns: u64, until_ns: u64 },
     /// They got SIGTERM.
     Terminated { until_ns: u64 },
     /// They and what they started got SIGKILL.
@@ -21,6 +21,8 @@ pub(super) enum Ladder {
     Ending { until_ns: u64 },
 }
 
+/// A second stop signal counts as one only after this.
+const REPEAT_WAIT: Duration = Duration::from_secs(1);
 const TERMINATE_WAIT: Duration = Duration::from_secs(5);
 const KILL_WAIT: Duration = Duration::from_secs(5);
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -29,7 +31,7 @@ impl Ladder {
     /// When the next rung is climbed at the latest.
     pub(super) fn until_ns(&self) -> u64 {
         match self {
-            Self::Asked { until_ns }
+            Self::Asked { until_ns, .. }
             | Self::Terminated { until_ns }
             | Self::Killed { until_ns }
             | Self::Ending { until_ns } => *until_ns,
@@ -48,7 +50,15 @@ impl Supervisor {
             None => {
                 let wait_s = self.stop_timeout.as_secs_f64();
                 info!(wait_s, "stopping: running tasks may finish");
-                self.ladder = Some(Ladder::Asked { until_ns: after(self.stop_timeout) });
+                let since_ns = clock::monotonic_ns();
+                let until_ns = after(self.stop_timeout);
+                self.ladder = Some(Ladder::Asked { since_ns, until_ns });
+                // One that is not ready runs nothing that could be waited for.
+                for child in
+                    self.workers.values().filter(|w| !w.ready).filter_map(|w| w.child.as_ref())
+                {
+                    child.kill();
+                }
                 for spool in 0..self.spools.len() {
                     self.tell(spool, ToDispatcher::Stop);
                 }
@@ -57,7 +67,12 @@ impl Supervisor {
                     self.drop_zygote(zygote);
                 }
             }
-            Some(Ladder::Asked { .. }) => self.terminate(),
+            // A terminal and a wrapper may both pass the same Ctrl-C on.
+            Some(Ladder::Asked { since_ns, .. })
+                if clock::monotonic_ns() >= since_ns + REPEAT_WAIT.as_nanos() as u64 =>
+            {
+                self.terminate("told to stop again");
+            }
             Some(_) => {}
         }
     }
@@ -81,7 +96,7 @@ impl Supervisor {
             return;
         }
         match rung {
-            Ladder::Asked { .. } => self.terminate(),
+            Ladder::Asked { .. } => self.terminate("tasks do not finish in time"),
             Ladder::Terminated { .. } => self.kill(),
             Ladder::Killed { .. } | Ladder::Ending { .. } => {
                 let workers = self.workers.len();
@@ -91,8 +106,8 @@ impl Supervisor {
         }
     }
 
-    fn terminate(&mut self) {
-        warn!(workers = self.workers.len(), "tasks do not finish in time: sending SIGTERM");
+    fn terminate(&mut self, why: &str) {
+        warn!(workers = self.workers.len(), "{why}: sending SIGTERM to the workers");
         for worker in self.workers.values_mut() {
             worker.stopped = true;
             if let Some(child) = &worker.child {

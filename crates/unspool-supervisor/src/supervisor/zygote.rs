@@ -178,6 +178,7 @@ impl Supervisor {
         let _ = self.poll.remove(zygote.child.as_fd());
         zygote.child.terminate();
         self.forget_unforked(zygote.generation);
+        self.leaving_zygotes.push((zygote.child, clock::monotonic_ns() + END_NS_MAX));
     }
 
     fn forget_unforked(&mut self, generation: u32) {
@@ -202,9 +203,15 @@ impl Supervisor {
 
     /// Kills zygotes that should have ended. Returns when to look again.
     pub(super) fn end_zygotes(&mut self) -> Option<u64> {
-        let ending = [&self.zygote, &self.next_zygote].into_iter().flatten();
         let now_ns = clock::monotonic_ns();
-        let mut again_ns = None;
+        self.leaving_zygotes.retain(|(child, by_ns)| {
+            if *by_ns <= now_ns {
+                child.kill();
+            }
+            matches!(child.try_wait(), Ok(None))
+        });
+        let mut again_ns = self.leaving_zygotes.iter().map(|(_, by_ns)| *by_ns).min();
+        let ending = [&self.zygote, &self.next_zygote].into_iter().flatten();
         for (zygote, by_ns) in ending.filter_map(|z| z.end_by_ns.map(|by_ns| (z, by_ns))) {
             if by_ns <= now_ns {
                 zygote.child.kill();

@@ -42,8 +42,20 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
         return exit::OK;
     }
     let environment = Environment::current();
-    logging::start(environment.log_filter().as_deref());
-    let loaded = match load(&Sources { args, environment }) {
+    let log = match logging::start(environment.log_filter().as_deref()) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error);
+            return exit::FAILED;
+        }
+    };
+    let status = run_daemon(Sources { args, environment });
+    log.flush();
+    status
+}
+
+fn run_daemon(sources: Sources) -> u8 {
+    let loaded = match load(&sources) {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error);
