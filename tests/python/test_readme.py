@@ -88,7 +88,10 @@ def test_the_code_that_configures_works_as_printed(
 
 def test_the_two_commands_are_those_of_the_makefile() -> None:
     (commands,) = blocks(section("Two commands"), "sh")
-    assert commands.splitlines() == ["make build", ".venv/bin/unspool run app.ini"]
+    assert commands.splitlines() == [
+        "make build",
+        ".venv/bin/unspool run examples/mysite/mysite.ini",
+    ]
     assert re.search(r"^build:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
 
 

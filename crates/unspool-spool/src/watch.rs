@@ -118,6 +118,12 @@ impl Watch {
                     each(Change::FolderGone(folder));
                 }
             }
+            // Of the other folders, the top one tells.
+            Hint::FolderMoved { watch } => {
+                if index(folders, watch) == Some(0) {
+                    each(Change::FolderGone(0));
+                }
+            }
             Hint::Overflow => each(Change::Missed),
         })
     }

@@ -49,6 +49,11 @@ pub enum Hint {
         /// The folder's watch.
         watch: i32,
     },
+    /// The folder itself has another name now. Its watch goes on.
+    FolderMoved {
+        /// The folder's watch.
+        watch: i32,
+    },
     /// The kernel dropped events: everything has to be looked at.
     Overflow,
 }
@@ -76,6 +81,7 @@ impl Watcher {
             | WatchFlags::ATTRIB
             | WatchFlags::CREATE
             | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
             | WatchFlags::EXCL_UNLINK
             | WatchFlags::ONLYDIR;
         Ok(inotify::add_watch(&self.fd, path, flags)?)
@@ -109,6 +115,9 @@ fn hint(event: &inotify::Event<'_>) -> Option<Hint> {
     }
     if flags.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF) {
         return Some(Hint::FolderGone { watch });
+    }
+    if flags.contains(ReadFlags::MOVE_SELF) {
+        return Some(Hint::FolderMoved { watch });
     }
     let name = event.file_name()?.to_bytes().to_vec();
     let directory = flags.contains(ReadFlags::ISDIR);

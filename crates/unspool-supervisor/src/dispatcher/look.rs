@@ -264,9 +264,14 @@ impl Dispatcher {
                 return;
             }
         };
-        if let Some(watch) = &mut self.watch
-            && let Err(error) = watch.add(&self.dir, Some(priority), lane)
-        {
+        let watched =
+            self.watch.as_mut().map_or(Ok(()), |w| w.add(&self.dir, Some(priority), lane));
+        if let Err(error) = watched {
+            // Deleted again already.
+            if error.kind() == io::ErrorKind::NotFound {
+                self.index.retire_lane(lane);
+                return;
+            }
             let priority = String::from_utf8_lossy(priority.as_bytes());
             warn!(%priority, %error, "cannot watch a priority's folder; scans find its tasks");
         }
