@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -41,6 +42,7 @@ pub struct SpoolDir {
     open_to_others: Option<u32>,
     /// Device and inode.
     identity: (u64, u64),
+    parent: Option<Folder>,
 }
 
 /// A spool directory that cannot be used.
@@ -129,6 +131,7 @@ impl SpoolDir {
             counter: AtomicU64::new(0),
             durable: DurableFolders::default(),
             open_to_others: (mode & 0o077 != 0).then_some(mode),
+            parent: path.parent().map(Folder::open_to_look).transpose().map_err(opening)?,
             identity: stat.map_or((0, 0), |stat| (stat.device, stat.inode)),
             path,
         })
@@ -139,9 +142,12 @@ impl SpoolDir {
         &self.path
     }
 
-    /// Whether the path still leads to the directory that was opened.
+    /// Whether the directory that was opened still has its name in its parent.
     pub fn is_in_place(&self) -> bool {
-        let named = folder::stat_path(&self.path).ok().flatten();
+        // Asked at each submission: a look-up in the parent costs a microsecond, the whole path
+        // several.
+        let (Some(parent), Some(name)) = (&self.parent, self.path.file_name()) else { return true };
+        let named = parent.stat(name.as_bytes()).ok().flatten();
         named.is_some_and(|named| (named.device, named.inode) == self.identity)
     }
 

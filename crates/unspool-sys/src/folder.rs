@@ -94,6 +94,11 @@ impl Folder {
         Ok(Self { fd: fs::open(path, DIRECTORY, Mode::empty())? })
     }
 
+    /// Opens a directory only to look up names in it: needs no right to read it.
+    pub fn open_to_look(path: &Path) -> io::Result<Self> {
+        Ok(Self { fd: fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty())? })
+    }
+
     /// Opens a sub-directory; a symbolic link is refused.
     pub fn open_sub(&self, name: &[u8]) -> io::Result<Self> {
         Ok(Self { fd: fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())? })
@@ -304,15 +309,6 @@ pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// Looks at what a path leads to; `None` if it leads nowhere.
-pub fn stat_path(path: &Path) -> io::Result<Option<Stat>> {
-    match fs::stat(path) {
-        Ok(stat) => Ok(Some(Stat::new(&stat))),
-        Err(rustix::io::Errno::NOENT) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
