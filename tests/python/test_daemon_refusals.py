@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import UNSPOOL, Project, wait_gone
+from harness import PYTHON, UNSPOOL, Project, wait_gone
 from spooling import attempts, foreign, publish, submit
 
 FAILED_STATUS = 1
@@ -108,6 +108,17 @@ def test_an_unknown_option_of_the_command_line_is_an_error(project: Project) -> 
     line = refused(project, "--spoler", project.spool)
     assert "unknown option `--spoler`; did you mean `--spooler`?" in line
     assert not project.spool.exists()
+
+
+def test_a_python_without_unspool_is_named(project: Project, daemon: DaemonFactory) -> None:
+    # Without its pyvenv.cfg it is the interpreter that the environment was made from.
+    binaries = project.root / "venv" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "python3").symlink_to(PYTHON.resolve())
+    options = ("--spooler", project.spool, "--virtualenv", binaries.parent)
+    running = daemon(*options, "--import", "json", ready=False)
+    running.wait_log(r"unspool: \S+ has no package `unspool`: install it there.*`virtualenv`")
+    running.wait_log(r"ERROR zygote exited with status 1 while it imported the application")
 
 
 def test_nothing_to_run_says_what_to_name(project: Project) -> None:

@@ -128,7 +128,7 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
         match table.spools.get(index) {
             None => return Err(SpoolError::new_err("no spool is configured in this process")),
             // Somebody may have put another directory in its place.
-            Some(Configured { open: Some(open), .. }) if open.is_in_place() => {
+            Some(Configured { open: Some(open), .. }) if open.was_in_place() => {
                 return Ok(Arc::clone(open));
             }
             Some(spool) => (spool.path.clone(), table.edition),

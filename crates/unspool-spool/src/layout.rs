@@ -27,6 +27,9 @@ pub(crate) const CORRUPT: &[u8] = b"corrupt";
 /// Version of the directory's layout that this code reads and writes.
 const FORMAT_VERSION: u32 = 1;
 
+/// How often a submitter looks whether the spool is in its place.
+const LOOK_EVERY_NS: u64 = 10_000_000;
+
 /// An open spool directory.
 ///
 /// Shared between threads as it is. After a fork the child opens its own: a thread of the parent
@@ -43,6 +46,8 @@ pub struct SpoolDir {
     /// Device and inode.
     identity: (u64, u64),
     parent: Option<Folder>,
+    /// When it was last seen in place, on the monotonic clock.
+    looked_ns: AtomicU64,
 }
 
 /// A spool directory that cannot be used.
@@ -132,6 +137,7 @@ impl SpoolDir {
             durable: DurableFolders::default(),
             open_to_others: (mode & 0o077 != 0).then_some(mode),
             parent: path.parent().map(Folder::open_to_look).transpose().map_err(opening)?,
+            looked_ns: AtomicU64::new(0),
             identity: stat.map_or((0, 0), |stat| (stat.device, stat.inode)),
             path,
         })
@@ -144,11 +150,23 @@ impl SpoolDir {
 
     /// Whether the directory that was opened still has its name in its parent.
     pub fn is_in_place(&self) -> bool {
-        // Asked at each submission: a look-up in the parent costs a microsecond, the whole path
-        // several.
         let (Some(parent), Some(name)) = (&self.parent, self.path.file_name()) else { return true };
         let named = parent.stat(name.as_bytes()).ok().flatten();
         named.is_some_and(|named| (named.device, named.inode) == self.identity)
+    }
+
+    /// The same, looked at no more often than every 10 ms: a directory that was replaced since might
+    /// as well have been replaced a moment later.
+    pub fn was_in_place(&self) -> bool {
+        let now_ns = clock::monotonic_ns();
+        if now_ns < self.looked_ns.load(Ordering::Relaxed) + LOOK_EVERY_NS {
+            return true;
+        }
+        let in_place = self.is_in_place();
+        if in_place {
+            self.looked_ns.store(now_ns, Ordering::Relaxed);
+        }
+        in_place
     }
 
     /// The permission bits, if others than the owner may enter the directory.
