@@ -32,7 +32,13 @@ const END_NS_MAX: u64 = 5_000_000_000;
 const START: &str = "\
 import sys
 sys.path[:] = [entry for entry in sys.path if entry]
-from unspool import _zygote
+try:
+    from unspool import _zygote
+except ModuleNotFoundError as error:
+    if error.name != 'unspool':
+        raise
+    sys.exit(f'unspool: {sys.executable} has no package `unspool`: install it there, or name the '
+             'environment that has it with `virtualenv`')
 _zygote.main()";
 
 impl Zygote {
