@@ -37,8 +37,8 @@ def spool(
     (the bytes after the pairs).
 
     `durability` is "none" (the task survives the death of this process), "file" or "group" (it
-    survives a power cut; "group" shares flushes between threads). The default is the configured
-    one, else "group".
+    survives a power cut; with "group" the file system may share flushes). The default is the
+    configured one, else "group".
 
     Raises SpoolError, a ValueError, if nothing was submitted, and its subclass NotDurableError if
     the task is there but may not survive a power cut.
