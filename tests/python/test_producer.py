@@ -326,6 +326,40 @@ def test_without_a_spool_the_error_says_the_ways_to_name_one(project: Project) -
         assert way in text
 
 
+def test_the_key_spooler_is_enough_where_nothing_is_configured(project: Project) -> None:
+    spool = project.root / "named"
+    source = f"""
+    import unspool
+    print(unspool.spool({{b'spooler': b'{spool}', b'a': b'1'}}).decode())
+    print(unspool.spool(a=2, spooler='{spool}').decode())
+    for named in ({{}}, {{'spooler': 'relative'}}, {{'spooler': ''}}):
+        try:
+            unspool.spool(a=3, **named)
+        except unspool.SpoolError as error:
+            print(error)
+    """
+    *paths, none, relative, empty = project.python(source, env=project.env).stdout.splitlines()
+    assert [Path(path).parent for path in paths] == [spool, spool]
+    assert sorted(map(str, spool.glob("uwsgi_spoolfile_on_*"))) == sorted(paths)
+    assert none == empty and "UNSPOOL_SPOOL" in none
+    assert "`spooler` is `relative`" in relative and "absolute path" in relative
+
+
+def test_a_missing_file_in_the_environment_is_an_error_that_names_the_variable(
+    project: Project,
+) -> None:
+    source = """
+    import unspool
+    try:
+        import uwsgi
+    except unspool.ConfigError as error:
+        print(error)
+    """
+    env = {**project.env, "UNSPOOL_CONFIG": "/missing/app.ini"}
+    text = project.python(source, env=env).stdout
+    assert text.startswith("UNSPOOL_CONFIG: ") and "`/missing/app.ini`" in text
+
+
 def test_the_package_is_the_command(project: Project) -> None:
     printed = project.run(PYTHON, "-m", "unspool", "--version").stdout
     version = project.python("import unspool; print(unspool.__version__)").stdout.strip()

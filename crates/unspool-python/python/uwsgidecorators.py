@@ -19,7 +19,7 @@ from typing import Any, TypeVar, overload
 
 import uwsgi
 from unspool._errors import UnknownFunction
-from unspool._native import SpoolError
+from unspool._native import SpoolError, decoded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -215,49 +215,44 @@ def spoolraw(f: Callable[..., Any] | None = None, pass_arguments: bool = False) 
 
 def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
     """Runs a task: the handler that this module assigns to `uwsgi.spooler`."""
-    message: dict[Any, Any] = {_text(key): value for key, value in vars.items()}
-    name = _text(message.get("ud_spool_func", ""))
+    # Native, since a worker that was idle runs every line of this for the first time again.
+    message = decoded(vars if isinstance(vars, dict) else dict(vars))
+    name = message.get("ud_spool_func", "")
     function = spooler_functions.get(name)
     if function is None:
         raise UnknownFunction(name, spooler_functions)
     task = _decorated.get(name)
     if task is not None and task.f is not function:
         task = None
-    if "args" in message and "kwargs" in message and (task is None or task.pass_arguments):
-        arguments = pickle.loads(message["args"])
-        keywords = pickle.loads(message["kwargs"])
-        returned = function(*arguments, **_with_body(function, arguments, keywords, message))
-    else:
-        decoded = {key: _text(value) for key, value in message.items()}
-        if task is not None and task.pass_arguments:
-            # From the command line, or written by hand: there are only named arguments.
-            keywords = {key: value for key, value in decoded.items() if key not in _OURS}
-            returned = function(**_with_body(function, (), keywords, message))
-        else:
-            returned = function(decoded)
+    # The function may change the message.
     forced = message.get("ud_spool_ret")
     if forced is None and task is not None:
         forced = task.base_dict.get("ud_spool_ret")
+    if "args" in message and "kwargs" in message and (task is None or task.pass_arguments):
+        arguments = pickle.loads(_raw(vars, "args"))
+        keywords = pickle.loads(_raw(vars, "kwargs"))
+        returned = function(*arguments, **_with_body(function, arguments, keywords, vars))
+    elif task is not None and task.pass_arguments:
+        # From the command line, or written by hand: there are only named arguments.
+        keywords = {key: value for key, value in message.items() if key not in _OURS}
+        returned = function(**_with_body(function, (), keywords, vars))
+    else:
+        returned = function(message)
     return _result(name, returned if forced is None else forced)
 
 
-def _text(value: Any) -> Any:
-    """Text, or what it is if it is no UTF-8."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode()
-        except UnicodeDecodeError:
-            return value
-    return value
+def _raw(message: Mapping[Any, Any], key: str) -> Any:
+    """A value as it was submitted; keys are bytes in a worker, and text elsewhere."""
+    return message[key.encode()] if key.encode() in message else message.get(key)
 
 
 def _with_body(
     function: Callable[..., Any],
     arguments: tuple[Any, ...],
     keywords: dict[str, Any],
-    message: dict[Any, Any],
+    message: Mapping[Any, Any],
 ) -> dict[str, Any]:
-    body = message.get("body")
+    body = _raw(message, "body")
     if body is None or "body" in keywords:
         return keywords
     parameters = inspect.signature(function).parameters

@@ -23,6 +23,8 @@ mod _native {
     #[pymodule_export]
     use crate::inspect::{open_first_spool, parsefile, spooler_get_task, spooler_jobs};
     #[pymodule_export]
+    use crate::message::decoded;
+    #[pymodule_export]
     use crate::settings::configure;
     #[pymodule_export]
     use crate::spool::{spool, submit};

@@ -49,12 +49,10 @@ fn add(
     repeated: Repeated,
     nested: Nested,
 ) -> PyResult<bool> {
-    // A list, because a value's own `__str__` or `__bytes__` may change the dictionary.
-    let items = items.items();
     message.pairs.reserve(items.len());
     let mut bytes_body = false;
-    for item in items {
-        let (key, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item.extract()?;
+    // A copy, because a value's own `__str__` or `__bytes__` may change the dictionary.
+    for (key, value) in items.iter().collect::<Vec<_>>() {
         let name = key_bytes(&key)?;
         if value.is_none() && OPTIONAL.contains(&name.as_slice()) {
             continue;
@@ -135,6 +133,30 @@ fn bytes_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
         Err(_) => value.call_method0("__bytes__")?,
     };
     Ok(made.cast_into()?)
+}
+
+/// The dictionary with text for all bytes, in keys and values, that are UTF-8; what else it holds
+/// stays as it is.
+#[pyfunction]
+#[pyo3(signature = (items, /))]
+pub(crate) fn decoded<'py>(items: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    let texts = PyDict::new(items.py());
+    // No Python code runs in here that could change the dictionary.
+    for (key, value) in items {
+        texts.set_item(decoded_one(key), decoded_one(value))?;
+    }
+    Ok(texts)
+}
+
+fn decoded_one(value: Bound<'_, PyAny>) -> Bound<'_, PyAny> {
+    let text = match value.cast::<PyBytes>() {
+        Ok(bytes) => std::str::from_utf8(bytes.as_bytes()).ok(),
+        Err(_) => None,
+    };
+    match text {
+        Some(text) => PyString::new(value.py(), text).into_any(),
+        None => value,
+    }
 }
 
 fn text_of<'a>(text: &'a Bound<'_, PyString>, named: impl FnOnce() -> String) -> PyResult<&'a str> {

@@ -16,12 +16,23 @@ use unspool_sys::{folder, host};
 
 use crate::errors::{ConfigError, SpoolError, spool_error};
 
-static TABLE: Mutex<Table> =
-    Mutex::new(Table { spools: Vec::new(), durability: Durability::Group, pid: 0, edition: 0 });
+static TABLE: Mutex<Table> = Mutex::new(Table {
+    spools: Vec::new(),
+    configured: 0,
+    durability: Durability::Group,
+    pid: 0,
+    edition: 0,
+});
+
+/// Spools that a process that is configured by nothing can use, each named by the key `spooler`.
+const NAMED_MAX: usize = 64;
 
 #[derive(Debug)]
 struct Table {
+    /// The configured ones first. Others are there only while there are none of these: then each
+    /// task names its own.
     spools: Vec<Configured>,
+    configured: usize,
     durability: Durability,
     /// The process that opened what is open.
     pid: u32,
@@ -66,6 +77,7 @@ pub(crate) fn configure(spools: Vec<Bound<'_, PyBytes>>, durability: &str) -> Py
         .map(|path| Configured { path: path.clone(), inside: inside(path, &paths), open: None })
         .collect();
     let mut table = table();
+    table.configured = paths.len();
     table.spools = spools;
     table.durability = durability;
     table.edition += 1;
@@ -75,6 +87,9 @@ pub(crate) fn configure(spools: Vec<Bound<'_, PyBytes>>, durability: &str) -> Py
 /// The spool for a value of the key `spooler`; an absent or empty one means the first spool.
 pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target> {
     let index = match spooler.filter(|value| !value.is_empty()) {
+        None if table().configured == 0 => {
+            return Err(SpoolError::new_err("no spool is configured in this process"));
+        }
         None => 0,
         Some(wanted) => find(py, &path_of(wanted))?,
     };
@@ -89,8 +104,12 @@ pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target>
     Ok(Target { spool: opened(py, index)?, priority, durability })
 }
 
-/// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form.
+/// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form. In
+/// a process that is configured by nothing, any absolute path.
 fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
+    if table().configured == 0 {
+        return name(wanted);
+    }
     let paths: Vec<PathBuf> = table().spools.iter().map(|spool| spool.path.clone()).collect();
     let found = paths.iter().position(|path| path == wanted).or_else(|| {
         py.detach(|| {
@@ -108,6 +127,28 @@ fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
             configured.join(", ")
         ))
     })
+}
+
+/// The place of a spool that only the key `spooler` names.
+fn name(wanted: &Path) -> PyResult<usize> {
+    if !wanted.is_absolute() {
+        return Err(SpoolError::new_err(format!(
+            "`spooler` is `{}`, and no spool is configured in this process: give its absolute path",
+            wanted.display()
+        )));
+    }
+    let mut table = table();
+    if let Some(known) = table.spools.iter().position(|spool| spool.path == wanted) {
+        return Ok(known);
+    }
+    if table.spools.len() >= NAMED_MAX {
+        return Err(SpoolError::new_err(format!(
+            "`spooler` named {NAMED_MAX} different directories in this process: configure those \
+             that it uses, unspool.configure(spooler=[...])"
+        )));
+    }
+    table.spools.push(Configured { path: wanted.to_owned(), inside: None, open: None });
+    Ok(table.spools.len() - 1)
 }
 
 /// The first spool, if there is one.

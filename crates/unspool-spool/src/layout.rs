@@ -28,7 +28,7 @@ pub(crate) const CORRUPT: &[u8] = b"corrupt";
 const FORMAT_VERSION: u32 = 1;
 
 /// How often a submitter looks whether the spool is in its place.
-const LOOK_EVERY_NS: u64 = 10_000_000;
+const LOOK_EVERY_NS: u64 = 100_000_000;
 
 /// An open spool directory.
 ///
@@ -155,7 +155,7 @@ impl SpoolDir {
         named.is_some_and(|named| (named.device, named.inode) == self.identity)
     }
 
-    /// The same, looked at no more often than every 10 ms: a directory that was replaced since might
+    /// The same, looked at no more often than every 100 ms: a directory that was replaced since might
     /// as well have been replaced a moment later.
     pub fn was_in_place(&self) -> bool {
         let now_ns = clock::monotonic_ns();

@@ -33,8 +33,8 @@ def spool(
 
     The task is a dictionary, or keyword arguments, or both. Values are bytes, or str, int, float
     and bool, which arrive as text. Four keys have a meaning: `at` (seconds since 1970, not before),
-    `priority` (a folder of the spool), `spooler` (one of the configured directories) and `body`
-    (the bytes after the pairs).
+    `priority` (a folder of the spool), `spooler` (one of the configured directories; in a process
+    that is configured by nothing, any absolute path) and `body` (the bytes after the pairs).
 
     `durability` is "none" (the task survives the death of this process), "file" or "group" (it
     survives a power cut; with "group" the file system may share flushes). The default is the
@@ -43,6 +43,10 @@ def spool(
     Raises SpoolError, a ValueError, if nothing was submitted, and its subclass NotDurableError if
     the task is there but may not survive a power cut.
     """
-    if not _process.is_configured():
+    if not _process.is_configured() and not _names_spool({**(message or {}), **pairs}):
         raise SpoolError(_process.UNCONFIGURED)
     return _submit(message, pairs, durability)
+
+
+def _names_spool(pairs: dict[Any, Any]) -> bool:
+    return any(pairs.get(key) for key in ("spooler", b"spooler"))

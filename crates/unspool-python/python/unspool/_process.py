@@ -68,7 +68,11 @@ def is_configured() -> bool:
     Raises ConfigError if the environment names a configuration that cannot be used.
     """
     if _state.role is Role.UNCONFIGURED:
-        found = _native.environment_config()
+        try:
+            found = _native.environment_config()
+        except _native.ConfigError as error:
+            # Else a file that nobody named on a command line is said to stand there.
+            raise _native.ConfigError(f"UNSPOOL_CONFIG: {error}") from error
         if found is not None:
             _become_producer(found, "UNSPOOL_CONFIG")
     return _state.role is not Role.UNCONFIGURED
