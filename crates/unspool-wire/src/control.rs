@@ -111,6 +111,9 @@ pub struct Ready {
     /// Names of threads that the import left running.
     #[serde(default)]
     pub threads: Vec<String>,
+    /// What else a user should hear about the application, a sentence each.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 /// An import that failed.

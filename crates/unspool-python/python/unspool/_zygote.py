@@ -85,7 +85,24 @@ def _registered() -> dict[str, Any]:
     decorators = sys.modules.get("uwsgidecorators")
     functions = sorted(getattr(decorators, "spooler_functions", {}))
     threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
-    return {"functions": functions[:1000], "threads": threads[:100], **_signals.snapshot()}
+    return {
+        "functions": functions[:1000],
+        "threads": threads[:100],
+        "remarks": _remarks(decorators),
+        **_signals.snapshot(),
+    }
+
+
+def _remarks(decorators: Any) -> list[str]:
+    """What a user should hear about the application, a sentence each."""
+    if decorators is None or hasattr(decorators, "SpoolError"):
+        return []
+    # The package `uwsgi` installs a file of this name too: the one installed last is there.
+    return [
+        f"the module uwsgidecorators is not unspool's own but {decorators.__file__}: it fails for "
+        "ever on values that are no UTF-8 and knows no task by its module; install unspool again, "
+        "`pip install --force-reinstall --no-deps unspool`"
+    ]
 
 
 def _serve(control: socket.socket, setup: dict[str, Any]) -> None:

@@ -148,6 +148,9 @@ impl Supervisor {
         for failure in &ready.failures {
             error!(module = failure.target, detail = failure.traceback, "cannot import");
         }
+        for remark in &ready.remarks {
+            warn!("{remark}");
+        }
         if !ready.threads.is_empty() {
             let threads = ready.threads.join(", ");
             warn!(
