@@ -97,6 +97,10 @@ pub struct Config {
     pub env: Vec<(String, String)>,
     /// Variables to remove for the application's processes.
     pub unenv: Vec<String>,
+    /// What `sys.argv` has behind its first item, with blanks between.
+    pub pyargv: Option<String>,
+    /// `show-config`: the options are to be printed at the start.
+    pub show_config: bool,
 
     pub uid: Option<String>,
     pub gid: Option<String>,

@@ -7,25 +7,7 @@ use std::sync::Arc;
 use crate::error::ConfigError;
 use crate::magic::TextLine;
 use crate::origin::Origin;
-
-/// One `key = value` line. A key without `=` has the empty value.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct IniLine {
-    pub(crate) number: u32,
-    pub(crate) key: String,
-    pub(crate) value: String,
-}
-
-/// The lines of one section, and what else the file holds.
-#[derive(Debug, Default)]
-pub(crate) struct IniSection {
-    pub(crate) lines: Vec<IniLine>,
-    pub(crate) present: bool,
-    /// Names of the other sections, in order, each once.
-    pub(crate) others: Vec<String>,
-    /// The first line with a key before any header.
-    pub(crate) stray: Option<u32>,
-}
+use crate::section::{Section, SectionLine};
 
 /// Collects the lines of `section`; the same section may appear several times.
 ///
@@ -36,8 +18,8 @@ pub(crate) fn parse(
     path: &Arc<Path>,
     lines: &[TextLine],
     section: &str,
-) -> Result<IniSection, ConfigError> {
-    let mut found = IniSection::default();
+) -> Result<Section, ConfigError> {
+    let mut found = Section::default();
     let mut current: Option<&str> = None;
     for line in lines {
         let text = trim(line.text.trim_start_matches('\u{feff}'));
@@ -51,8 +33,8 @@ pub(crate) fn parse(
             })?;
             if name == section {
                 found.present = true;
-            } else if !found.others.iter().any(|other| other == name) {
-                found.others.push(name.to_owned());
+            } else {
+                found.other(name);
             }
             current = Some(name);
             continue;
@@ -67,7 +49,7 @@ pub(crate) fn parse(
         }
         match current {
             None => found.stray = found.stray.or(Some(line.number)),
-            Some(name) if name == section => found.lines.push(IniLine {
+            Some(name) if name == section => found.lines.push(SectionLine {
                 number: line.number,
                 key: key.to_owned(),
                 value: value.to_owned(),
@@ -100,17 +82,8 @@ fn trim(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn section(text: &str, name: &str) -> Result<IniSection, ConfigError> {
-        let lines: Vec<TextLine> = text
-            .lines()
-            .zip(1..)
-            .map(|(text, number)| TextLine {
-                number,
-                text: text.to_owned(),
-                vanished: Vec::new(),
-                joined: false,
-            })
-            .collect();
+    fn section(text: &str, name: &str) -> Result<Section, ConfigError> {
+        let lines = TextLine::all(text);
         parse(&Arc::from(Path::new("app.ini")), &lines, name)
     }
 

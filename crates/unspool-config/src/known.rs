@@ -28,42 +28,74 @@ const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 /// Options of unspool alone; each takes a value.
 const UNSPOOL_OPTIONS: [&str; 3] = ["spooler-durability", "spooler-settle", "spooler-stop-timeout"];
 
-/// Options that ask for nothing unspool would have to do: what they want is how it works anyway,
-/// or they tune a part of uWSGI that it does not have. A user needs no word about them.
-const SATISFIED: &[&str] = &[
-    "auto-procname",
-    "autoload",
-    "buffer-size",
-    "close-on-exec",
-    "close-on-exec2",
-    "command-mode",
-    "die-on-term",
-    "disable-logging",
-    "disable-write-exception",
-    "enable-threads",
-    "ignore-sigpipe",
-    "ignore-write-errors",
-    "lock-engine",
-    "log-master",
-    "master",
-    "max-vars",
-    "memory-report",
-    "need-app",
-    "need-plugin",
-    "need-plugins",
-    "no-orphans",
-    "no-threads-wait",
-    "plugin",
-    "plugin-dir",
-    "plugins",
-    "plugins-dir",
-    "py-call-osafterfork",
-    "py-call-uwsgi-fork-hooks",
-    "single-interpreter",
-    "thunder-lock",
-    "vacuum",
-    "write-errors-exception-only",
-    "write-errors-tolerance",
+/// Options that uWSGI has when it is built with other libraries than a default build finds (PCRE,
+/// a JSON reader), or in its development branch, and that are in use: a `strict` file may have
+/// them. Each takes a value unless it is a switch.
+const OTHER_BUILDS: [(&str, bool); 38] = [
+    ("error-route", false),
+    ("error-route-if", false),
+    ("error-route-if-not", false),
+    ("error-route-label", false),
+    ("error-route-run", false),
+    ("error-route-status", false),
+    ("final-route", false),
+    ("final-route-if", false),
+    ("final-route-if-not", false),
+    ("final-route-label", false),
+    ("final-route-run", false),
+    ("final-route-status", false),
+    ("js", false),
+    ("json", false),
+    ("log-drain", false),
+    ("log-filter", false),
+    ("log-req-route", false),
+    ("log-route", false),
+    ("response-route", false),
+    ("response-route-if", false),
+    ("response-route-if-not", false),
+    ("response-route-label", false),
+    ("response-route-run", false),
+    ("response-route-status", false),
+    ("route", false),
+    ("route-host", false),
+    ("route-if", false),
+    ("route-if-not", false),
+    ("route-label", false),
+    ("route-qs", false),
+    ("route-referer", false),
+    ("route-remote-addr", false),
+    ("route-remote-user", false),
+    ("route-run", false),
+    ("route-uri", false),
+    ("route-user-agent", false),
+    ("spooler-cheap", true),
+    ("spooler-signal-as-task", true),
+];
+
+/// Options of the same meaning, and the name under which they are shown.
+const ALIASES: [(&str, &str); 22] = [
+    ("file", "wsgi-file"),
+    ("home", "virtualenv"),
+    ("lazy", "lazy-apps"),
+    ("pp", "pythonpath"),
+    ("py-import", "import"),
+    ("pyhome", "virtualenv"),
+    ("pyimport", "import"),
+    ("python-import", "import"),
+    ("python-path", "pythonpath"),
+    ("set-ph", "set-placeholder"),
+    ("shared-py-import", "shared-import"),
+    ("shared-pyimport", "shared-import"),
+    ("shared-python-import", "shared-import"),
+    ("spooler-freq", "spooler-frequency"),
+    ("spooler-py-import", "spooler-import"),
+    ("spooler-pyimport", "spooler-import"),
+    ("spooler-python-import", "spooler-import"),
+    ("venv", "virtualenv"),
+    ("wsgi", "module"),
+    ("xmlconfig", "xml"),
+    ("yml", "yaml"),
+    ("js", "json"),
 ];
 
 /// Options that make uWSGI do one thing and exit, or act on another process.
@@ -98,7 +130,6 @@ const COMMANDS: &[&str] = &[
     "python-version",
     "reload",
     "resume",
-    "show-config",
     "stop",
     "suspend",
     "usage",
@@ -120,7 +151,13 @@ fn table() -> &'static Table {
             short: None,
             switch: false,
         });
-        let options: Vec<KnownOption> = uwsgi.chain(own).collect();
+        let other = OTHER_BUILDS.iter().map(|&(name, switch)| KnownOption {
+            name,
+            argument: if switch { Argument::No } else { Argument::Required },
+            short: None,
+            switch,
+        });
+        let options: Vec<KnownOption> = uwsgi.chain(own).chain(other).collect();
         let positions = options.iter().enumerate().map(|(at, row)| (row.name, at)).collect();
         Table { options, positions }
     })
@@ -163,9 +200,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     table().options.iter().map(|option| option.name)
 }
 
-/// Whether the option needs nothing done and deserves no notice.
-pub(crate) fn is_satisfied(name: &str) -> bool {
-    SATISFIED.contains(&name)
+/// The usual name of an option that has several.
+pub(crate) fn canonical(name: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, usual)| usual)
 }
 
 /// Whether the option asks for a deed instead of setting something.
@@ -179,7 +216,7 @@ mod tests {
 
     #[test]
     fn table_is_whole() {
-        assert_eq!(table().options.len(), 943 + UNSPOOL_OPTIONS.len());
+        assert_eq!(table().options.len(), 943 + UNSPOOL_OPTIONS.len() + OTHER_BUILDS.len());
         assert_eq!(table().positions.len(), table().options.len(), "a name stands twice");
         for option in &table().options {
             assert!(!option.name.is_empty() && option.name.is_ascii(), "{option:?}");
@@ -201,7 +238,7 @@ mod tests {
 
     #[test]
     fn listed_names_exist() {
-        for name in SATISFIED.iter().chain(COMMANDS) {
+        for name in COMMANDS {
             assert!(find(name).is_some(), "{name}");
         }
     }

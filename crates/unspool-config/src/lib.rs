@@ -6,18 +6,22 @@
 //! cannot be used is a [`ConfigError`], what can be used but deserves a word is a [`Notice`]; both
 //! say where, what and what to do.
 //!
-//! From text to settings: `magic` and `ini` turn a file into lines, `cli` and `environment` do the
-//! same for the other sources, `loader` brings them into uWSGI's order with `logic` and `expand`,
-//! `resolve` gives them their meaning.
+//! From text to settings: `magic`, and `ini`, `yaml`, `xml` or `json`, turn a file into the lines of
+//! a `section`, `cli` and `environment` do the same for the other sources, `loader` brings them into
+//! uWSGI's order with `logic` and `expand`, `resolve` gives them their meaning, `settings` tells
+//! where each came from and `effect` what becomes of it.
 
 mod cli;
 mod config;
+mod effect;
+mod envdir;
 mod environment;
 mod error;
 mod expand;
 mod files;
 mod glob;
 mod ini;
+mod json;
 mod known;
 mod limits;
 mod loader;
@@ -26,12 +30,18 @@ mod magic;
 mod notice;
 mod origin;
 mod resolve;
+mod secrets;
+mod section;
+mod settings;
 mod suggest;
 mod values;
+mod xml;
+mod yaml;
 
 use std::ffi::OsString;
 
 pub use config::{Config, Import, ImportKind, Spooler};
+pub use effect::{Effect, effect, options_in_effect, options_not_yet};
 pub use environment::{
     CONFIG_VARIABLE, Environment, LOG_VARIABLE, ProducerSource, SPOOL_VARIABLE,
     spool_from_environment,
@@ -39,6 +49,7 @@ pub use environment::{
 pub use error::ConfigError;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
+pub use settings::Setting;
 
 /// Where options come from.
 #[derive(Debug, Clone)]
@@ -53,6 +64,8 @@ pub struct Sources {
 pub struct Loaded {
     pub config: Config,
     pub notices: Vec<Notice>,
+    /// Every setting, with its place and effect.
+    pub settings: Vec<Setting>,
 }
 
 /// Reads all sources.
@@ -79,7 +92,25 @@ pub struct Loaded {
 /// ```
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let start = sources.environment.current_directory().ok_or(ConfigError::NoCurrentDirectory)?;
-    let gathered = loader::gather(&sources.args, &sources.environment, start)?;
-    let (config, notices) = resolve::resolve(gathered, start)?;
-    Ok(Loaded { config, notices })
+    let gathered = loader::gather(&sources.args, None, &sources.environment, start)?;
+    resolve::resolve(gathered, start)
+}
+
+/// Reads one file, or `FILE:SECTION`, and the `UWSGI_*` variables. `origin` is what named the file,
+/// for messages about it.
+///
+/// # Errors
+///
+/// As for [`load`].
+pub fn load_file(
+    file: &std::path::Path,
+    origin: &Origin,
+    environment: &Environment,
+) -> Result<Loaded, ConfigError> {
+    let start = environment.current_directory().ok_or(ConfigError::NoCurrentDirectory)?;
+    let name = file.to_str().ok_or_else(|| ConfigError::ArgumentNotUtf8 {
+        shown: file.to_string_lossy().into_owned(),
+    })?;
+    let gathered = loader::gather(&[], Some((name, origin)), environment, start)?;
+    resolve::resolve(gathered, start)
 }

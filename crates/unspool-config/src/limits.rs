@@ -10,3 +10,5 @@ pub(crate) const OPTIONS_MAX: usize = 65_536;
 pub(crate) const VALUE_BYTES_MAX: usize = 1024 * 1024;
 /// Paths that one glob pattern may yield.
 pub(crate) const GLOB_PATHS_MAX: usize = 16_384;
+/// Variables of one `envdir`.
+pub(crate) const ENVDIR_VARIABLES_MAX: usize = 4096;

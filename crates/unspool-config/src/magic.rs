@@ -115,6 +115,14 @@ impl TextLine {
     fn new(number: u32) -> Self {
         Self { number, text: String::new(), vanished: Vec::new(), joined: false }
     }
+
+    /// The lines of a text without magic variables.
+    #[cfg(test)]
+    pub(crate) fn all(text: &str) -> Vec<Self> {
+        let line =
+            |(number, text): (u32, &str)| Self { text: text.to_owned(), ..Self::new(number) };
+        (1..).zip(text.split('\n')).map(line).collect()
+    }
 }
 
 fn file_value(file: &FileNames, letter: char) -> Option<String> {

@@ -12,8 +12,12 @@ use crate::origin::Origin;
 pub enum Notice {
     /// A key of a file or the environment that is no option and that nothing refers to.
     UnknownOption { name: String, origin: Origin, nearest: Option<String> },
+    /// What `print` and `iprint` ask to say.
+    Printed { text: String },
     /// Options of uWSGI that were read and are not carried out yet; there is at most one of these.
     NotYetInEffect { names: Vec<String> },
+    /// Options of uWSGI that do nothing in unspool; there is at most one of these.
+    Ignored { names: Vec<String> },
     /// An option that changes nothing where it stands.
     NoEffect { name: String, origin: Origin, reason: &'static str },
     /// A value outside the useful range; another one is used.
@@ -32,6 +36,8 @@ pub enum Notice {
     MissingSection { path: PathBuf, section: String, origin: Origin, found: Vec<String> },
     /// Keys before the first section header belong to nobody.
     KeysBeforeSection { origin: Origin },
+    /// An element of an XML file that has elements inside, which no option has.
+    Skipped { name: String, origin: Origin },
     /// The file ended inside a block.
     UnclosedBlock { name: String, origin: Origin },
 }
@@ -48,9 +54,12 @@ impl fmt::Display for Notice {
                 "{origin}: unknown option `{name}` is ignored; if the application reads it, write \
                  `set-placeholder = {name}=...`"
             ),
+            Self::Printed { text } => f.write_str(text),
             Self::NotYetInEffect { names } => {
-                let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-                write!(f, "these options are read but not yet in effect: {}", quoted.join(", "))
+                write!(f, "these options are read but not yet in effect: {}", quoted(names))
+            }
+            Self::Ignored { names } => {
+                write!(f, "these options of uWSGI have no effect in unspool: {}", quoted(names))
             }
             Self::NoEffect { name, origin, reason } => {
                 write!(f, "{origin}: `{name}` has no effect here: {reason}")
@@ -92,6 +101,12 @@ impl fmt::Display for Notice {
                 "{origin}: lines before the first section header are ignored; put [uwsgi] above \
                  them"
             ),
+            Self::Skipped { name, origin } => {
+                write!(
+                    f,
+                    "{origin}: <{name}> has elements inside and is ignored; write options alone"
+                )
+            }
             Self::UnclosedBlock { name, origin } => write!(
                 f,
                 "{origin}: `{name}` is not closed before the end of the file; add `end` where it \
@@ -99,4 +114,8 @@ impl fmt::Display for Notice {
             ),
         }
     }
+}
+
+fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

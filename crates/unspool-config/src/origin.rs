@@ -42,6 +42,8 @@ pub struct Entry {
     pub name: String,
     pub value: Option<String>,
     pub origin: Origin,
+    /// The value takes in something whose name tells a secret.
+    pub secret: bool,
 }
 
 /// Values may be secrets and stay out.

@@ -4,7 +4,10 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::Loaded;
 use crate::config::{Config, Import, ImportKind, Spooler};
+use crate::effect::{Effect, effect};
+use crate::envdir;
 use crate::error::ConfigError;
 use crate::expand;
 use crate::glob;
@@ -12,7 +15,9 @@ use crate::known;
 use crate::loader::{Definition, Gathered, ReadOption};
 use crate::logic;
 use crate::notice::Notice;
-use crate::origin::Origin;
+use crate::origin::{Entry, Origin};
+use crate::secrets;
+use crate::settings::{self, Places};
 use crate::suggest;
 use crate::values::Value;
 
@@ -25,10 +30,6 @@ const SPOOLER_PROCESSES_MAX: u64 = 4096;
 /// The callable of an application that names none.
 const CALLABLE: &str = "application";
 
-/// Options that are settings but not carried out yet.
-const READ_ONLY: [&str; 6] =
-    ["uid", "gid", "spooler-harakiri", "spooler-max-tasks", "lazy", "lazy-apps"];
-
 struct Resolver {
     config: Config,
     notices: Vec<Notice>,
@@ -38,14 +39,12 @@ struct Resolver {
     wsgi_file: Option<Import>,
     spooler_imports: Vec<Import>,
     callable: Option<String>,
-    pythonpath: Vec<PathBuf>,
+    pythonpath: Vec<(PathBuf, Origin, bool)>,
+    places: Places,
 }
 
 /// Turns what was read into settings.
-pub(crate) fn resolve(
-    gathered: Gathered,
-    start: &Path,
-) -> Result<(Config, Vec<Notice>), ConfigError> {
+pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, ConfigError> {
     let strict = gathered
         .options
         .iter()
@@ -61,27 +60,29 @@ pub(crate) fn resolve(
         spooler_imports: Vec::new(),
         callable: None,
         pythonpath: Vec::new(),
+        places: Places::default(),
     };
     resolver.config.strict = strict;
-    let mut not_yet: Vec<String> = Vec::new();
+    let mut idle = Idle::default();
     let mut reported: HashSet<&str> = HashSet::new();
     for option in &gathered.options {
         let value = Value { option };
         let name = value.name();
         if let Some(known) = known::find(name) {
-            let handled = resolver.apply(value)?;
-            if handled {
+            if resolver.apply(value)? {
                 resolver.note_leftovers(value);
             }
-            let wanted = !known.switch || value.switch();
-            let carried_out = (handled && !READ_ONLY.contains(&name)) || known::is_satisfied(name);
-            if wanted && !carried_out && !not_yet.iter().any(|other| other == name) {
-                not_yet.push(name.to_owned());
+            if !known.switch || value.switch() {
+                idle.note(name);
             }
-        } else if strict && option.definition != Definition::Placeholder {
+        } else if strict
+            && option.definition != Definition::Placeholder
+            && !gathered.declared.contains_key(name)
+        {
             return Err(strict_unknown(option));
         } else if option.definition == Definition::Plain
             && !gathered.referenced.contains(name)
+            && !gathered.declared.contains_key(name)
             && reported.insert(name)
         {
             resolver.notices.push(Notice::UnknownOption {
@@ -92,17 +93,55 @@ pub(crate) fn resolve(
         }
     }
     resolver.finish(start);
-    if !not_yet.is_empty() {
-        resolver.notices.push(Notice::NotYetInEffect { names: not_yet });
+    let Resolver { mut config, mut notices, places, .. } = resolver;
+    notices.extend(idle.notices());
+    let options = gathered.options.into_iter().filter(|option| !option.derived);
+    config.entries = options.map(entry).collect();
+    let settings = settings::list(&config, &places);
+    Ok(Loaded { config, notices, settings })
+}
+
+fn entry(option: ReadOption) -> Entry {
+    let secret = option.raw.as_deref().is_some_and(secrets::refers_to_secret);
+    Entry { secret, ..option.entry }
+}
+
+/// Options that are asked for and not carried out, each once.
+#[derive(Default)]
+struct Idle {
+    not_yet: Vec<String>,
+    ignored: Vec<String>,
+}
+
+impl Idle {
+    fn note(&mut self, name: &str) {
+        let names = match effect(name) {
+            Effect::NotYet => &mut self.not_yet,
+            Effect::None => &mut self.ignored,
+            _ => return,
+        };
+        if !names.iter().any(|other| other == name) {
+            names.push(name.to_owned());
+        }
     }
-    resolver.config.entries = gathered.options.into_iter().map(|option| option.entry).collect();
-    Ok((resolver.config, resolver.notices))
+
+    fn notices(self) -> impl Iterator<Item = Notice> {
+        let Self { not_yet, ignored } = self;
+        let not_yet = (!not_yet.is_empty()).then_some(Notice::NotYetInEffect { names: not_yet });
+        let ignored = (!ignored.is_empty()).then_some(Notice::Ignored { names: ignored });
+        not_yet.into_iter().chain(ignored)
+    }
 }
 
 impl Resolver {
     /// Carries one option out; whether this option is one of those that are.
     fn apply(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
-        Ok(self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?)
+        let applied =
+            self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
+        if applied && let Some(known) = known::find(known::canonical(value.name())) {
+            self.places.put(known.name, "", value.origin(), value.secret());
+        }
+        Ok(applied)
     }
 
     fn apply_spooler(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
@@ -162,11 +201,13 @@ impl Resolver {
             }
             "callable" => self.callable = Some(value.plain()?.to_owned()),
             "pythonpath" | "python-path" | "pp" => {
-                self.pythonpath.push(PathBuf::from(value.plain()?));
+                let path = PathBuf::from(value.plain()?);
+                self.pythonpath.push((path, value.origin().clone(), value.secret()));
             }
             "home" | "virtualenv" | "venv" | "pyhome" => {
                 self.config.virtualenv = Some(PathBuf::from(value.plain()?));
             }
+            "pyargv" => self.config.pyargv = Some(value.text().to_owned()),
             _ => return Ok(false),
         }
         Ok(true)
@@ -183,14 +224,19 @@ impl Resolver {
                         value: value.text().to_owned(),
                         origin: value.origin().clone(),
                     })?;
-                config.unenv.retain(|other| other != name);
-                config.env.push((name.to_owned(), text.to_owned()));
+                self.set_variable(name, Some(text), value);
             }
-            "unenv" => {
-                let name = value.plain()?;
-                config.env.retain(|(other, _)| other != name);
-                config.unenv.push(name.to_owned());
+            "unenv" => self.set_variable(value.plain()?, None, value),
+            "envdir" | "early-envdir" => {
+                let directory = config.start_directory.join(value.plain()?);
+                for (name, text) in envdir::read(&directory, value.origin())? {
+                    self.set_variable(&name, text.as_deref(), value);
+                }
             }
+            "print" | "iprint" => {
+                self.notices.push(Notice::Printed { text: value.text().to_owned() });
+            }
+            "show-config" => config.show_config = value.switch(),
             "uid" => config.uid = Some(value.plain()?.to_owned()),
             "gid" => config.gid = Some(value.plain()?.to_owned()),
             "umask" => {
@@ -204,13 +250,29 @@ impl Resolver {
             "lazy" | "lazy-apps" => config.lazy_apps |= value.switch(),
             // Acted on while the options were read.
             "strict" | "ini" | "include" | "inherit" | "config" | "set" | "set-placeholder"
-            | "set-ph" => {}
+            | "set-ph" | "yaml" | "yml" | "xml" | "xmlconfig" | "json" | "js" | "exit"
+            | "declare-option" => {}
             name if name == "for" || name.starts_with("for-") => {}
             name if name.starts_with("if-") || logic::is_closing(name) => {}
             "ifenv" | "ifexists" | "ifplugin" | "ifdir" => {}
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// A variable of the application's processes: set, or taken away.
+    fn set_variable(&mut self, name: &str, text: Option<&str>, value: Value<'_>) {
+        let config = &mut self.config;
+        config.env.retain(|(other, _)| other != name);
+        config.unenv.retain(|other| other != name);
+        let option = if let Some(text) = text {
+            config.env.push((name.to_owned(), text.to_owned()));
+            "env"
+        } else {
+            config.unenv.push(name.to_owned());
+            "unenv"
+        };
+        self.places.put(option, name, value.origin(), value.secret());
     }
 
     fn add_spooler(&mut self, value: Value<'_>, external: bool) -> Result<(), ConfigError> {
@@ -285,8 +347,12 @@ impl Resolver {
         let base = config.chdir.clone().unwrap_or_else(|| start.to_owned());
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
         config.virtualenv = config.virtualenv.take().map(|path| base.join(path));
-        config.pythonpath =
-            self.pythonpath.iter().flat_map(|path| python_paths(&base, path)).collect();
+        for (path, origin, secret) in &self.pythonpath {
+            for path in python_paths(&base, path) {
+                self.places.put("pythonpath", &path.to_string_lossy(), origin, *secret);
+                config.pythonpath.push(path);
+            }
+        }
         config.master |= !config.spoolers.is_empty();
         let application = match (self.module.take(), self.wsgi_file.take()) {
             (Some(module), ignored) => {
@@ -333,6 +399,8 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         chdir: None,
         env: Vec::new(),
         unenv: Vec::new(),
+        pyargv: None,
+        show_config: false,
         uid: None,
         gid: None,
         umask: None,
@@ -373,7 +441,21 @@ fn leftover(value: Value<'_>) -> Option<String> {
     // These were used while the options were read and are kept as they are written.
     let keeps_its_text = matches!(
         value.name(),
-        "set" | "set-placeholder" | "set-ph" | "ini" | "include" | "config" | "env"
+        "set"
+            | "set-placeholder"
+            | "set-ph"
+            | "ini"
+            | "include"
+            | "config"
+            | "env"
+            | "yaml"
+            | "yml"
+            | "xml"
+            | "xmlconfig"
+            | "json"
+            | "js"
+            | "iprint"
+            | "declare-option"
     );
     if keeps_its_text {
         return None;

@@ -24,6 +24,11 @@ impl<'a> Value<'a> {
         &self.option.entry.origin
     }
 
+    /// Whether the value takes in something whose name tells a secret.
+    pub(crate) fn secret(self) -> bool {
+        self.option.raw.as_deref().is_some_and(crate::secrets::refers_to_secret)
+    }
+
     /// The value as it is.
     pub(crate) fn text(self) -> &'a str {
         self.option.entry.value.as_deref().unwrap_or_default()

@@ -29,6 +29,15 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG|OPTION")]
         args: Vec<OsString>,
     },
+    /// Show the configuration that `run` would use: each setting, its place, its effect.
+    ///
+    /// Takes what `unspool run` takes, and `--json` and `--show-secrets`.
+    #[command(disable_help_flag = true)]
+    Config {
+        /// Configuration files and uWSGI options.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "CONFIG|OPTION")]
+        args: Vec<OsString>,
+    },
     /// Submit a task and print the path of its file.
     Spool(SpoolOptions),
 }

@@ -117,14 +117,20 @@ pub(crate) fn start(filter: Option<&str>) -> io::Result<LogQueue> {
     Ok(queue)
 }
 
-/// Prints an error with its causes to standard error.
-pub(crate) fn complain(error: &dyn std::error::Error) {
-    let mut text = format!("unspool: {error}");
+/// An error with its causes.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let _ = write!(text, ": {cause}");
         source = cause.source();
     }
+    text
+}
+
+/// Prints an error with its causes to standard error.
+pub(crate) fn complain(error: &dyn std::error::Error) {
+    let text = format!("unspool: {}", with_causes(error));
     // Nobody is left who could be told that this cannot be told.
     let _ = writeln!(io::stderr(), "{text}");
 }

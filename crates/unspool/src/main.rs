@@ -12,6 +12,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let code = match cli::parse() {
         Ok(cli::Command::Run { args }) => commands::run::run(args),
+        Ok(cli::Command::Config { args }) => commands::config::run(args),
         Ok(cli::Command::Spool(options)) => commands::spool::run(&options),
         Err(code) => code,
     };

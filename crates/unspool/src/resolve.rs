@@ -47,9 +47,9 @@ impl ResolveError {
     }
 }
 
-/// What a daemon needs, from its configuration. Creates the spools that are missing.
-pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
-    let own: Vec<&Spooler> = config.spoolers.iter().filter(|spooler| !spooler.external).collect();
+/// What can be found wrong without creating or starting anything.
+pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
+    let own = own_spoolers(config);
     if own.is_empty() && config.imports.is_empty() {
         return Err(ResolveError::Nothing);
     }
@@ -63,6 +63,32 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
             })?;
         }
     }
+    for spooler in &own {
+        // A spool that is missing will be created, unless a file is in the way: then opening fails
+        // and creates nothing.
+        if spooler.path.ancestors().find(|path| path.exists()).is_some_and(|path| !path.is_dir()) {
+            SpoolDir::open(&spooler.path)?;
+        }
+    }
+    let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own)).count();
+    within_workers_max(spools * config.spooler_processes.max(1) as usize)?;
+    python(config)?;
+    setup(config).map(|_| ())
+}
+
+fn own_spoolers(config: &Config) -> Vec<&Spooler> {
+    config.spoolers.iter().filter(|spooler| !spooler.external).collect()
+}
+
+fn within_workers_max(workers: usize) -> Result<(), ResolveError> {
+    let most = WORKERS_MAX / 2;
+    if workers > most { Err(ResolveError::Workers { workers, most }) } else { Ok(()) }
+}
+
+/// What a daemon needs, from its configuration. Creates the spools that are missing.
+pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
+    check(config)?;
+    let own = own_spoolers(config);
     let mut spools: Vec<SpoolSettings> = Vec::new();
     for spooler in own.iter().filter(|spooler| !is_priority_of(spooler, &own)) {
         let dir = SpoolDir::open(&spooler.path)?;
@@ -76,10 +102,6 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
                 quiet: config.spooler_quiet,
             });
         }
-    }
-    let workers = spools.iter().map(|spool| spool.workers as usize).sum();
-    if workers > WORKERS_MAX / 2 {
-        return Err(ResolveError::Workers { workers, most: WORKERS_MAX / 2 });
     }
     let python = python(config)?;
     let setup = setup(config)?;

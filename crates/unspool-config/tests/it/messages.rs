@@ -69,9 +69,9 @@ fn files_that_cannot_be_read_on() {
          that one with `end` first",
     );
     check(
-        "yaml = x.yaml\n",
-        "app.ini:2: cannot read options from `x.yaml`: only ini files are \
-         read; write the options as one",
+        "include = x.conf\n",
+        "app.ini:2: cannot read options from `x.conf`: its ending is none of .ini, .yaml, .yml, \
+         .xml, .json; rename it, or name its format as in `ini = FILE`",
     );
     check(
         "include = http://h/x.ini\n",
@@ -132,8 +132,9 @@ fn unreadable_files() {
     let error = load_in(directory.path(), "app.ini").unwrap_err();
     assert!(error.to_string().ends_with("app.ini:2: not valid UTF-8; save the file as UTF-8"));
 
-    let error = load_in(directory.path(), "app.yaml").unwrap_err();
-    assert!(matches!(error, ConfigError::UnsupportedSource { .. }), "{error}");
+    write(&directory, "app.yaml", b"uwsgi:\n  a: [\n");
+    let error = load_in(directory.path(), "app.yaml").unwrap_err().to_string();
+    assert!(error.starts_with("app.yaml:3: this is not YAML: "), "{error}");
     let error = load_in(directory.path(), "app").unwrap_err();
     assert!(matches!(error, ConfigError::UnusableArgument { .. }), "{error}");
 }

@@ -1,4 +1,5 @@
 //! One module per command.
 
+pub(crate) mod config;
 pub(crate) mod run;
 pub(crate) mod spool;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::Write;
 
 use tracing::{info, warn};
-use unspool_config::{Environment, Sources, load};
+use unspool_config::{Environment, Notice, Sources, load};
 use unspool_sys::host;
 
 use crate::logging::complain;
@@ -63,7 +63,15 @@ fn run_daemon(sources: Sources) -> u8 {
         }
     };
     for notice in &loaded.notices {
-        warn!("{notice}");
+        match notice {
+            Notice::Printed { text } => info!("{text}"),
+            notice => warn!("{notice}"),
+        }
+    }
+    if loaded.config.show_config {
+        for entry in &loaded.config.entries {
+            info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
+        }
     }
     if let Some(mask) = loaded.config.umask {
         host::set_umask(mask);

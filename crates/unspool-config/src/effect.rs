@@ -1,0 +1,325 @@
+//! What becomes of each option: carried out, not yet, so anyway, or nothing at all.
+//!
+//! One table for the warnings of a start, for `unspool config` and for the documentation. It says
+//! nothing about what an option means; that is `resolve`'s matter, and a test holds the two together.
+
+use crate::known;
+
+/// What unspool does with an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Carried out.
+    InEffect,
+    /// What it asks for is how unspool works anyway, or it tunes a part of uWSGI that unspool does
+    /// without. Nobody needs a word about it.
+    SoAnyway,
+    /// Meant to be carried out, and not yet there.
+    NotYet,
+    /// Read, shown to the application, and otherwise ignored.
+    None,
+    /// No option of uWSGI or unspool: a placeholder, or a mistake.
+    Unknown,
+}
+
+impl Effect {
+    /// The word for it in `unspool config`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InEffect => "in effect",
+            Self::SoAnyway => "so anyway",
+            Self::NotYet => "not yet in effect",
+            Self::None => "no effect",
+            Self::Unknown => "placeholder",
+        }
+    }
+}
+
+/// What unspool does with the option of this name.
+pub fn effect(name: &str) -> Effect {
+    let listed = |list: &[&str]| list.binary_search(&name).is_ok();
+    if known::find(name).is_none() {
+        Effect::Unknown
+    } else if listed(IN_EFFECT) {
+        Effect::InEffect
+    } else if listed(SO_ANYWAY) {
+        Effect::SoAnyway
+    } else if listed(NOT_YET) {
+        Effect::NotYet
+    } else {
+        Effect::None
+    }
+}
+
+/// Every option that is carried out, in alphabetical order.
+pub fn options_in_effect() -> &'static [&'static str] {
+    IN_EFFECT
+}
+
+/// Every option that is known and not yet carried out, in alphabetical order.
+pub fn options_not_yet() -> &'static [&'static str] {
+    NOT_YET
+}
+
+const IN_EFFECT: &[&str] = &[
+    "callable",
+    "chdir",
+    "config",
+    "declare-option",
+    "early-envdir",
+    "end-for",
+    "end-if",
+    "endfor",
+    "endif",
+    "env",
+    "envdir",
+    "exit",
+    "file",
+    "for",
+    "for-glob",
+    "for-readline",
+    "for-times",
+    "home",
+    "if-dir",
+    "if-directory",
+    "if-env",
+    "if-exists",
+    "if-file",
+    "if-hostname",
+    "if-not-dir",
+    "if-not-env",
+    "if-not-exists",
+    "if-not-file",
+    "if-not-hostname",
+    "if-not-opt",
+    "if-not-plugin",
+    "if-not-reload",
+    "if-opt",
+    "if-plugin",
+    "if-reload",
+    "ifdir",
+    "ifenv",
+    "ifexists",
+    "ifplugin",
+    "import",
+    "include",
+    "inherit",
+    "ini",
+    "iprint",
+    "js",
+    "json",
+    "module",
+    "pp",
+    "print",
+    "py-import",
+    "pyargv",
+    "pyhome",
+    "pyimport",
+    "python-import",
+    "python-path",
+    "pythonpath",
+    "set",
+    "set-ph",
+    "set-placeholder",
+    "shared-import",
+    "shared-py-import",
+    "shared-pyimport",
+    "shared-python-import",
+    "show-config",
+    "spooler",
+    "spooler-chdir",
+    "spooler-durability",
+    "spooler-external",
+    "spooler-freq",
+    "spooler-frequency",
+    "spooler-import",
+    "spooler-ordered",
+    "spooler-processes",
+    "spooler-py-import",
+    "spooler-pyimport",
+    "spooler-python-import",
+    "spooler-quiet",
+    "spooler-settle",
+    "spooler-stop-timeout",
+    "strict",
+    "umask",
+    "unenv",
+    "venv",
+    "virtualenv",
+    "wsgi",
+    "wsgi-file",
+    "xml",
+    "xmlconfig",
+    "yaml",
+    "yml",
+];
+
+const SO_ANYWAY: &[&str] = &[
+    "auto-procname",
+    "autoload",
+    "buffer-size",
+    "close-on-exec",
+    "close-on-exec2",
+    "command-mode",
+    "die-on-term",
+    "disable-logging",
+    "disable-write-exception",
+    "enable-threads",
+    "ignore-sigpipe",
+    "ignore-write-errors",
+    "lock-engine",
+    "log-master",
+    "master",
+    "max-vars",
+    "memory-report",
+    "need-app",
+    "need-plugin",
+    "need-plugins",
+    "no-orphans",
+    "no-threads-wait",
+    "plugin",
+    "plugin-dir",
+    "plugins",
+    "plugins-dir",
+    "py-call-osafterfork",
+    "py-call-uwsgi-fork-hooks",
+    "single-interpreter",
+    "thunder-lock",
+    "vacuum",
+    "write-errors-exception-only",
+    "write-errors-tolerance",
+];
+
+/// Those that concern processes, signals, logs and serving; whatever is in no list has no effect.
+const NOT_YET: &[&str] = &[
+    "add-gid",
+    "attach-daemon",
+    "attach-daemon2",
+    "cache2",
+    "chdir2",
+    "chmod",
+    "chmod-socket",
+    "chown-socket",
+    "chroot",
+    "cron",
+    "cron-harakiri",
+    "cron2",
+    "daemonize",
+    "daemonize2",
+    "evil-reload-on-as",
+    "evil-reload-on-rss",
+    "exit-on-reload",
+    "farm",
+    "gid",
+    "harakiri",
+    "http",
+    "http-socket",
+    "immediate-gid",
+    "immediate-uid",
+    "lazy",
+    "lazy-apps",
+    "limit-as",
+    "limit-nproc",
+    "listen",
+    "locks",
+    "log-date",
+    "logdate",
+    "logger",
+    "logger-req",
+    "logto",
+    "logto2",
+    "master-fifo",
+    "max-requests",
+    "max-worker-lifetime",
+    "mule",
+    "mule-harakiri",
+    "mule-reload-mercy",
+    "mules",
+    "pidfile",
+    "pidfile2",
+    "post-buffering",
+    "processes",
+    "procname",
+    "procname-append",
+    "procname-master",
+    "procname-prefix",
+    "procname-prefix-spaced",
+    "py-auto-reload",
+    "py-auto-reload-ignore",
+    "py-autoreload",
+    "python-auto-reload",
+    "python-autoreload",
+    "queue",
+    "queue-blocksize",
+    "queue-store",
+    "queue-store-sync",
+    "rbtimer",
+    "reload-mercy",
+    "reload-on-as",
+    "reload-on-rss",
+    "req-logger",
+    "safe-pidfile",
+    "safe-pidfile2",
+    "signal-bufsize",
+    "signal-rbtimer",
+    "signal-timer",
+    "signals-bufsize",
+    "smart-attach-daemon",
+    "smart-attach-daemon2",
+    "socket",
+    "spooler-cheap",
+    "spooler-harakiri",
+    "spooler-max-tasks",
+    "spooler-signal-as-task",
+    "static-map",
+    "stats",
+    "stats-http",
+    "stats-min",
+    "stats-minified",
+    "stats-server",
+    "threads",
+    "timer",
+    "touch-chain-reload",
+    "touch-exec",
+    "touch-logreopen",
+    "touch-mules-reload",
+    "touch-reload",
+    "touch-signal",
+    "touch-spoolers-reload",
+    "touch-workers-reload",
+    "uid",
+    "unique-cron",
+    "uwsgi-socket",
+    "worker-reload-mercy",
+    "workers",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_sorted_and_disjoint() {
+        let lists = [IN_EFFECT, SO_ANYWAY, NOT_YET];
+        for list in lists {
+            assert!(list.is_sorted_by(|a, b| a < b), "{list:?}");
+        }
+        let mut all = lists.concat();
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), count, "a name stands in two lists");
+        for name in all {
+            assert!(known::find(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_option_is_judged() {
+        for name in known::names() {
+            assert_ne!(effect(name), Effect::Unknown, "{name}");
+        }
+        assert_eq!(effect("fastrouter"), Effect::None);
+        assert_eq!(effect("spoler"), Effect::Unknown);
+    }
+}

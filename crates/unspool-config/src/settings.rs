@@ -1,0 +1,187 @@
+//! Every setting with its value, the place it comes from and what becomes of it: what
+//! `unspool config` shows. It decides nothing; `resolve` has done so.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::effect::{Effect, effect};
+use crate::known;
+use crate::origin::{Entry, Origin};
+use crate::secrets;
+
+/// One setting. Options that may be given several times are a setting each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The option's name, of several the usual one.
+    pub name: String,
+    /// What it amounts to: directories absolute, durations in seconds.
+    pub value: String,
+    /// Where it comes from; `None` for a default.
+    pub origin: Option<Origin>,
+    pub effect: Effect,
+    secret: bool,
+}
+
+impl Setting {
+    /// The value as it may be shown.
+    pub fn shown(&self) -> String {
+        secrets::shown(&self.name, &self.value, self.secret)
+    }
+}
+
+impl Entry {
+    /// The value as it may be shown.
+    pub fn shown(&self) -> Option<String> {
+        self.value.as_deref().map(|value| secrets::shown(&self.name, value, self.secret))
+    }
+}
+
+/// Values may be secrets and stay out.
+impl std::fmt::Debug for Setting {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Setting")
+            .field("name", &self.name)
+            .field("origin", &self.origin)
+            .field("effect", &self.effect)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the settings come from.
+#[derive(Default)]
+pub(crate) struct Places {
+    /// By option, or by option and what tells one of several.
+    places: HashMap<(&'static str, String), (Origin, bool)>,
+}
+
+impl Places {
+    pub(crate) fn put(&mut self, name: &'static str, which: &str, origin: &Origin, secret: bool) {
+        self.places.insert((name, which.to_owned()), (origin.clone(), secret));
+    }
+}
+
+struct List<'a> {
+    places: &'a Places,
+    settings: Vec<Setting>,
+}
+
+impl List<'_> {
+    fn add(&mut self, name: &'static str, which: &str, value: String) {
+        let place = self.places.places.get(&(name, which.to_owned()));
+        self.settings.push(Setting {
+            name: name.to_owned(),
+            value,
+            origin: place.map(|place| place.0.clone()),
+            effect: effect(name),
+            secret: place.is_some_and(|place| place.1),
+        });
+    }
+
+    fn one(&mut self, name: &'static str, value: impl ToString) {
+        self.add(name, "", value.to_string());
+    }
+
+    fn some(&mut self, name: &'static str, value: Option<impl ToString>) {
+        if let Some(value) = value {
+            self.one(name, value);
+        }
+    }
+
+    fn at(&mut self, name: &str, value: String, origin: &Origin) {
+        self.settings.push(Setting {
+            name: name.to_owned(),
+            value,
+            origin: Some(origin.clone()),
+            effect: effect(name),
+            secret: false,
+        });
+    }
+}
+
+/// The settings in the order in which a reader looks for them: spools, application, surroundings,
+/// then every other option as it stands.
+pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
+    let mut list = List { places, settings: Vec::new() };
+    for spooler in &config.spoolers {
+        let name = if spooler.external { "spooler-external" } else { "spooler" };
+        list.at(name, shown(&spooler.path), &spooler.origin);
+    }
+    spools(&mut list, config);
+    for import in &config.imports {
+        let value = match &import.callable {
+            Some(callable) => format!("{}:{callable}", import.target),
+            None => import.target.clone(),
+        };
+        list.at(import.kind.as_str(), value, &import.origin);
+    }
+    surroundings(&mut list, config);
+    others(&mut list, config);
+    list.settings
+}
+
+fn spools(list: &mut List<'_>, config: &Config) {
+    list.one("spooler-processes", config.spooler_processes);
+    list.one("spooler-frequency", seconds(config.spooler_frequency));
+    list.some("spooler-chdir", config.spooler_chdir.as_deref().map(shown));
+    list.one("spooler-ordered", config.spooler_ordered);
+    list.one("spooler-quiet", config.spooler_quiet);
+    list.one("spooler-durability", &config.spooler_durability);
+    list.one("spooler-settle", seconds(config.spooler_settle));
+    list.one("spooler-stop-timeout", seconds(config.stop_timeout));
+    list.one("spooler-max-tasks", config.spooler_max_tasks);
+    list.one("spooler-harakiri", seconds(config.spooler_harakiri.unwrap_or_default()));
+}
+
+fn surroundings(list: &mut List<'_>, config: &Config) {
+    for path in &config.pythonpath {
+        let path = shown(path);
+        list.add("pythonpath", &path, path.clone());
+    }
+    list.some("virtualenv", config.virtualenv.as_deref().map(shown));
+    list.some("chdir", config.chdir.as_deref().map(shown));
+    for (name, value) in &config.env {
+        list.add("env", name, format!("{name}={value}"));
+    }
+    for name in &config.unenv {
+        list.add("unenv", name, name.clone());
+    }
+    list.some("pyargv", config.pyargv.as_deref());
+    list.some("uid", config.uid.as_deref());
+    list.some("gid", config.gid.as_deref());
+    list.some("umask", config.umask.map(|mask| format!("{mask:03o}")));
+    list.one("master", config.master);
+    list.one("strict", config.strict);
+    if config.lazy_apps {
+        list.one("lazy-apps", true);
+    }
+}
+
+/// What has no setting of its own, and steers no reading.
+fn others(list: &mut List<'_>, config: &Config) {
+    let done: HashSet<String> = list.settings.iter().map(|setting| setting.name.clone()).collect();
+    for entry in &config.entries {
+        let name = known::canonical(&entry.name);
+        let effect = effect(&entry.name);
+        if effect == Effect::InEffect || done.contains(name) {
+            continue;
+        }
+        list.settings.push(Setting {
+            name: entry.name.clone(),
+            value: entry.value.clone().unwrap_or_else(|| "true".to_owned()),
+            origin: Some(entry.origin.clone()),
+            effect,
+            secret: entry.secret,
+        });
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn seconds(duration: Duration) -> String {
+    duration.as_secs_f64().to_string()
+}
