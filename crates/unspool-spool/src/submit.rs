@@ -1,4 +1,4 @@
-//! Submit: write aside, make durable as asked, publish in one step.
+//! Submit: write the whole file, make it durable as asked, publish it in one step.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -55,7 +55,8 @@ pub enum SubmitError {
 ///
 /// # Durability
 /// With `File` and `Group` the task survives a power cut once this returns; with `None` it
-/// survives the death of this process. In no case can a reader see part of it.
+/// survives the death of this process. In no case can a reader see part of it, only an empty file
+/// (a small task without durability and without `at`) or none.
 ///
 /// # Errors
 /// [`SubmitError::Unknown`] means that the task will run unless the machine fails first; any other
@@ -91,14 +92,11 @@ pub fn submit(
         .map_err(fail("make the priority's folder"))?;
     let target = sub.as_ref().unwrap_or(&spool.top);
 
-    let aside = [b".", name.as_slice()].concat();
-    // Closed after the rename, so that a watcher hears of both at once.
-    let _open =
-        write_aside(target, &aside, &file, due_ns, durability).map_err(fail("write a file"))?;
-    // COMMIT POINT: from here on the task exists, whole.
-    if let Err(source) = target.rename(&aside, target, &name) {
-        let _ = target.unlink(&aside);
-        return Err(fail("publish a file")(source));
+    let whole = Whole { folder: target, name: &name, content: &file, due_ns };
+    if durability == Durability::None && due_ns.is_none() && file.len() <= ONE_WRITE_BYTES_MAX {
+        whole.write_in_place().map_err(fail("write a file"))?;
+    } else {
+        whole.write_aside_and_rename(durability).map_err(|(action, error)| fail(action)(error))?;
     }
     let mut path = spool.folder_path(priority.as_ref());
     path.push(os_str(&name));
@@ -132,38 +130,76 @@ fn priority_folder(
     Ok(folder)
 }
 
-/// Writes the whole file under a name that nobody reads, in the folder where it belongs: a rename
-/// within one directory costs a third of one between two. Leaves nothing behind on failure.
-fn write_aside(
-    folder: &Folder,
-    name: &[u8],
-    content: &[u8],
+/// What a single `write` stores whole or not at all, also if its process is killed or the disk is
+/// full: the smallest page of any machine.
+const ONE_WRITE_BYTES_MAX: usize = 4096;
+
+/// A task that is about to be published.
+struct Whole<'a> {
+    folder: &'a Folder,
+    name: &'a [u8],
+    content: &'a [u8],
     due_ns: Option<i64>,
-    durability: Durability,
-) -> io::Result<OwnedFd> {
-    let attempt = || {
-        let file = folder.create(name)?;
-        let written = (|| {
-            write_all(file.as_fd(), content)?;
-            if let Some(due_ns) = due_ns {
-                set_mtime(file.as_fd(), due_ns)?;
-            }
-            if durability == Durability::None { Ok(false) } else { sync(&file) }
-        })();
+}
+
+impl Whole<'_> {
+    /// Writes a file that one call can write under its name at once. Readers take it for unfinished
+    /// while it is empty, and a submitter that dies in between leaves it so. Nothing that durability
+    /// or a due time needs may come between the two calls.
+    fn write_in_place(&self) -> io::Result<()> {
+        let file = self.folder.create(self.name)?;
+        // COMMIT POINT: from here on the task exists, whole.
+        let written = write_all(file.as_fd(), self.content);
         if written.is_err() {
-            let _ = folder.unlink(name);
+            let _ = self.folder.unlink(self.name);
         }
-        written.map(|flush_failed| (file, flush_failed))
-    };
-    // After a failed flush the kernel may call the lost pages clean: never flush that file again,
-    // write a new one from memory, once.
-    for _ in 0..2 {
-        match attempt()? {
-            (file, false) => return Ok(file),
-            (_, true) => folder.unlink(name)?,
-        };
+        written
     }
-    Err(io::Error::other("the file did not flush, twice"))
+
+    /// Writes the file under a name that nobody reads, then gives it its name. Leaves nothing behind
+    /// on failure; the error says at what.
+    fn write_aside_and_rename(
+        &self,
+        durability: Durability,
+    ) -> Result<(), (&'static str, io::Error)> {
+        let aside = [b".", self.name].concat();
+        // Closed after the rename, so that a watcher hears of both at once.
+        let _open =
+            self.write_aside(&aside, durability).map_err(|error| ("write a file", error))?;
+        // COMMIT POINT: from here on the task exists, whole.
+        self.folder.rename(&aside, self.folder, self.name).map_err(|error| {
+            let _ = self.folder.unlink(&aside);
+            ("publish a file", error)
+        })
+    }
+
+    /// Writes in the folder where the file belongs: a rename within one directory costs a third of
+    /// one between two.
+    fn write_aside(&self, aside: &[u8], durability: Durability) -> io::Result<OwnedFd> {
+        let attempt = || {
+            let file = self.folder.create(aside)?;
+            let written = (|| {
+                write_all(file.as_fd(), self.content)?;
+                if let Some(due_ns) = self.due_ns {
+                    set_mtime(file.as_fd(), due_ns)?;
+                }
+                if durability == Durability::None { Ok(false) } else { sync(&file) }
+            })();
+            if written.is_err() {
+                let _ = self.folder.unlink(aside);
+            }
+            written.map(|flush_failed| (file, flush_failed))
+        };
+        // After a failed flush the kernel may call the lost pages clean: never flush that file
+        // again, write a new one from memory, once.
+        for _ in 0..2 {
+            match attempt()? {
+                (file, false) => return Ok(file),
+                (_, true) => self.folder.unlink(aside)?,
+            };
+        }
+        Err(io::Error::other("the file did not flush, twice"))
+    }
 }
 
 /// Flushes a file. `Ok(true)` means that the flush failed in a way that a new file may not.

@@ -151,10 +151,33 @@ fn a_new_spool_is_durable_before_its_first_task() {
 #[test]
 fn without_durability_nothing_is_flushed() {
     let fixture = Fixture::new();
-    let Some(traced) = trace(&fixture, "none", &["a=1"], &[]) else { return };
+    let long = format!("a={}", "x".repeat(5000));
+    let Some(traced) = trace(&fixture, "none", &[&long], &[]) else { return };
     assert_eq!(traced.steps, steps("create, write file, rename"));
     let Some(traced) = trace(&fixture, "none", &["at=5", "priority=5"], &[]) else { return };
     assert_eq!(traced.steps, steps("mkdirat base, create, write file, utimensat file, rename"));
+}
+
+#[test]
+fn a_small_task_without_durability_is_one_write_under_its_name() {
+    let fixture = Fixture::new();
+    let Some(traced) = trace(&fixture, "none", &["a=1"], &[]) else { return };
+    let path = traced.said.strip_prefix("ok ").unwrap();
+    let name = Path::new(path).file_name().unwrap().to_str().unwrap();
+    assert_eq!(traced.steps, [String::from("create"), format!("write {name}")]);
+}
+
+#[test]
+fn a_small_task_that_cannot_be_written_leaves_nothing() {
+    let fixture = Fixture::new();
+    let spool = fixture.spool.path().to_str().unwrap();
+    let limit = ["prlimit", "--fsize=0", "env", "--ignore-signal=XFSZ"].map(OsStr::new);
+    let child = Child::start_with(&limit, "submit", &[spool, "none", "a=1"], Stdio::inherit());
+    assert_eq!(child.hear(), "begin");
+    let said = child.hear();
+    assert!(said.starts_with("error task not submitted: cannot write a file"), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+    assert_eq!((fixture.tasks().len(), fixture.aside().len()), (0, 0));
 }
 
 #[test]

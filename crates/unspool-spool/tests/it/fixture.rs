@@ -99,7 +99,7 @@ pub(crate) fn tasks_in(directory: &Path) -> Vec<PathBuf> {
 
 pub(crate) fn message(pairs: &[(&str, &str)], body: &[u8]) -> Message {
     let pair = |(k, v): &(&str, &str)| (k.as_bytes().to_vec(), v.as_bytes().to_vec());
-    Message { pairs: pairs.iter().map(pair).collect(), body: body.to_vec() }
+    Message { pairs: pairs.iter().map(pair).collect(), body: body.to_vec(), ..Message::default() }
 }
 
 /// Parses one of our own files, checksum and all.

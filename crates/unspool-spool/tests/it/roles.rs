@@ -19,7 +19,7 @@ fn play() {
     match (role.as_str(), arguments.as_slice()) {
         ("open", [spool]) => open(spool),
         ("submit", [spool, level, pairs @ ..]) => submit_once(spool, level, pairs),
-        ("submit-for-ever", [spool, level]) => submit_for_ever(spool, level),
+        ("submit-for-ever", [spool, level, bytes]) => submit_for_ever(spool, level, bytes),
         ("claim", [spool, name]) => claim_once(spool, name),
         ("lock", [file]) => lock(file),
         ("hold", []) => hold(),
@@ -48,10 +48,10 @@ fn submit_once(spool: &str, level: &str, pairs: &[&str]) {
 }
 
 /// Submits until it is killed, and says the path of each task that was acknowledged.
-fn submit_for_ever(spool: &str, level: &str) {
+fn submit_for_ever(spool: &str, level: &str, bytes: &str) {
     let spool = SpoolDir::open(Path::new(spool)).unwrap();
     let level: Durability = level.parse().unwrap();
-    let body = vec![b'b'; 20_000];
+    let body = vec![b'b'; bytes.parse().unwrap()];
     let mut message = message(&[("ud_spool_func", "f")], &body);
     for number in 0u64.. {
         message.pairs.truncate(1);

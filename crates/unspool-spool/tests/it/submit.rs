@@ -287,7 +287,7 @@ proptest! {
         let special: [&[u8]; 3] = [b"unspool", b"at", b"priority"];
         prop_assume!(pairs.iter().all(|(key, _)| !special.contains(&key.as_slice())));
         let fixture = Fixture::new();
-        let given = Message { pairs, body };
+        let given = Message { pairs, body, ..Message::default() };
         let path = submit(&fixture.spool, &given, Durability::None).unwrap();
         let mut read = read_task(&path).unwrap().unwrap();
         let mut expected = given;

@@ -66,6 +66,14 @@ fn a_submission_is_hinted_at_when_it_is_renamed_and_when_it_is_closed() {
 }
 
 #[test]
+fn a_small_submission_without_durability_is_hinted_at_when_it_is_closed() {
+    let fixture = Fixture::undisturbed();
+    let mut watch = watched(&fixture);
+    let path = fixture.submit(&[("a", "1")]);
+    assert_eq!(changes(&mut watch), [created(0, name_of(&path)), task(0, name_of(&path))]);
+}
+
+#[test]
 fn a_file_written_in_place_is_hinted_at_when_it_is_closed() {
     use std::io::Write;
     let fixture = Fixture::undisturbed();
@@ -153,7 +161,10 @@ fn a_priority_is_told_of_and_watched_under_its_index() {
     watch.add(&fixture.spool, Some(&priority("5")), 7).unwrap();
     let path = fixture.submit(&[("priority", "5")]);
     let top = fixture.submit(&[("a", "1")]);
-    assert_eq!(changes(&mut watch), [task(7, name_of(&path)), task(0, name_of(&top))]);
+    let (path_name, top_name) = (name_of(&path), name_of(&top));
+    let expected =
+        [created(7, path_name), task(7, path_name), created(0, top_name), task(0, top_name)];
+    assert_eq!(changes(&mut watch), expected);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(changes(&mut watch), [gone(7, name_of(&path))]);
     // Folders of a priority have no priorities.
@@ -208,7 +219,8 @@ fn a_priority_that_is_renamed_is_gone_and_another_one_is_there() {
     let path = fixture.submit(&[("priority", "5")]);
     let other = fixture.submit(&[("priority", "urgent")]);
     watch.add(&fixture.spool, Some(&priority("5")), 3).unwrap();
-    let expected = [Change::Priority(priority("5")), task(2, name_of(&other))];
+    let other = name_of(&other);
+    let expected = [Change::Priority(priority("5")), created(2, other), task(2, other)];
     assert_eq!(changes(&mut watch), expected);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(changes(&mut watch), [gone(3, name_of(&path))]);
@@ -231,5 +243,5 @@ fn lost_events_are_told_as_missed() {
     }
     assert_eq!(changes(&mut watch).last(), Some(&Change::Missed));
     let path = fixture.submit(&[("a", "3")]);
-    assert_eq!(changes(&mut watch), [task(0, name_of(&path))]);
+    assert_eq!(changes(&mut watch), [created(0, name_of(&path)), task(0, name_of(&path))]);
 }

@@ -27,6 +27,10 @@ const ENOENT: i32 = 2;
 /// When deleting a finished task is tried again.
 const DELETE_AGAIN_NS: u64 = 1_000_000_000;
 
+/// A file that changed less than this ago may change again without a change of its time: clocks of
+/// file systems tick every few milliseconds.
+const YOUNG_NS: i64 = 20_000_000;
+
 impl Dispatcher {
     /// Reads all packets of a worker.
     pub(super) fn read_worker(&mut self, id: WorkerId) {
@@ -182,8 +186,13 @@ impl Dispatcher {
     /// A file that cannot be a whole task: it may still be in the making, so it is left alone
     /// until it has not changed for a while, and then moved to `corrupt/`.
     pub(super) fn suspect(&mut self, key: TaskKey, stat: &Stat, why: &str) {
-        let settled_ns = stat.ctime_ns + self.settle_ns;
-        if clock::now_ns() < settled_ns {
+        let (now_ns, settled_ns) = (clock::now_ns(), stat.ctime_ns + self.settle_ns);
+        let age_ns = now_ns - stat.ctime_ns;
+        if (0..YOUNG_NS.min(self.settle_ns)).contains(&age_ns) {
+            self.index.delay(key, now_ns + YOUNG_NS, None);
+            return;
+        }
+        if now_ns < settled_ns {
             self.index.delay(key, settled_ns, Some(stat.ctime_ns));
             return;
         }
