@@ -12,6 +12,9 @@ pub const TASK_BYTES_MAX: u64 = (1 << 31) - 4096;
 /// Bytes of a priority: one file name.
 pub const PRIORITY_BYTES_MAX: usize = 64;
 
+/// Bytes of the name of a function's module: well within [`PEEK_BYTES`].
+pub const MODULE_BYTES_MAX: usize = 200;
+
 /// Bytes that the dispatcher reads of a task file to learn its function and its length.
 pub const PEEK_BYTES: usize = 1024;
 

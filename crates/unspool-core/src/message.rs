@@ -1,12 +1,16 @@
 //! A task as its handler sees it.
 
 /// Pairs in the order given, and the body. The same key may stand twice; the last one wins.
+///
+/// The handler is not given `module`: it tells functions of one name apart.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// Key and value, both raw bytes.
     pub pairs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Raw bytes; empty means that there is no body.
     pub body: Vec<u8>,
+    /// Module of the function that the pairs name, printable ASCII; empty where it is not known.
+    pub module: Vec<u8>,
 }
 
 impl Message {
@@ -22,6 +26,6 @@ impl std::fmt::Debug for Message {
         f.debug_struct("Message")
             .field("pairs", &self.pairs.len())
             .field("body_bytes", &self.body.len())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,11 @@
 The tasks that they write are those of uWSGI's own `uwsgidecorators` and run there, and the other
 way round. Where uWSGI's fails, this one does what was meant: values may be int, float and bool;
 values that are not UTF-8 stay bytes; a plain task may have a key `args`; a function with
-`pass_arguments` that has a parameter `body` is given the body, as bytes. Works on a real uWSGI too.
+`pass_arguments` that has a parameter `body` is given the body, as bytes; functions of one name in
+several modules are several. Works on a real uWSGI too.
+
+What needs a mule, RPC or a file monitor is recorded where there is none, and says so when it is
+called.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper, wraps
@@ -18,6 +23,7 @@ from threading import Thread
 from typing import Any, TypeVar, overload
 
 import uwsgi
+from unspool import _functions, _harakiri, _unarmed
 from unspool._errors import UnknownFunction
 from unspool._native import SpoolError, decoded
 
@@ -26,16 +32,27 @@ F = TypeVar("F", bound=Callable[..., Any])
 __all__ = [
     "Thread",
     "cron",
+    "erlang",
+    "farm",
+    "filemon",
     "get_free_signal",
+    "harakiri",
     "lock",
     "manage_spool_request",
     "mstimer",
+    "mule",
+    "mule_functions",
+    "mule_msg_dispatcher",
+    "mulefunc",
+    "muleloop",
+    "mulemsg",
     "partial",
     "pickle",
     "postfork",
     "postfork_chain",
     "postfork_chain_hook",
     "rbtimer",
+    "rpc",
     "signal",
     "spool",
     "spooler_functions",
@@ -51,10 +68,15 @@ if uwsgi.masterpid() == 0:
     raise Exception("you have to enable the uWSGI master process to use this module")
 
 spooler_functions: dict[str, Callable[..., Any]] = {}
+mule_functions: dict[str, Callable[..., Any]] = {}
 postfork_chain: list[Callable[[], Any]] = []
 
-# The decorated ones of `spooler_functions`, by the same names.
+# All decorated functions by their names, and those whose name is theirs alone.
+_tasks: dict[str, list[_spoolraw]] = {}
 _decorated: dict[str, _spoolraw] = {}
+
+# What only processes that know mules have.
+_mules: Any = uwsgi
 
 # Keys of a task that are no arguments of its function.
 _RESERVED = ("message_dict", "spooler", "priority", "at", "body")
@@ -73,6 +95,7 @@ class _spoolraw:
                 f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator"
             )
         self.f = f
+        self.module = _functions.module_of(f)
         self.pass_arguments = bool(pass_arguments)
         self.base_dict = {"ud_spool_func": f.__name__}
         if self._result is not None:
@@ -95,7 +118,10 @@ class _spoolraw:
                 message.update(args[0])
             for key, value in kwargs.items():
                 _add(message, key, value)
-        return uwsgi.spool(_encoded(message))
+        encoded = _encoded(message)
+        if encoded[b"ud_spool_func"] == self.f.__name__.encode():
+            encoded.unspool_module = (self.module or "").encode()
+        return uwsgi.spool(encoded)
 
     spool = __call__
 
@@ -115,9 +141,15 @@ def _add(message: dict[Any, Any], key: str, value: Any) -> None:
         message[key] = value
 
 
-def _encoded(message: dict[Any, Any]) -> dict[bytes, bytes]:
+class _Message(dict[bytes, bytes]):
+    """What is submitted, and beside it the module of its function, which is no pair of the task."""
+
+    unspool_module = b""
+
+
+def _encoded(message: dict[Any, Any]) -> _Message:
     """Bytes alone: what a real uWSGI takes."""
-    encoded = {}
+    encoded = _Message()
     for key, value in message.items():
         if value is None and key in _RESERVED:
             continue
@@ -143,21 +175,22 @@ def _bytes(key: Any, value: Any) -> bytes:
 
 def _register(task: _spoolraw) -> None:
     name = task.f.__name__
-    old = spooler_functions.get(name)
-    if old is not None and _place(old) != _place(task.f):
-        warnings.warn(
-            f"two task functions are named {name!r}, in {_place(old)} and {_place(task.f)}: tasks "
-            "of both run the second one; rename one of them",
-            RuntimeWarning,
-            stacklevel=5,
-        )
+    others = _tasks.get(name, [])
+    for old in others:
+        if old.module == task.module and _functions.is_ambiguous((old, task)):
+            where = f"{_functions.place(old.f)} and {_functions.place(task.f)}"
+            warnings.warn(
+                f"two task functions of one module are named {name!r}, in {where}: tasks of both "
+                "run the second one; rename one of them",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+    _tasks[name] = [*(old for old in others if old.module != task.module), task]
     spooler_functions[name] = task.f
-    _decorated[name] = task
-
-
-def _place(function: Callable[..., Any]) -> str:
-    code = getattr(function, "__code__", None)
-    return repr(function) if code is None else f"{code.co_filename}:{function.__qualname__}"
+    if _functions.is_ambiguous(_tasks[name]):
+        _decorated.pop(name, None)
+    else:
+        _decorated[name] = task
 
 
 def _decorator(kind: type[_spoolraw], f: Callable[..., Any] | None, pass_arguments: bool) -> Any:
@@ -216,14 +249,12 @@ def spoolraw(f: Callable[..., Any] | None = None, pass_arguments: bool = False) 
 def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
     """Runs a task: the handler that this module assigns to `uwsgi.spooler`."""
     # Native, since a worker that was idle runs every line of this for the first time again.
-    message = decoded(vars if isinstance(vars, dict) else dict(vars))
+    message, module = decoded(vars if isinstance(vars, dict) else dict(vars))
     name = message.get("ud_spool_func", "")
     function = spooler_functions.get(name)
-    if function is None:
-        raise UnknownFunction(name, spooler_functions)
     task = _decorated.get(name)
-    if task is not None and task.f is not function:
-        task = None
+    if task is None or task.f is not function or (module is not None and task.module != module):
+        function, task = _meant(name, module)
     # The function may change the message.
     forced = message.get("ud_spool_ret")
     if forced is None and task is not None:
@@ -239,6 +270,22 @@ def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
     else:
         returned = function(message)
     return _result(name, returned if forced is None else forced)
+
+
+def _meant(name: str, module: str | None) -> tuple[Callable[..., Any], _spoolraw | None]:
+    """The function of a task where its name alone does not say it."""
+    function = spooler_functions.get(name)
+    if function is None:
+        raise UnknownFunction(name, spooler_functions)
+    tasks = _tasks.get(name, [])
+    if all(task.f is not function for task in tasks):
+        # Put there by hand.
+        return function, None
+    chosen = _functions.choose(name, module, tasks)
+    if chosen is None:
+        modules = [task.module or "a module without a name" for task in tasks]
+        raise UnknownFunction(name, spooler_functions, module, modules)
+    return chosen.f, chosen
 
 
 def _raw(message: Mapping[Any, Any], key: str) -> Any:
@@ -381,5 +428,162 @@ def thread(f: F) -> Callable[..., F]:
     return start
 
 
+def harakiri(seconds: int) -> Callable[[F], F]:
+    """Ends the worker's process if one call of the function takes longer."""
+    limit = getattr(uwsgi, "set_user_harakiri", _harakiri.set_user_harakiri)
+
+    def decorate(f: F) -> F:
+        @wraps(f)
+        def limited(*args: Any, **kwargs: Any) -> Any:
+            limit(seconds)
+            try:
+                return f(*args, **kwargs)
+            finally:
+                limit(0)
+
+        return limited  # type: ignore[return-value]
+
+    return decorate
+
+
+def filemon(fsobj: str, signum: int | None = None, target: str = "") -> Callable[[F], F]:
+    """Calls the function whenever the file or the directory changes."""
+
+    def register(f: F) -> F:
+        number = get_free_signal() if signum is None else signum
+        uwsgi.register_signal(number, target, f)
+        if hasattr(uwsgi, "add_file_monitor"):
+            uwsgi.add_file_monitor(number, fsobj)
+        else:
+            _unarmed.record(f"filemon({fsobj!r})", f, "file monitors")
+        return f
+
+    return register
+
+
+def rpc(name: str) -> Callable[[F], F]:
+    """Lets the function be called by its RPC name."""
+
+    def register(f: F) -> F:
+        if hasattr(uwsgi, "register_rpc"):
+            uwsgi.register_rpc(name, f)
+        else:
+            _unarmed.record(f"rpc({name!r})", f, "RPC")
+        return f
+
+    return register
+
+
+def erlang(name: str) -> Callable[[F], F]:
+    """Lets the function be called by Erlang processes."""
+
+    def register(f: F) -> F:
+        if hasattr(uwsgi, "erlang_register_process"):
+            uwsgi.erlang_register_process(name, f)
+        else:
+            _unarmed.record(f"erlang({name!r})", f, "the Erlang plugin")
+        return f
+
+    return register
+
+
+def mulefunc(f: Any) -> Any:
+    """Has calls of the function run in a mule: bare, `mulefunc(number)` or `mulefunc("farm")`."""
+    if callable(f):
+        return _in_mule(f, 0)
+    return partial(_in_mule, where=f)
+
+
+def _in_mule(f: Callable[..., Any], where: int | str) -> Callable[..., None]:
+    mule_functions[f.__name__] = f
+
+    @wraps(f)
+    def send(*args: Any, **kwargs: Any) -> None:
+        if not hasattr(uwsgi, "mule_msg"):
+            raise ValueError(
+                f"no mule configured: {f.__name__}() was not called, since unspool runs no mules "
+                "yet; decorate it with @spool(pass_arguments=True) to run it in a worker"
+            )
+        call = {"service": "uwsgi_mulefunc", "func": f.__name__, "args": args, "kwargs": kwargs}
+        # The name of a farm as bytes: uWSGI takes text for a number.
+        uwsgi.mule_msg(pickle.dumps(call), where.encode() if isinstance(where, str) else where)
+
+    return send
+
+
+def mule_msg_dispatcher(message: bytes) -> Any:
+    """Runs in a mule what `mulefunc` sent there."""
+    call = pickle.loads(message)
+    if call["service"] == "uwsgi_mulefunc":
+        return mule_functions[call["func"]](*call["args"], **call["kwargs"])
+    return None
+
+
+def mule(num: int) -> Callable[[Callable[[], Any]], None]:
+    """Runs the function in this mule, once."""
+    return _brain(f"mule({num})", lambda: uwsgi.mule_id() == num, lambda f: f())
+
+
+def muleloop(num: int) -> Callable[[Callable[[], Any]], None]:
+    """Runs the function in this mule, again and again."""
+
+    def again_and_again(f: Callable[[], Any]) -> None:
+        while True:
+            f()
+
+    return _brain(f"muleloop({num})", lambda: uwsgi.mule_id() == num, again_and_again)
+
+
+def mulemsg(num: int) -> Callable[[Callable[[bytes], Any]], None]:
+    """Runs the function in this mule with each message that it is sent."""
+
+    def for_each_message(f: Callable[[bytes], Any]) -> None:
+        while True:
+            message = _mules.mule_get_msg()
+            if message:
+                f(message)
+
+    return _brain(f"mulemsg({num})", lambda: uwsgi.mule_id() == num, for_each_message)
+
+
+def farm(name: str | None = None) -> Callable[[Callable[[bytes], Any]], None]:
+    """Runs the function in the mules of this farm with each message that the farm is sent."""
+
+    def for_each_message(f: Callable[[bytes], Any]) -> None:
+        while True:
+            message = _mules.farm_get_msg()
+            if message:
+                f(message)
+
+    def is_here() -> bool:
+        return bool(uwsgi.mule_id() and _mules.in_farm(*(() if name is None else (name,))))
+
+    return _brain(f"farm({name!r})", is_here, for_each_message)
+
+
+def _brain(
+    decorator: str, is_here: Callable[[], bool], run: Callable[[Any], None]
+) -> Callable[[Any], None]:
+    """What a mule runs after its fork; the decorated name becomes None, as in uWSGI."""
+
+    def register(f: Any) -> None:
+        if not hasattr(uwsgi, "mule_get_msg"):
+            _unarmed.record(decorator, f, "mules")
+            return
+
+        def in_that_mule() -> None:
+            if is_here():
+                try:
+                    run(f)
+                except BaseException:
+                    traceback.print_exc()
+                    sys.exit(1)
+
+        postfork_chain.append(in_that_mule)
+
+    return register
+
+
 uwsgi.spooler = manage_spool_request
+_mules.mule_msg_hook = mule_msg_dispatcher
 uwsgi.post_fork_hook = postfork_chain_hook

@@ -8,6 +8,7 @@ mod config;
 mod errors;
 mod inspect;
 mod message;
+mod running;
 mod settings;
 mod spool;
 mod worker;

@@ -10,6 +10,7 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyMemoryView, PyStrin
 use unspool_core::Message;
 
 use crate::errors::SpoolError;
+use crate::running;
 
 const KEY_BODY: &[u8] = b"body";
 /// uWSGI's documentation gives the task's own pairs under this key; its code never took them.
@@ -135,17 +136,31 @@ fn bytes_of<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     Ok(made.cast_into()?)
 }
 
-/// The dictionary with text for all bytes, in keys and values, that are UTF-8; what else it holds
-/// stays as it is.
+/// The module that a dictionary names beside its items, as the decorators' own kind of dictionary
+/// does; a plain one has none.
+pub(crate) fn module_of(items: &Bound<'_, PyDict>) -> PyResult<Vec<u8>> {
+    if items.is_exact_instance_of::<PyDict>() {
+        return Ok(Vec::new());
+    }
+    let module = items.getattr_opt(pyo3::intern!(items.py(), "unspool_module"))?;
+    Ok(module
+        .and_then(|name| name.cast_into::<PyBytes>().ok())
+        .map_or_else(Vec::new, |name| name.as_bytes().to_vec()))
+}
+
+/// The dictionary with text for all bytes, in keys and values, that are UTF-8, what else it holds as
+/// it is; and the module of the task's function, where this worker runs that task and its file says.
 #[pyfunction]
 #[pyo3(signature = (items, /))]
-pub(crate) fn decoded<'py>(items: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+pub(crate) fn decoded<'py>(
+    items: &Bound<'py, PyDict>,
+) -> PyResult<(Bound<'py, PyDict>, Option<Bound<'py, PyString>>)> {
     let texts = PyDict::new(items.py());
     // No Python code runs in here that could change the dictionary.
     for (key, value) in items {
         texts.set_item(decoded_one(key), decoded_one(value))?;
     }
-    Ok(texts)
+    Ok((texts, running::module(items)?))
 }
 
 fn decoded_one(value: Bound<'_, PyAny>) -> Bound<'_, PyAny> {

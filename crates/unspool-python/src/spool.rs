@@ -8,7 +8,7 @@ use unspool_core::taskfile::{KEY_PRIORITY, KEY_SPOOLER};
 use unspool_core::{Durability, Message, UnknownDurability};
 
 use crate::errors::{SpoolError, submit_error};
-use crate::message::{Repeated, add_items};
+use crate::message::{Repeated, add_items, module_of};
 use crate::settings::{self, Target};
 
 /// Submits a task and returns the absolute path of its file, as bytes: deleting it cancels the task.
@@ -63,6 +63,7 @@ fn publish<'py>(
         if add_items(&mut message, items, Repeated::Impossible)? {
             consumed = Some(items);
         }
+        message.module = module_of(items)?;
     }
     if let Some(pairs) = pairs {
         add_items(&mut message, pairs, Repeated::Replaces)?;

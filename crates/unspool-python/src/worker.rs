@@ -25,6 +25,8 @@ use unspool_sys::{clock, host};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 
+use crate::running;
+
 /// Reports kept back while short tasks follow each other.
 const REPORTS_MAX: usize = 16;
 /// How long a report is kept back at most, while no task takes longer.
@@ -260,8 +262,9 @@ impl Worker {
         task: &TaskFile<'_>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let dictionary = PyDict::new(py);
-        if let Current::Task { task, .. } = &self.current {
-            let name = PyBytes::new(py, &task.handed.name);
+        if let Current::Task { task: waiting, .. } = &self.current {
+            running::begin(&waiting.handed.name, task.module);
+            let name = PyBytes::new(py, &waiting.handed.name);
             dictionary.set_item(pyo3::intern!(py, "spooler_task_name"), name)?;
         }
         for (key, value) in task.fields() {

@@ -58,6 +58,8 @@ pub struct TaskFile<'a> {
     pub mark: Option<Mark>,
     /// Failed attempts so far.
     pub attempts: u8,
+    /// Module of the task's function; empty where its writer did not say.
+    pub module: &'a [u8],
     pairs: &'a [u8],
     overflow: &'a [u8],
     /// The caller's body; empty if there is none.
@@ -78,15 +80,19 @@ impl<'a> TaskFile<'a> {
     pub fn parse(file: &'a [u8]) -> Result<Self, Malformed> {
         let (pairs, rest) = split(file)?;
         let mark = find_mark(file)?;
-        let (own, overflow_bytes) = match &mark {
-            None => (0, 0),
-            Some(mark) => {
+        let (own, overflow_bytes, module) = match &mark {
+            None => (0, 0, &[][..]),
+            Some((mark, module)) => {
                 verify(file, mark)?;
-                (4 + mark::KEY.len() + mark::VALUE_BYTES, mark.overflow_bytes as usize)
+                let own = 4 + mark::KEY.len() + mark::value_bytes(module);
+                (own, mark.overflow_bytes as usize, *module)
             }
         };
+        let mark = mark.map(|(mark, _)| mark);
+        // Our pair may claim a module that reaches beyond the pairs.
+        let callers = pairs.get(own..).ok_or(Malformed::Mark)?;
         let (overflow, body) = rest.split_at_checked(overflow_bytes).ok_or(Malformed::Mark)?;
-        let task = Self { mark, attempts: file[3], pairs: &pairs[own..], overflow, body };
+        let task = Self { mark, attempts: file[3], module, pairs: callers, overflow, body };
         check_pairs(task.pairs, HEADER_BYTES + own, 2)?;
         check_pairs(task.overflow, HEADER_BYTES + pairs.len(), 4)?;
         Ok(task)
@@ -102,6 +108,7 @@ impl<'a> TaskFile<'a> {
         Message {
             pairs: self.fields().map(|(k, v)| (k.to_vec(), v.to_vec())).collect(),
             body: self.body.to_vec(),
+            module: self.module.to_vec(),
         }
     }
 }
@@ -151,7 +158,7 @@ pub fn peek(head: &[u8]) -> Option<Peek<'_>> {
     let fields = Fields { pairs: &head[HEADER_BYTES..end], overflow: &[] };
     let function = fields.into_iter().find(|(k, _)| *k == KEY_FUNCTION).map(|(_, v)| v);
     let (announced, exact) = match mark {
-        Some(mark) => (mark.file_bytes, true),
+        Some((mark, _)) => (mark.file_bytes, true),
         None => ((HEADER_BYTES + pair_bytes) as u64, false),
     };
     Some(Peek { function, attempts: header[3], announced, exact })
@@ -170,12 +177,13 @@ fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
         .ok_or(Malformed::Short { bytes, announced: (HEADER_BYTES + pair_bytes) as u64 })
 }
 
-/// Looks for our mark at its fixed place. Any of its three parts demands the others.
-fn find_mark(file: &[u8]) -> Result<Option<Mark>, Malformed> {
+/// Looks for our mark at its fixed place, and the module in it. Any of its three parts demands the
+/// others.
+fn find_mark(file: &[u8]) -> Result<Option<(Mark, &[u8])>, Malformed> {
     let at = |offset: usize, what: &[u8]| {
         file.get(offset..offset + what.len()).is_some_and(|found| found == what)
     };
-    let end_offset = mark::VALUE_OFFSET + mark::VALUE_BYTES - mark::END.len();
+    let end_offset = mark::VALUE_OFFSET + mark::FIXED_BYTES - mark::END.len();
     let key = at(HEADER_BYTES + 2, mark::KEY)
         && at(HEADER_BYTES, &(mark::KEY.len() as u16).to_le_bytes());
     let start = at(mark::VALUE_OFFSET, mark::START);
@@ -183,13 +191,20 @@ fn find_mark(file: &[u8]) -> Result<Option<Mark>, Malformed> {
     if !key && !start && !end {
         return Ok(None);
     }
-    let value = file.get(mark::VALUE_OFFSET..mark::VALUE_OFFSET + mark::VALUE_BYTES);
-    let length = at(mark::VALUE_OFFSET - 2, &(mark::VALUE_BYTES as u16).to_le_bytes());
-    let mark = value.and_then(Mark::read);
-    match mark {
-        Some(mark) if key && length => Ok(Some(mark)),
-        _ => Err(Malformed::Mark),
+    if !key {
+        return Err(Malformed::Mark);
     }
+    read_mark(file).map(Some).ok_or(Malformed::Mark)
+}
+
+fn read_mark(file: &[u8]) -> Option<(Mark, &[u8])> {
+    let (value, _) = take_sized(file.get(mark::VALUE_OFFSET - 2..)?, 2)?;
+    let (fixed, rest) = value.split_at_checked(mark::FIXED_BYTES)?;
+    let module = match rest {
+        [] => rest,
+        _ => rest.strip_prefix(mark::MODULE).filter(|name| mark::is_module(name))?,
+    };
+    Some((Mark::read(fixed)?, module))
 }
 
 fn verify(file: &[u8], mark: &Mark) -> Result<(), Malformed> {

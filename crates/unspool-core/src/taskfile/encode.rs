@@ -3,7 +3,7 @@
 use super::mark::{self, Mark, TaskId};
 use super::{HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1};
 use crate::Message;
-use crate::limits::{KEY_BYTES_MAX, PAIRS_BYTES_MAX, TASK_BYTES_MAX};
+use crate::limits::{KEY_BYTES_MAX, MODULE_BYTES_MAX, PAIRS_BYTES_MAX, TASK_BYTES_MAX};
 
 /// A message that no task file can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +31,11 @@ pub enum InvalidMessage {
         /// Bytes of its value.
         bytes: usize,
     },
+    /// A module's name that the file cannot hold.
+    #[error(
+        "the name of the function's module is not of 1 to {MODULE_BYTES_MAX} printable ASCII characters"
+    )]
+    Module,
     /// The whole file would be too long.
     #[error("the task has {bytes} bytes, more than {TASK_BYTES_MAX}")]
     TooLong {
@@ -52,8 +57,7 @@ pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> 
 
     let overflow_bytes: usize =
         moved.iter().map(|i| 8 + message.pairs[*i].0.len() + message.pairs[*i].1.len()).sum();
-    let own_bytes = 2 + mark::KEY.len() + 2 + mark::VALUE_BYTES;
-    let pair_bytes: usize = own_bytes
+    let pair_bytes: usize = own_bytes(message)
         + message
             .pairs
             .iter()
@@ -79,8 +83,12 @@ pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> 
     out.push(0);
     push_u16(&mut out, mark::KEY.len());
     out.extend_from_slice(mark::KEY);
-    push_u16(&mut out, mark::VALUE_BYTES);
+    push_u16(&mut out, mark::value_bytes(&message.module));
     mark.write(&mut out);
+    if !message.module.is_empty() {
+        out.extend_from_slice(mark::MODULE);
+        out.extend_from_slice(&message.module);
+    }
     for (index, (key, value)) in message.pairs.iter().enumerate() {
         if in_pairs(index) {
             push_u16(&mut out, key.len());
@@ -102,7 +110,15 @@ pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> 
     Ok(out)
 }
 
+/// Bytes of our own pair.
+fn own_bytes(message: &Message) -> usize {
+    4 + mark::KEY.len() + mark::value_bytes(&message.module)
+}
+
 fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
+    if !message.module.is_empty() && !mark::is_module(&message.module) {
+        return Err(InvalidMessage::Module);
+    }
     for (key, _) in &message.pairs {
         if key.is_empty() {
             return Err(InvalidMessage::EmptyKey);
@@ -122,9 +138,8 @@ fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
 
 /// The pairs that move to the body, by index, ascending: the longest first, until the rest fits.
 fn choose_overflow(message: &Message) -> Result<Vec<usize>, InvalidMessage> {
-    let own = 4 + mark::KEY.len() + mark::VALUE_BYTES;
     let cost = |i: usize| 4 + message.pairs[i].0.len() + message.pairs[i].1.len();
-    let mut total = own + (0..message.pairs.len()).map(cost).sum::<usize>();
+    let mut total = own_bytes(message) + (0..message.pairs.len()).map(cost).sum::<usize>();
     let mut moved = Vec::new();
     if total <= PAIRS_BYTES_MAX {
         return Ok(moved);

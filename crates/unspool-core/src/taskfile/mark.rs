@@ -2,12 +2,15 @@
 //!
 //! ```text
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu
+//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name>
 //! ```
 //!
 //! `len` is the length of the whole file, `ext` that of the overflow pairs at the body's start,
 //! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros.
 
 use std::fmt;
+
+use crate::limits::MODULE_BYTES_MAX;
 
 /// Key of the pair.
 pub(super) const KEY: &[u8] = b"unspool";
@@ -20,8 +23,20 @@ pub(super) const END: &[u8] = b"]1loopsnu";
 pub(super) const VALUE_OFFSET: usize = super::HEADER_BYTES + 2 + KEY.len() + 2;
 /// Offset of the CRC's digits in the value.
 pub(super) const CRC_OFFSET: usize = START.len() + 3 + 32 + 5 + 16 + 5 + 8 + 5;
-/// Length of the value.
-pub(super) const VALUE_BYTES: usize = CRC_OFFSET + 8 + END.len();
+/// Length of the part of the value that is always there.
+pub(super) const FIXED_BYTES: usize = CRC_OFFSET + 8 + END.len();
+/// What stands between that part and the name of a module.
+pub(super) const MODULE: &[u8] = b" module=";
+
+/// Length of the value with this module; empty: without one.
+pub(super) fn value_bytes(module: &[u8]) -> usize {
+    FIXED_BYTES + if module.is_empty() { 0 } else { MODULE.len() + module.len() }
+}
+
+/// Whether a module's name can stand in the value.
+pub(super) fn is_module(name: &[u8]) -> bool {
+    (1..=MODULE_BYTES_MAX).contains(&name.len()) && name.iter().all(u8::is_ascii_graphic)
+}
 
 /// The identity of a task: 48 bits of milliseconds since 1970, then 80 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,7 +78,7 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// Appends the value to `out`.
+    /// Appends the fixed part of the value to `out`.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(START);
         out.extend_from_slice(b"id=");
@@ -77,7 +92,7 @@ impl Mark {
         out.extend_from_slice(END);
     }
 
-    /// Reads a value; `None` if it is not exactly what `write` makes.
+    /// Reads the fixed part of a value; `None` if it is not exactly what `write` makes.
     pub(super) fn read(value: &[u8]) -> Option<Self> {
         let rest = value.strip_prefix(START)?.strip_suffix(END)?;
         let (id, rest) = take_hex(rest.strip_prefix(b"id=")?, 32)?;
@@ -144,7 +159,7 @@ mod tests {
         };
         let mut value = Vec::new();
         mark.write(&mut value);
-        assert_eq!(value.len(), VALUE_BYTES);
+        assert_eq!(value.len(), FIXED_BYTES);
         assert!(value.iter().all(|b| (0x20..0x7f).contains(b)));
         assert_eq!(Mark::read(&value), Some(mark));
         patch_crc(&mut value, 1);

@@ -8,7 +8,13 @@ fn message(pairs: &[(&[u8], &[u8])], body: &[u8]) -> Message {
     Message {
         pairs: pairs.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect(),
         body: body.to_vec(),
+        ..Message::default()
     }
+}
+
+fn with_module(module: &[u8]) -> Message {
+    let given = message(&[(b"ud_spool_func", b"f"), (b"a", b"1")], b"body");
+    Message { module: module.to_vec(), ..given }
 }
 
 fn id() -> TaskId {
@@ -38,30 +44,66 @@ fn the_empty_task_is_legal() {
 
 #[test]
 fn every_truncation_of_ours_is_recognised() {
-    let file = encode(&message(&[(b"ud_spool_func", b"f"), (b"a", b"1")], b"body"), id()).unwrap();
-    for cut in 0..file.len() {
-        assert!(TaskFile::parse(&file[..cut]).is_err(), "cut at {cut}");
+    for module in [&b""[..], b"shop.tasks"] {
+        let file = encode(&with_module(module), id()).unwrap();
+        for cut in 0..file.len() {
+            assert!(TaskFile::parse(&file[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut longer = file.clone();
+        longer.push(0);
+        assert!(matches!(TaskFile::parse(&longer), Err(Malformed::Length { .. })));
     }
-    let mut longer = file.clone();
-    longer.push(0);
-    assert!(matches!(TaskFile::parse(&longer), Err(Malformed::Length { .. })));
 }
 
 #[test]
 fn every_flipped_bit_of_ours_is_recognised_but_in_the_attempt_count() {
-    let file = encode(&message(&[(b"ud_spool_func", b"f"), (b"a", b"1")], b"body"), id()).unwrap();
-    for byte in 0..file.len() {
-        for bit in 0..8 {
-            let mut bad = file.clone();
-            bad[byte] ^= 1 << bit;
-            let parsed = TaskFile::parse(&bad);
-            if byte == 3 {
-                assert_eq!(parsed.unwrap().attempts, 1 << bit);
-            } else {
-                assert!(parsed.is_err(), "byte {byte} bit {bit}");
+    for module in [&b""[..], b"shop.tasks"] {
+        let file = encode(&with_module(module), id()).unwrap();
+        for byte in 0..file.len() {
+            for bit in 0..8 {
+                let mut bad = file.clone();
+                bad[byte] ^= 1 << bit;
+                let parsed = TaskFile::parse(&bad);
+                if byte == 3 {
+                    assert_eq!(parsed.unwrap().attempts, 1 << bit);
+                } else {
+                    assert!(parsed.is_err(), "byte {byte} bit {bit}");
+                }
             }
         }
     }
+}
+
+/// Written by `unspool spool --spooler /tmp/x f a=1` before our pair could name a module.
+const OURS: &[u8] = b"\x11\x87\0\0\x07\0unspool\x64\0unspool1[id=01a208e3c94e8445e34cc3a966d06a57 \
+len=000000000000008b ext=00000000 crc=125c4e3f]1loopsnu\x0d\0ud_spool_func\x01\0f\x01\0a\x01\x001";
+
+#[test]
+fn a_file_without_a_module_is_as_it_always_was() {
+    let task = TaskFile::parse(OURS).unwrap();
+    assert_eq!(task.module, b"");
+    let again = encode(&task.to_message(), task.mark.unwrap().id).unwrap();
+    assert_eq!(again, OURS);
+}
+
+#[test]
+fn a_module_is_told_and_is_no_pair() {
+    let file = encode(&with_module(b"shop.tasks"), id()).unwrap();
+    let task = TaskFile::parse(&file).unwrap();
+    assert_eq!(task.module, b"shop.tasks");
+    assert_eq!(task.to_message(), with_module(b"shop.tasks"));
+    assert_eq!(task.fields().count(), 2);
+    let peeked = peek(&file).unwrap();
+    assert_eq!((peeked.function, peeked.exact), (Some(&b"f"[..]), true));
+    for bad in [&b"a b"[..], b"\xff", b"a\0", &[b'm'; 201]] {
+        assert!(encode(&with_module(bad), id()).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn the_longest_module_leaves_the_function_within_what_is_peeked() {
+    let file = encode(&with_module(&[b'm'; 200]), id()).unwrap();
+    assert_eq!(peek(&file[..file.len().min(1024)]).unwrap().function, Some(&b"f"[..]));
 }
 
 #[test]
@@ -108,9 +150,10 @@ proptest! {
             (prop::collection::vec(any::<u8>(), 1..40), prop::collection::vec(any::<u8>(), 0..9000)),
             0..12),
         body in prop::collection::vec(any::<u8>(), 0..2000),
+        module in "[!-~]{0,200}",
     ) {
         prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
-        let given = Message { pairs, body };
+        let given = Message { pairs, body, module: module.into_bytes() };
         let file = encode(&given, id()).unwrap();
         let task = TaskFile::parse(&file).unwrap();
         prop_assert_eq!(task.mark.unwrap().id, id());

@@ -9,14 +9,31 @@ class UnknownFunction(LookupError):
     """A task names a function that nothing registered in this process.
 
     `name` is the function's name, "" if the task names none; `registered` are those there are.
+    `module` is the module that the task wants the function of, and `modules` are those that have a
+    function of its name, if that is what is wrong.
     """
 
-    def __init__(self, name: str, registered: Iterable[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        registered: Iterable[str],
+        module: str | None = None,
+        modules: Iterable[str] = (),
+    ) -> None:
         self.name = name
         self.registered = tuple(sorted(registered))
-        super().__init__(name, self.registered)
+        self.module = module
+        self.modules = tuple(modules)
+        super().__init__(name, self.registered, module, self.modules)
 
     def __str__(self) -> str:
+        if self.module is not None:
+            return (
+                f"the task's function {self.name!r} is that of the module {self.module!r}, which "
+                f"is not imported in this process; {', '.join(self.modules)} has another one of "
+                f"that name: import {self.module!r} here (`spooler-import`), or, if the function "
+                "has moved, import it into a module of the old name"
+            )
         known = ", ".join(self.registered) or "no function at all"
         if self.name:
             what = f"the task's function {self.name!r} is not registered"

@@ -16,7 +16,7 @@ import threading
 import traceback
 from typing import Any, NoReturn
 
-from unspool import _imports, _process, _signals, _worker
+from unspool import _imports, _process, _signals, _unarmed, _worker
 
 PACKET_BYTES = 128 * 1024
 PROTOCOL_VERSION = 1
@@ -88,7 +88,7 @@ def _registered() -> dict[str, Any]:
     return {
         "functions": functions[:1000],
         "threads": threads[:100],
-        "remarks": _remarks(decorators),
+        "remarks": [*_remarks(decorators), *_unarmed.remarks()],
         **_signals.snapshot(),
     }
 

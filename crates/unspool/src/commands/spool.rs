@@ -140,7 +140,7 @@ fn message(options: &SpoolOptions) -> Result<Message, SpoolCommandError> {
     }
     let body = pairs.iter().position(|(key, _)| key == KEY_BODY);
     let body = body.map(|at| pairs.remove(at).1).unwrap_or_default();
-    Ok(Message { pairs, body })
+    Ok(Message { pairs, body, ..Message::default() })
 }
 
 fn at(options: &SpoolOptions) -> Result<Option<String>, SpoolCommandError> {
