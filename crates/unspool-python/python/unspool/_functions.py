@@ -46,10 +46,15 @@ def _main_module() -> str | None:
     spec = getattr(main, "__spec__", None)
     if spec is not None:
         return str(spec.name)
-    file = getattr(main, "__file__", None)
-    if not isinstance(file, str):
-        return None
-    return os.path.splitext(os.path.basename(file))[0]
+    return _stem(getattr(main, "__file__", None))
+
+
+def _file_name(function: Callable[..., Any]) -> str | None:
+    return _stem(getattr(sys.modules.get(function.__module__), "__file__", None))
+
+
+def _stem(file: object) -> str | None:
+    return os.path.splitext(os.path.basename(file))[0] if isinstance(file, str) else None
 
 
 def place(function: Callable[..., Any]) -> str:
@@ -74,7 +79,9 @@ def choose(name: str, module: str | None, tasks: Sequence[T]) -> T | None:
     for task in tasks:
         if task.module == module:
             return task
-    same = [task for task in tasks if _same_module(module, task.module)]
+    same = [
+        task for task in tasks if _same_module(module, task.module) or module == _file_name(task.f)
+    ]
     if same:
         return _last(name, f"of the module {module!r}", same)
     loaded = sys.modules.get(module)
