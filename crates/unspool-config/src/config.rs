@@ -82,6 +82,10 @@ pub struct Config {
     pub spooler_durability: String,
     /// How long a torn file is left alone before it counts as damaged.
     pub spooler_settle: Duration,
+    /// What becomes of old tasks at the first start: `run`, `hold` or `bury`; unset asks.
+    pub spooler_adopt: Option<String>,
+    /// How long a task must be overdue at the first start to count as old.
+    pub spooler_adopt_age: Duration,
     /// How long running tasks may take to finish when the daemon stops.
     pub stop_timeout: Duration,
 

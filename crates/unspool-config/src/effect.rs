@@ -127,6 +127,8 @@ const IN_EFFECT: &[&str] = &[
     "shared-python-import",
     "show-config",
     "spooler",
+    "spooler-adopt",
+    "spooler-adopt-age",
     "spooler-chdir",
     "spooler-durability",
     "spooler-external",

@@ -26,7 +26,13 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone; each takes a value.
-const UNSPOOL_OPTIONS: [&str; 3] = ["spooler-durability", "spooler-settle", "spooler-stop-timeout"];
+const UNSPOOL_OPTIONS: [&str; 5] = [
+    "spooler-adopt",
+    "spooler-adopt-age",
+    "spooler-durability",
+    "spooler-settle",
+    "spooler-stop-timeout",
+];
 
 /// Options that uWSGI has when it is built with other libraries than a default build finds (PCRE,
 /// a JSON reader), or in its development branch, and that are in use: a `strict` file may have

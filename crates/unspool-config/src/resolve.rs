@@ -175,6 +175,14 @@ impl Resolver {
                 level.clone_into(&mut config.spooler_durability);
             }
             "spooler-settle" => config.spooler_settle = value.seconds()?,
+            "spooler-adopt" => {
+                let decision = value.plain()?;
+                if !["run", "hold", "bury"].contains(&decision) {
+                    return Err(value.invalid("write run, hold or bury"));
+                }
+                config.spooler_adopt = Some(decision.to_owned());
+            }
+            "spooler-adopt-age" => config.spooler_adopt_age = value.seconds()?,
             "spooler-stop-timeout" => config.stop_timeout = value.seconds()?,
             _ => return Ok(false),
         }
@@ -392,6 +400,8 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_harakiri: None,
         spooler_durability: "group".to_owned(),
         spooler_settle: Duration::from_mins(1),
+        spooler_adopt: None,
+        spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
         imports: Vec::new(),
         pythonpath: Vec::new(),

@@ -130,6 +130,10 @@ fn spools(list: &mut List<'_>, config: &Config) {
     list.one("spooler-quiet", config.spooler_quiet);
     list.one("spooler-durability", &config.spooler_durability);
     list.one("spooler-settle", seconds(config.spooler_settle));
+    if let Some(decision) = &config.spooler_adopt {
+        list.one("spooler-adopt", decision);
+    }
+    list.one("spooler-adopt-age", seconds(config.spooler_adopt_age));
     list.one("spooler-stop-timeout", seconds(config.stop_timeout));
     list.one("spooler-max-tasks", config.spooler_max_tasks);
     list.one("spooler-harakiri", seconds(config.spooler_harakiri.unwrap_or_default()));

@@ -40,6 +40,10 @@ fn values_that_are_no_values() {
         "app.ini:2: `spooler-durability = fsync`: write none, file or group",
     );
     check(
+        "spooler-adopt = maybe\n",
+        "app.ini:2: `spooler-adopt = maybe`: write run, hold or bury",
+    );
+    check(
         "umask = 9\n",
         "app.ini:2: `umask = 9`: this is not a mask; write three octal digits, as in 022",
     );
