@@ -141,7 +141,11 @@ fn loop_items(
             })?;
             (1..=times.min(OPTIONS_MAX + 1)).map(|number| number.to_string()).collect()
         }
-        "for-glob" => glob::expand(around.start, value),
+        "for-glob" => {
+            let found = glob::expand(around.start, value);
+            // A pattern that nothing matches stands for itself, as in the shell.
+            if found.is_empty() { vec![value.to_owned()] } else { found }
+        }
         "for-readline" => {
             let path = around.start.join(value);
             files::read(&path, origin)?.lines().map(str::to_owned).collect()

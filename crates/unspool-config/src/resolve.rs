@@ -225,15 +225,12 @@ impl Resolver {
         let config = &mut self.config;
         match value.name() {
             "chdir" => config.chdir = Some(config.start_directory.join(value.plain()?)),
-            "env" => {
-                let (name, text) =
-                    value.text().split_once('=').ok_or_else(|| ConfigError::NotAnAssignment {
-                        option: value.name().to_owned(),
-                        value: value.text().to_owned(),
-                        origin: value.origin().clone(),
-                    })?;
-                self.set_variable(name, Some(text), value);
-            }
+            // Without a value it takes the variable away, as `putenv` does in uWSGI.
+            "env" => match value.text().split_once('=') {
+                Some((name, text)) => self.set_variable(name, Some(text), value),
+                None if value.text().is_empty() => {}
+                None => self.set_variable(value.text(), None, value),
+            },
             "unenv" => self.set_variable(value.plain()?, None, value),
             "envdir" | "early-envdir" => {
                 let directory = config.start_directory.join(value.plain()?);

@@ -1,32 +1,37 @@
-//! Configurations as dictionaries: from an ini file, and from the environment.
+//! Configurations as dictionaries: from a file, and from the environment.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
-use unspool_config::{Environment, Loaded, ProducerSource, Sources, load, spool_from_environment};
+use pyo3::types::{PyBytes, PyDict, PyList};
+use unspool_config::{
+    CONFIG_VARIABLE, ConfigError, Environment, Loaded, Origin, ProducerSource, Sources, load,
+    load_file, spool_from_environment,
+};
 
 use crate::errors::config_error;
 
 /// What options and configuration files, as `unspool run` takes them, amount to.
 ///
 /// A dictionary: `spoolers` (absolute paths in their order, external ones too), `opt` (pairs for
-/// `uwsgi.opt`, with None for an option without a value), `durability`, `frequency` (seconds).
+/// `uwsgi.opt`, with None for an option without a value), `shared` (the same of every option that
+/// caches, queues, metrics and locks have), `durability`, `frequency` (seconds).
 #[pyfunction]
 #[pyo3(signature = (arguments, /))]
 pub(crate) fn load_config(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<Bound<'_, PyDict>> {
-    read(py, arguments, Environment::current())
+    let sources = Sources { args: arguments, environment: Environment::current() };
+    found(py, py.detach(|| load(&sources)))
 }
 
 /// The same for what `UNSPOOL_SPOOL` or `UNSPOOL_CONFIG` name; None if neither is set.
 #[pyfunction]
 pub(crate) fn environment_config(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     let environment = Environment::current();
-    let arguments: Vec<OsString> = match spool_from_environment(&environment) {
+    let file = match spool_from_environment(&environment) {
         None => return Ok(None),
-        Some(ProducerSource::Config(file)) => vec!["--ini".into(), file.into()],
+        Some(ProducerSource::Config(file)) => file,
         Some(ProducerSource::Spool(directory)) => {
             // Not through the options: those of `UWSGI_*` variables are not meant here.
             let absolute = environment
@@ -35,30 +40,31 @@ pub(crate) fn environment_config(py: Python<'_>) -> PyResult<Option<Bound<'_, Py
             return one_spool(py, &absolute).map(Some);
         }
     };
-    read(py, arguments, environment).map(Some)
+    let origin = Origin::Environment { variable: CONFIG_VARIABLE.into() };
+    found(py, py.detach(|| load_file(&file, &origin, &environment))).map(Some)
 }
 
-fn read(
-    py: Python<'_>,
-    args: Vec<OsString>,
-    environment: Environment,
-) -> PyResult<Bound<'_, PyDict>> {
-    let Loaded { config, .. } = py
-        .detach(|| load(&Sources { args, environment }))
-        .map_err(|error| config_error(py, &error))?;
+fn found(py: Python<'_>, loaded: Result<Loaded, ConfigError>) -> PyResult<Bound<'_, PyDict>> {
+    let Loaded { config, .. } = loaded.map_err(|error| config_error(py, &error))?;
     let spoolers: Vec<_> =
         config.spoolers.iter().map(|spooler| path_bytes(py, &spooler.path)).collect();
-    let opt: Vec<_> = config
-        .opt()
-        .into_iter()
-        .map(|(name, value)| (name, value.map(|text| PyBytes::new(py, text.as_bytes()))))
-        .collect();
+    let opt = as_bytes(py, config.opt());
     let found = PyDict::new(py);
     found.set_item("spoolers", spoolers)?;
     found.set_item("opt", opt)?;
+    found.set_item("shared", as_bytes(py, config.shared_state()))?;
     found.set_item("durability", &config.spooler_durability)?;
     found.set_item("frequency", config.spooler_frequency.as_secs_f64())?;
     Ok(found)
+}
+
+type Options<T> = Vec<(String, Option<T>)>;
+
+fn as_bytes(py: Python<'_>, options: Options<String>) -> Options<Bound<'_, PyBytes>> {
+    options
+        .into_iter()
+        .map(|(name, value)| (name, value.map(|text| PyBytes::new(py, text.as_bytes()))))
+        .collect()
 }
 
 fn one_spool<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> {
@@ -66,6 +72,7 @@ fn one_spool<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> 
     let found = PyDict::new(py);
     found.set_item("spoolers", [path.clone()])?;
     found.set_item("opt", [("spooler", path)])?;
+    found.set_item("shared", PyList::empty(py))?;
     found.set_item("durability", "group")?;
     found.set_item("frequency", 30.0)?;
     Ok(found)

@@ -41,7 +41,10 @@ impl Loader<'_> {
         let asked = section;
         let section = asked.clone().unwrap_or_else(|| SECTION.to_owned());
         self.check_chain(&names, &section, parent, origin)?;
-        let content = files::read(&names.absolute, origin)?;
+        let content = match format {
+            Format::Ini => files::read_ini(&names.absolute, origin)?,
+            _ => files::read(&names.absolute, origin)?,
+        };
         let record = self.records.len();
         self.records.push(FileRecord { names, section: section.clone(), parent });
         if matches!(way, Way::As(_)) {
@@ -124,7 +127,8 @@ impl Loader<'_> {
                 unsupported(origin, text, problem)
             })?,
         };
-        Ok((Arc::from(Path::new(name)), section.map(str::to_owned), format))
+        let section = section.filter(|section| !section.is_empty()).map(str::to_owned);
+        Ok((Arc::from(Path::new(name)), section, format))
     }
 
     /// Refuses a file that is being read already, and chains without end.

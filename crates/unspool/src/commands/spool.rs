@@ -1,12 +1,12 @@
 //! `unspool spool`: submit a task.
 
-use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use unspool_config::{
-    ConfigError, Environment, ProducerSource, Sources, load, spool_from_environment,
+    CONFIG_VARIABLE, ConfigError, Environment, Origin, ProducerSource, load_file,
+    spool_from_environment,
 };
 use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
 use unspool_core::{Durability, Message, UnknownDurability};
@@ -102,9 +102,12 @@ fn find_spool(options: &SpoolOptions) -> Result<(PathBuf, String), SpoolCommandE
         ProducerSource::Spool(directory) => return Ok((directory, default())),
         ProducerSource::Config(file) => file,
     };
-    // `--ini`, because that form takes `file.ini:section` too.
-    let args = vec![OsString::from("--ini"), file.clone().into_os_string()];
-    let config = load(&Sources { args, environment })?.config;
+    let origin = if options.config.is_some() {
+        Origin::CommandLine
+    } else {
+        Origin::Environment { variable: CONFIG_VARIABLE.into() }
+    };
+    let config = load_file(&file, &origin, &environment)?.config;
     let first = config.spoolers.first().ok_or(SpoolCommandError::NoSpoolInConfig { file })?;
     Ok((first.path.clone(), config.spooler_durability))
 }
