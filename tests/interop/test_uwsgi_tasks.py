@@ -1,0 +1,83 @@
+"""The own tests of uwsgi-tasks 0.7.3, unchanged: what passes on the real uWSGI passes here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+from both import APPS, Both, System
+from harness import PYTHON, SUPPORT, UNSPOOL, Event, Project
+
+SUITE = APPS / "uwsgi_tasks_suite.py"
+TESTS = 13
+SYSTEMS: list[System] = ["uwsgi", "unspool"]
+# It asserts that a task for a mule is run at once, which a spooler that is there takes instead:
+# on both systems.
+NEEDS_NO_SPOOLER = ["test_task_is_executed_at_runtime_if_uwsgi_not_available"]
+
+
+def packages(project: Project) -> str:
+    """A folder with uwsgi-tasks and what it needs, and nothing else of this environment."""
+    folder = project.root / "packages"
+    folder.mkdir(exist_ok=True)
+    for name in ("uwsgi_tasks", "six"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.origin is not None
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (folder / source.name).symlink_to(source)
+    return os.fspath(folder)
+
+
+def check(event: Event, bad: list[str]) -> None:
+    assert (event["ran"], event["bad"]) == (TESTS, bad)
+
+
+def test_without_uwsgi_all_pass(project: Project) -> None:
+    env = {**project.env, "SUITE_PACKAGES": packages(project), "SUITE_WHERE": "plain"}
+    project.run(PYTHON, SUITE, env=env)
+    check(project.events.wait("suite"), [])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_without_a_spool_all_pass(both: Both, system: System) -> None:
+    """A configuration with timers alone: there is a `uwsgi` and no spooler."""
+    env = {"SUITE_PACKAGES": packages(both.project), "SUITE_WHERE": "import"}
+    if system == "uwsgi":
+        both._uwsgi("--socket=127.0.0.1:0", f"--import={SUITE}", env=env)
+    else:
+        timers = both.project.write(
+            "timers.py", "from uwsgidecorators import timer\ntimer(60)(print)\n"
+        )
+        paths = [f"--pythonpath={SUPPORT}", f"--import={timers}", f"--import={SUITE}"]
+        both._start(UNSPOOL, "run", *paths, env=env).wait_ready()
+    check(both.project.events.wait("suite"), [])
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_in_a_producer(both: Both, system: System) -> None:
+    env = {"SUITE_PACKAGES": packages(both.project), "SUITE_WHERE": "producer"}
+    if system == "uwsgi":
+        # uWSGI has no other producer than its own processes.
+        child = both._uwsgi(f"--spooler={both.project.spool}", f"--import={SUITE}", env=env)
+    else:
+        spool = {"UNSPOOL_SPOOL": os.fspath(both.project.spool), "PYTHONPATH": os.fspath(SUPPORT)}
+        child = both._start(PYTHON, str(SUITE), env={**env, **spool})
+    event = both.project.events.wait("suite")
+    assert child.wait_exit() == 0
+    check(event, NEEDS_NO_SPOOLER)
+
+
+@pytest.mark.parametrize("where", ["import", "task"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_in_the_daemon(both: Both, system: System, where: str) -> None:
+    env = {"SUITE_PACKAGES": packages(both.project), "SUITE_WHERE": where}
+    both.project.env.update(env)
+    if where == "task":
+        both.write("unspool", ("spool", ({b"run": b"the suite"},), {}))
+    both.run(system, os.fspath(SUITE))
+    check(both.project.events.wait("suite"), NEEDS_NO_SPOOLER)
+    if where == "task":
+        both.project.wait_empty()
