@@ -23,6 +23,7 @@ const INTERNAL: &[u8] = b".unspool";
 const VERSION: &[u8] = b"version";
 const DAEMONS: &[u8] = b"daemons";
 pub(crate) const CORRUPT: &[u8] = b"corrupt";
+pub(crate) const DEAD: &[u8] = b"dead";
 
 /// Version of the directory's layout that this code reads and writes.
 const FORMAT_VERSION: u32 = 1;
@@ -38,7 +39,7 @@ const LOOK_EVERY_NS: u64 = 100_000_000;
 pub struct SpoolDir {
     path: PathBuf,
     pub(crate) top: Folder,
-    internal: Folder,
+    pub(crate) internal: Folder,
     host: Vec<u8>,
     counter: AtomicU64,
     pub(crate) durable: DurableFolders,
@@ -194,6 +195,11 @@ impl SpoolDir {
             None => self.path.clone(),
             Some(priority) => self.path.join(folder::os_str(priority.as_bytes())),
         }
+    }
+
+    /// The path of the internals.
+    pub(crate) fn internal_path(&self) -> PathBuf {
+        self.path.join(folder::os_str(INTERNAL))
     }
 
     /// The folder with the folders of all daemons.

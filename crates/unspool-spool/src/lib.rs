@@ -4,6 +4,7 @@
 //! something runs (the supervisor does) and knows no processes. Safe with any number of other
 //! daemons, submitters and real uWSGI spoolers on the same directory.
 
+mod adopt;
 mod claim;
 mod durable;
 mod finish;
@@ -15,6 +16,10 @@ mod scan;
 mod submit;
 mod watch;
 
+pub use adopt::{
+    AdoptError, Adoption, Group, HeldTask, Look, Selection, Survey, Verdict, begin_adoption, bury,
+    change_adoption, count_nested, lift, look, read_adoption, survey, walk,
+};
 pub use claim::{Claim, Claimed, claim};
 pub use finish::{complete, count_failure, postpone};
 pub use garbage::{GARBAGE_AGE_NS, delete_garbage};

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use unspool_core::Priority;
 use unspool_sys::notify::{Hint, Watcher};
 
+use crate::adopt::ADOPTED;
 use crate::{SpoolDir, is_task_name};
 
 /// A change in a spool.
@@ -39,6 +40,8 @@ pub enum Change {
     PriorityGone(Priority),
     /// A watched folder is gone.
     FolderGone(u32),
+    /// It was decided what becomes of old tasks.
+    Adopted,
     /// Changes were missed: scan everything.
     Missed,
 }
@@ -48,6 +51,7 @@ pub enum Change {
 pub struct Watch {
     watcher: Watcher,
     folders: Vec<(i32, u32)>,
+    internal: Option<i32>,
 }
 
 impl AsFd for Watch {
@@ -59,7 +63,7 @@ impl AsFd for Watch {
 impl Watch {
     /// Nothing is watched yet.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { watcher: Watcher::new()?, folders: Vec::new() })
+        Ok(Self { watcher: Watcher::new()?, folders: Vec::new(), internal: None })
     }
 
     /// Watches a folder under an index of the caller's. Scan it after this, not before: what
@@ -76,13 +80,24 @@ impl Watch {
         Ok(())
     }
 
+    /// Watches for decisions about old tasks too. Nothing else happens often in that folder.
+    pub fn add_internal(&mut self, spool: &SpoolDir) -> io::Result<()> {
+        self.internal = Some(self.watcher.add(&spool.internal_path())?);
+        Ok(())
+    }
+
     /// Reads changes, at most a buffer of them, without waiting.
     pub fn read(&mut self, mut each: impl FnMut(Change)) -> io::Result<()> {
-        let folders = &mut self.folders;
+        let (folders, internal) = (&mut self.folders, self.internal);
         let index = |folders: &Vec<(i32, u32)>, watch: i32| {
             folders.iter().find(|(w, _)| *w == watch).map(|(_, index)| *index)
         };
         self.watcher.read(|hint| match hint {
+            Hint::Look { watch, name, .. } if Some(watch) == internal => {
+                if name == ADOPTED {
+                    each(Change::Adopted);
+                }
+            }
             Hint::Look { watch, name, directory } => {
                 let Some(folder) = index(folders, watch) else { return };
                 if is_task_name(&name) && !directory {

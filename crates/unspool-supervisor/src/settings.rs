@@ -28,8 +28,32 @@ pub struct SpoolSettings {
     pub frequency: Duration,
     /// How long a file that is no whole task is left alone before it goes to `corrupt/`.
     pub settle: Duration,
+    /// What becomes of old tasks at the first start.
+    pub adopt: AdoptSettings,
     /// No log line for each task that is done.
     pub quiet: bool,
+}
+
+/// What the configuration says about tasks that uWSGI left behind.
+#[derive(Debug, Clone, Copy)]
+pub struct AdoptSettings {
+    /// `spooler-ordered`: uWSGI ran folders that are numbers.
+    pub ordered: bool,
+    /// How long a task must be overdue to count as old.
+    pub age: Duration,
+    /// What is decided; `None` asks.
+    pub choice: Option<AdoptChoice>,
+}
+
+/// A decision about all old tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdoptChoice {
+    /// They run like any other.
+    Run,
+    /// They stay where they are.
+    Hold,
+    /// They go to `dead/`.
+    Bury,
 }
 
 /// The process that imports the application and forks workers.

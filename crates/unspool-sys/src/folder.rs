@@ -164,6 +164,11 @@ impl Folder {
         }
     }
 
+    /// Gives a file another name in this folder, in the place of the file that has it.
+    pub fn replace(&self, name: &[u8], new_name: &[u8]) -> io::Result<()> {
+        Ok(fs::renameat(&self.fd, name, &self.fd, new_name)?)
+    }
+
     /// Deletes a name. Returns whether it was there.
     pub fn unlink(&self, name: &[u8]) -> io::Result<bool> {
         match fs::unlinkat(&self.fd, name, AtFlags::empty()) {

@@ -40,6 +40,38 @@ pub(crate) enum Command {
     },
     /// Submit a task and print the path of its file.
     Spool(SpoolOptions),
+    /// List or decide about tasks that uWSGI left and that the first start holds.
+    Adopt(AdoptOptions),
+}
+
+/// Options of `unspool adopt`.
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one switch")]
+pub(crate) struct AdoptOptions {
+    /// The configuration that names the spools [default: UNSPOOL_SPOOL or UNSPOOL_CONFIG].
+    #[arg(value_name = "CONFIG", conflicts_with = "spooler", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) config: Option<PathBuf>,
+    /// The spool's directory.
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) spooler: Option<PathBuf>,
+    /// Let them run.
+    #[arg(long, group = "decision")]
+    pub(crate) run: bool,
+    /// Leave them where they are, for good.
+    #[arg(long, group = "decision")]
+    pub(crate) hold: bool,
+    /// Move them to the folder `dead` of the spool.
+    #[arg(long, group = "decision")]
+    pub(crate) bury: bool,
+    /// Only tasks in this folder of the spool; `.` is the spool itself.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) folder: Option<OsString>,
+    /// Only tasks of this function; `-` is tasks that name none.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) function: Option<OsString>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `unspool spool`.

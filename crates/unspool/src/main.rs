@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Ok(cli::Command::Run { args }) => commands::run::run(args),
         Ok(cli::Command::Config { args }) => commands::config::run(args),
         Ok(cli::Command::Spool(options)) => commands::spool::run(&options),
+        Ok(cli::Command::Adopt(options)) => commands::adopt::run(&options),
         Err(code) => code,
     };
     ExitCode::from(code)

@@ -7,7 +7,7 @@ use unspool_config::{Config, Spooler};
 use unspool_core::limits::WORKERS_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
-use unspool_supervisor::{Settings, SpoolSettings, ZygoteSettings};
+use unspool_supervisor::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
 use unspool_wire::control::{Import, Setup};
 
 use crate::exit;
@@ -99,6 +99,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
                 workers: config.spooler_processes.max(1),
                 frequency: config.spooler_frequency,
                 settle: config.spooler_settle,
+                adopt: adopt(config),
                 quiet: config.spooler_quiet,
             });
         }
@@ -110,6 +111,24 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
         zygote: ZygoteSettings { python, setup },
         stop_timeout: config.stop_timeout,
     })
+}
+
+/// What becomes of tasks that uWSGI left behind.
+pub(crate) fn adopt(config: &Config) -> AdoptSettings {
+    let choice = config.spooler_adopt.as_deref().and_then(|choice| match choice {
+        "run" => Some(AdoptChoice::Run),
+        "hold" => Some(AdoptChoice::Hold),
+        "bury" => Some(AdoptChoice::Bury),
+        _ => None,
+    });
+    AdoptSettings { ordered: config.spooler_ordered, age: config.spooler_adopt_age, choice }
+}
+
+/// The directories of the spools that a configuration runs, priorities of others left out.
+pub(crate) fn spool_paths(config: &Config) -> Vec<PathBuf> {
+    let own = own_spoolers(config);
+    let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own));
+    spools.map(|spooler| spooler.path.clone()).collect()
 }
 
 /// The interpreter of the workers: that of `virtualenv`, else the one beside this binary, else the
@@ -153,6 +172,7 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         env: config.env.clone(),
         unenv: config.unenv.clone(),
         opt: config.opt(),
+        shared: config.shared_state(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
         ..Setup::default()

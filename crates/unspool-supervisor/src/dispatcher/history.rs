@@ -27,6 +27,15 @@ impl History {
         id
     }
 
+    /// All functions by their numbers.
+    pub(super) fn names(&self) -> Vec<&[u8]> {
+        let mut names: Vec<&[u8]> = vec![b""; self.expected_ns.len()];
+        for (name, id) in &self.ids {
+            names[*id as usize] = name;
+        }
+        names
+    }
+
     /// The expected duration; `None` for a function that has not run.
     pub(super) fn expected_ns(&self, id: u32) -> Option<u64> {
         self.expected_ns.get(id as usize).copied().flatten()

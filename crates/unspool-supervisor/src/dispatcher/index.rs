@@ -25,6 +25,8 @@ pub(super) enum State {
     Delayed,
     /// Claimed by this dispatcher.
     Out,
+    /// An old one of uWSGI's: waits until somebody decides about it.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -83,6 +85,15 @@ pub(super) struct Seen {
     pub(super) ctime_ns: i64,
     /// When the task was submitted.
     pub(super) submitted_ns: i64,
+}
+
+/// A task of the state [`State::Kept`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    pub(super) key: TaskKey,
+    pub(super) lane: u32,
+    pub(super) function: u32,
+    pub(super) due_ns: i64,
 }
 
 impl Index {
@@ -158,7 +169,8 @@ impl Index {
         let Some(entry) = self.entry_mut(key) else { return };
         entry.seen = epoch;
         let held = entry.held_ctime_ns == seen.ctime_ns;
-        let moved = entry.due_ns != seen.due_ns;
+        let moved = entry.due_ns != seen.due_ns || entry.state == State::Kept;
+        let held = held && entry.state != State::Kept;
         if entry.state == State::Out || held || (!moved && entry.held_ctime_ns == 0) {
             return;
         }
@@ -294,6 +306,42 @@ impl Index {
                 self.delay(TaskKey(id), now_ns, None);
             }
         }
+    }
+
+    /// Takes in an old task that waits until somebody decides about it.
+    pub(super) fn keep(&mut self, lane: u32, name: &[u8], seen: Seen, epoch: u32, function: u32) {
+        let known = self.find(lane, name);
+        let key = known.unwrap_or_else(|| self.insert(lane, name, seen, epoch));
+        self.leave(key, State::Kept);
+        let Some(entry) = self.entry_mut(key) else { return };
+        (entry.seen, entry.function, entry.due_ns) = (epoch, function + 1, seen.due_ns);
+        entry.held_ctime_ns = seen.ctime_ns;
+    }
+
+    /// Notes that an old task was seen again. `false` if its file has changed.
+    pub(super) fn is_kept_as(&mut self, lane: u32, name: &[u8], ctime_ns: i64, epoch: u32) -> bool {
+        let Some(key) = self.find(lane, name) else { return false };
+        let Some(entry) = self.entry_mut(key) else { return false };
+        entry.seen = epoch;
+        entry.held_ctime_ns == ctime_ns
+    }
+
+    /// The old tasks that wait until somebody decides.
+    pub(super) fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.entries.iter().enumerate().filter_map(|(id, entry)| {
+            let entry = entry.as_ref().filter(|entry| entry.state == State::Kept)?;
+            let function = entry.function.wrapping_sub(1);
+            let (lane, due_ns) = (entry.lane, entry.due_ns);
+            Some(Kept { key: TaskKey(id as u32), lane, function, due_ns })
+        })
+    }
+
+    /// Lets an old task run like any other.
+    pub(super) fn release(&mut self, key: TaskKey, now_ns: i64) {
+        let Some(entry) = self.entry_mut(key) else { return };
+        entry.held_ctime_ns = 0;
+        let due_ns = entry.due_ns;
+        self.place(key, due_ns, now_ns);
     }
 
     /// Finds a task by its place and name.

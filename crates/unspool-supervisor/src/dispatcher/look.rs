@@ -42,6 +42,11 @@ impl Scanner {
         self.running.is_some() || !self.folders.is_empty()
     }
 
+    /// The number of the scan that runs, or ran last.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// When the next scan starts, on the monotonic clock.
     pub(super) fn next_ns(&self) -> Option<u64> {
         self.next_ns
@@ -60,6 +65,9 @@ impl Dispatcher {
         self.folders.push(Some(self.dir.top().try_clone()?));
         let watch = Watch::new().and_then(|mut watch| {
             watch.add(&self.dir, None, 0)?;
+            if self.adopting.is_some() {
+                watch.add_internal(&self.dir)?;
+            }
             Ok(watch)
         });
         match watch {
@@ -80,6 +88,7 @@ impl Dispatcher {
     pub(super) fn start_scan(&mut self) {
         // The event that tells of it comes when nobody has it open any more, which is never.
         self.top_gone |= !self.dir.is_in_place();
+        self.reread_adoption();
         let scanner = &mut self.scanner;
         if scanner.is_running() {
             scanner.again = true;
@@ -130,7 +139,7 @@ impl Dispatcher {
                 Found::Task { name, stat } => self.take_in(lane, &name, &stat),
                 Found::Aside { name, stat } => self.collect(lane, &name, &stat),
                 Found::Priority(priority) if lane == 0 => self.add_priority(&priority),
-                Found::Priority(_) => {}
+                Found::Priority(inner) => self.note_nested(lane, &inner),
             }
         }
         more
@@ -159,14 +168,17 @@ impl Dispatcher {
         // may follow it, meets even less.
         if !self.scanner.failed {
             self.index.sweep(self.scanner.epoch);
+            self.adopt_scanned();
         }
         if !self.scanner.first_done {
             self.scanner.first_done = true;
             let (tasks, due) = self.index.counts();
+            let held = self.adopting.as_ref().map(|_| self.index.kept().count());
             info!(
                 spool = %self.dir.path().display(),
                 tasks,
                 due,
+                held,
                 ms = cost_ns / 1_000_000,
                 "spool scanned"
             );
@@ -210,6 +222,7 @@ impl Dispatcher {
                     }
                 }
                 Change::FolderGone(lane) => self.folder_gone(lane),
+                Change::Adopted => self.reread_adoption(),
                 Change::Missed => self.start_scan(),
             }
         }
@@ -240,6 +253,9 @@ impl Dispatcher {
             .or_else(|| folder.and_then(|folder| folder.birth_ns(name)))
             .unwrap_or(stat.ctime_ns);
         let seen = Seen { due_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, submitted_ns };
+        if self.adopting.is_some() && self.keep_back(lane, name, seen) {
+            return;
+        }
         self.index.see(lane, name, seen, self.scanner.epoch, clock::now_ns());
     }
 
@@ -248,6 +264,7 @@ impl Dispatcher {
         if self.index.known_lane(priority).is_none() && self.index.lanes_used() >= self.lanes_max {
             let priority = String::from_utf8_lossy(priority.as_bytes());
             warn!(%priority, "too many priorities; the tasks of this one do not run");
+            self.seen_in_part();
             return;
         }
         let lane = self.index.lane(Some(priority));
@@ -261,6 +278,7 @@ impl Dispatcher {
             Err(error) => {
                 let priority = String::from_utf8_lossy(priority.as_bytes());
                 error!(%priority, %error, "cannot open a priority's folder");
+                self.seen_in_part();
                 return;
             }
         };

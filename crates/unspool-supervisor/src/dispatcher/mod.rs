@@ -5,6 +5,7 @@
 //! A file operation that fails is logged and tried again later; only the loss of the event
 //! machinery itself is fatal, and is reported to the supervisor.
 
+mod adopt;
 mod hand_out;
 mod history;
 mod index;
@@ -26,6 +27,7 @@ use unspool_sys::slots::SlotTable;
 use unspool_sys::{clock, host, process::Exit};
 use unspool_wire::task::ToWorker;
 
+pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
 use self::history::History;
 use self::index::Index;
 use self::look::Scanner;
@@ -40,6 +42,7 @@ pub(crate) struct Start {
     pub(crate) dir: SpoolDir,
     pub(crate) frequency: Duration,
     pub(crate) settle: Duration,
+    pub(crate) adopting: Option<Adopting>,
     pub(crate) quiet: bool,
     pub(crate) slots: Arc<SlotTable>,
     pub(crate) inbox: Receiver<ToDispatcher>,
@@ -95,6 +98,8 @@ struct Dispatcher {
     index: Index,
     history: History,
     scanner: Scanner,
+    /// While old tasks may be held.
+    adopting: Option<Adopting>,
     /// Open folders by lane; `None` where the folder is gone.
     folders: Vec<Option<Folder>>,
     workers: BTreeMap<WorkerId, Worker>,
@@ -165,6 +170,7 @@ impl Dispatcher {
             index: Index::default(),
             history: History::default(),
             scanner: Scanner::default(),
+            adopting: start.adopting,
             folders: Vec::new(),
             workers: BTreeMap::new(),
             undeleted: Vec::new(),
@@ -197,6 +203,7 @@ impl Dispatcher {
                 }
             }
             self.scan_step();
+            self.bury_step();
             self.index.promote(clock::now_ns());
             self.retry_deletes();
             self.revoke_stuck();
@@ -214,7 +221,7 @@ impl Dispatcher {
 
     /// How long the next wait may be, on the monotonic clock. Due times have a timer of their own.
     fn timeout_ns(&self) -> Option<u64> {
-        if self.scanner.is_running() || self.more_to_claim {
+        if self.scanner.is_running() || self.more_to_claim || self.is_burying() {
             return Some(0);
         }
         let now_ns = clock::monotonic_ns();

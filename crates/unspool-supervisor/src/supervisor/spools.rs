@@ -1,20 +1,20 @@
 //! A spool as the supervisor sees it: a thread to talk to, rows of slots to give out.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tracing::warn;
-use unspool_spool::SpoolDir;
+use unspool_spool::{SpoolDir, forget_present, say_present};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
 use unspool_sys::{clock, host, lock};
 
 use crate::backoff::Backoff;
-use crate::dispatcher::{self, Outbox, Start};
+use crate::dispatcher::{self, Outbox, Start, begin_adopting};
 use crate::events::ToDispatcher;
 use crate::settings::SpoolSettings;
 
@@ -44,6 +44,8 @@ pub(super) struct SpoolActor {
     sender: SyncSender<ToDispatcher>,
     waker: Arc<Waker>,
     daemon: Option<(Folder, Vec<u8>, Folder)>,
+    /// Tells producers which process runs the spool, while it is open.
+    present: Option<OwnedFd>,
 }
 
 impl SpoolActor {
@@ -56,9 +58,16 @@ impl SpoolActor {
         // Twice the workers, so that a reload can start all new ones before the old ones leave,
         // and some for old ones that take long.
         let rows = 4 * settings.workers as usize + 4;
+        // Before anything of this daemon can run, and before it leaves any other trace.
+        let adopting = begin_adopting(&settings).map_err(io::Error::other)?;
         collect_dead_daemons(&settings.dir);
         let (slots, daemon) = make_slots(&settings.dir, rows)?;
         let slots = Arc::new(slots);
+        let present = daemon.as_ref().and_then(|(folder, ..)| {
+            say_present(folder)
+                .inspect_err(|error| warn!(%error, "producers will not find this daemon's process"))
+                .ok()
+        });
         let waker = Arc::new(Waker::new()?);
         let (sender, inbox) = sync_channel(INBOX_MESSAGES);
         let actor = Self {
@@ -75,12 +84,14 @@ impl SpoolActor {
             sender,
             waker: Arc::clone(&waker),
             daemon,
+            present,
         };
         let start = Start {
             number,
             dir: settings.dir,
             frequency: settings.frequency,
             settle: settings.settle,
+            adopting,
             quiet: settings.quiet,
             slots,
             inbox,
@@ -103,6 +114,8 @@ impl SpoolActor {
     /// Removes the daemon's folder in the spool.
     pub(super) fn clean_up(&mut self) {
         let Some((folder, name, daemons)) = self.daemon.take() else { return };
+        self.present = None;
+        let _ = forget_present(&folder);
         if folder.unlink(SLOTS).is_ok() {
             let _ = daemons.remove_sub(&name);
         }
@@ -148,6 +161,7 @@ fn collect_dead_daemons(dir: &SpoolDir) {
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
         if dead {
+            let _ = forget_present(&folder);
             let _ = folder.unlink(SLOTS);
             let _ = daemons.remove_sub(&name);
         }

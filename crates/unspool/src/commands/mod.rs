@@ -1,5 +1,6 @@
 //! One module per command.
 
+pub(crate) mod adopt;
 pub(crate) mod config;
 pub(crate) mod run;
 pub(crate) mod spool;

@@ -1,0 +1,62 @@
+//! What is done to the file of a held task: to `dead/`, or out of a nested folder.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use unspool_sys::folder::{Folder, os_str, stat_file};
+use unspool_sys::lock;
+
+use crate::SpoolDir;
+use crate::layout::DEAD;
+
+/// Names tried when the file's own is taken.
+const TRIES_MAX: u32 = 100;
+
+/// Moves a task to `dead/` and returns its new path; `None` if it is gone, or somebody runs it.
+pub fn bury(spool: &SpoolDir, folder: &Folder, name: &[u8]) -> io::Result<Option<PathBuf>> {
+    let Some(_held) = hold(folder, name)? else { return Ok(None) };
+    spool.top.make_sub(DEAD)?;
+    let dead = spool.top.open_sub(DEAD)?;
+    let new_name = rename(folder, name, &dead)?;
+    Ok(Some(spool.path().join(os_str(DEAD)).join(os_str(&new_name))))
+}
+
+/// Moves a task from a nested folder into the priority's folder above. `false` if it is gone, or
+/// somebody runs it.
+pub fn lift(from: &Folder, name: &[u8], to: &Folder) -> io::Result<bool> {
+    let Some(_held) = hold(from, name)? else { return Ok(false) };
+    rename(from, name, to)?;
+    Ok(true)
+}
+
+/// Locks a task while it is moved, so that nobody starts it in between.
+fn hold(folder: &Folder, name: &[u8]) -> io::Result<Option<OwnedFd>> {
+    let file = match folder.open_file(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !lock::try_lock(file.as_fd())? {
+        return Ok(None);
+    }
+    let stat = stat_file(file.as_fd())?;
+    let named = folder.stat(name)?;
+    let same = named.is_some_and(|n| (n.inode, n.device) == (stat.inode, stat.device));
+    Ok(same.then_some(file))
+}
+
+/// Moves a file under its own name, or one with a number where that is taken.
+fn rename(from: &Folder, name: &[u8], to: &Folder) -> io::Result<Vec<u8>> {
+    let mut new_name = name.to_vec();
+    for number in 2..TRIES_MAX {
+        // COMMIT POINT: at one place before, at the other after.
+        match from.rename(name, to, &new_name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                new_name = [name, format!(".{number}").as_bytes()].concat();
+            }
+            other => return other.map(|()| new_name),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
