@@ -55,6 +55,21 @@ pub struct Import {
     pub origin: Origin,
 }
 
+/// The options of caches, queues, metrics and locks.
+const SHARED_STATE: &[&str] = &[
+    "cache",
+    "cache-blocksize",
+    "cache-no-expire",
+    "cache-store",
+    "cache2",
+    "enable-metrics",
+    "locks",
+    "metric",
+    "queue",
+    "queue-blocksize",
+    "queue-store",
+];
+
 /// What to run, and how.
 #[derive(Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is one switch of uWSGI")]
@@ -130,6 +145,16 @@ impl Config {
             }
         }
         options
+    }
+
+    /// What the module `uwsgi` needs to know of caches, queues, metrics and locks: each time that
+    /// such an option was given, in order.
+    pub fn shared_state(&self) -> Vec<(String, Option<String>)> {
+        self.entries
+            .iter()
+            .filter(|entry| SHARED_STATE.contains(&entry.name.as_str()))
+            .map(|entry| (entry.name.clone(), entry.value.clone()))
+            .collect()
     }
 
     /// The last value of an option, as the application sees it.

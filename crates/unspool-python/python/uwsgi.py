@@ -2,7 +2,8 @@
 
 In any other process `import uwsgi` raises ModuleNotFoundError, since packages take that for "not
 under uWSGI". Inside a real uWSGI its own built-in module is there first and this file never runs.
-What is not real here yet is left out, so that `hasattr` tells the truth.
+What is not real here yet is left out, so that `hasattr` tells the truth: docs/reference/
+uwsgi-module.md has every name and what it means in each kind of process.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _process, _signals
+from unspool import _inform, _process, _signals
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -25,14 +26,27 @@ version = b"2.0.31"
 version_info = (2, 0, 31, 0, b"")
 hostname = os.fsencode(os.uname().nodename)
 numproc = 0
+cores = 1
 has_threads = 1
+unbit = None
+loop = None
+applications: Any = None
+sockets: list[int] = []
+started_on = _process.started_on()
+magic_table = _inform.magic_table()
 opt = _process.options
 
 # Set by the application; absent until then.
 spooler: Callable[[dict[Any, Any]], Any]
 post_fork_hook: Callable[[], Any]
+atexit: Callable[[], Any]
 # Absent in a daemon without a spool.
 spoolers: tuple[bytes, ...]
+# Absent unless the option is given.
+mode: bytes
+pidfile: bytes
+queue_size: int
+buffer_size: int
 
 register_signal = _signals.register_signal
 signal_registered = _signals.signal_registered
@@ -42,20 +56,61 @@ add_rb_timer = _signals.add_rb_timer
 add_ms_timer = _signals.add_ms_timer
 add_cron = _signals.add_cron
 
+log = _inform.log
+logsize = _inform.logsize
+mem = _inform.mem
+micros = _inform.micros
+setprocname = _inform.setprocname
+extract = _inform.extract
+workers = _inform.workers
+total_requests = _inform.total_requests
+
 if TYPE_CHECKING or _process.spoolers():
+    from unspool._cache import cache_clear as cache_clear
+    from unspool._cache import cache_dec as cache_dec
+    from unspool._cache import cache_del as cache_del
+    from unspool._cache import cache_div as cache_div
+    from unspool._cache import cache_exists as cache_exists
+    from unspool._cache import cache_get as cache_get
+    from unspool._cache import cache_inc as cache_inc
+    from unspool._cache import cache_keys as cache_keys
+    from unspool._cache import cache_mul as cache_mul
+    from unspool._cache import cache_num as cache_num
+    from unspool._cache import cache_set as cache_set
+    from unspool._cache import cache_update as cache_update
+    from unspool._inform import spooler_pid as spooler_pid
+    from unspool._inform import spooler_pids as spooler_pids
     from unspool._locks import is_locked as is_locked
     from unspool._locks import lock as lock
     from unspool._locks import unlock as unlock
+    from unspool._metrics import metric_dec as metric_dec
+    from unspool._metrics import metric_div as metric_div
+    from unspool._metrics import metric_get as metric_get
+    from unspool._metrics import metric_inc as metric_inc
+    from unspool._metrics import metric_mul as metric_mul
+    from unspool._metrics import metric_set as metric_set
+    from unspool._metrics import metric_set_max as metric_set_max
+    from unspool._metrics import metric_set_min as metric_set_min
     from unspool._native import spool as spool
     from unspool._native import spooler_get_task as spooler_get_task
     from unspool._native import spooler_jobs as spooler_jobs
 
     send_to_spooler = spool
 
+if TYPE_CHECKING or _process.own_queue():
+    from unspool._queue import queue_get as queue_get
+    from unspool._queue import queue_last as queue_last
+    from unspool._queue import queue_pop as queue_pop
+    from unspool._queue import queue_pull as queue_pull
+    from unspool._queue import queue_pull_slot as queue_pull_slot
+    from unspool._queue import queue_push as queue_push
+    from unspool._queue import queue_set as queue_set
+    from unspool._queue import queue_slot as queue_slot
+
 
 def masterpid() -> int:
-    """The daemon's process; in a producer this process, so that it is never 0."""
-    return _process.daemon_pid() or os.getpid()
+    """The daemon's process; in a producer without one this process, so that it is never 0."""
+    return _process.live_daemon_pid() or os.getpid()
 
 
 def worker_id() -> int:
@@ -75,15 +130,22 @@ def i_am_the_spooler() -> bool | None:
     return True if _process.role() is _process.Role.SPOOL_WORKER else None
 
 
-def log(message: str, /) -> bool:
-    """Writes a line to the log."""
-    os.write(2, message.encode("utf-8", "backslashreplace") + b"\n")
-    return True
-
-
 def _refresh() -> None:
+    """Follows a configuration that came after the import."""
+    names = globals()
+    for name in ("spoolers", "mode", "pidfile", "queue_size"):
+        names.pop(name, None)
     if _process.spoolers():
-        globals()["spoolers"] = _process.spoolers()
+        names["spoolers"] = _process.spoolers()
+    for name in ("mode", "pidfile"):
+        value = opt.get(name)
+        if isinstance(value, bytes):
+            names[name] = value
+    queue = _process.own_queue()
+    if queue is not None:
+        names["queue_size"] = queue.slots
+    size = opt.get("buffer-size")
+    names["buffer_size"] = int(size) if isinstance(size, bytes) and size.isdigit() else 4096
 
 
 _refresh()

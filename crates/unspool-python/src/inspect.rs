@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 use unspool_core::Message;
+use unspool_spool::Lifetime;
 
 use crate::errors::spool_error;
 use crate::settings;
@@ -19,6 +20,34 @@ const JOBS_MAX: usize = 1_000_000;
 pub(crate) fn open_first_spool(py: Python<'_>) -> PyResult<Bound<'_, PyBytes>> {
     let spool = settings::first(py)?;
     Ok(PyBytes::new(py, spool.path().as_os_str().as_bytes()))
+}
+
+/// The path of the store that the processes of the first spool share; `kept` for the one that
+/// outlives a start of the machine. The file and the spool are created if they are missing.
+#[pyfunction]
+#[pyo3(signature = (kept, /))]
+pub(crate) fn shared_store(py: Python<'_>, kept: bool) -> PyResult<Bound<'_, PyBytes>> {
+    let spool = settings::first(py)?;
+    let lifetime = if kept { Lifetime::Kept } else { Lifetime::Boot };
+    let path = py.detach(|| unspool_spool::shared_store(&spool, lifetime))?;
+    Ok(PyBytes::new(py, path.as_os_str().as_bytes()))
+}
+
+/// The path of the file of a numbered lock of the first spool, which is created.
+#[pyfunction]
+#[pyo3(signature = (number, /))]
+pub(crate) fn shared_lock(py: Python<'_>, number: u32) -> PyResult<Bound<'_, PyBytes>> {
+    let spool = settings::first(py)?;
+    let path = py.detach(|| unspool_spool::shared_lock(&spool, number))?;
+    Ok(PyBytes::new(py, path.as_os_str().as_bytes()))
+}
+
+/// The process of a daemon that runs the spool of this path, 0 if there is none.
+#[pyfunction]
+#[pyo3(signature = (spool, /))]
+pub(crate) fn live_daemon(py: Python<'_>, spool: &[u8]) -> u32 {
+    let path = Path::new(std::ffi::OsStr::from_bytes(spool));
+    py.detach(|| unspool_spool::live_daemon(path)).unwrap_or(0)
 }
 
 /// The paths of the tasks without a priority in the first spool, as a list of bytes.

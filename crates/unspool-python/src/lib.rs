@@ -22,7 +22,10 @@ mod _native {
     #[pymodule_export]
     use crate::errors::{ConfigError, NotDurableError, SpoolError};
     #[pymodule_export]
-    use crate::inspect::{open_first_spool, parsefile, spooler_get_task, spooler_jobs};
+    use crate::inspect::{
+        live_daemon, open_first_spool, parsefile, shared_lock, shared_store, spooler_get_task,
+        spooler_jobs,
+    };
     #[pymodule_export]
     use crate::message::decoded;
     #[pymodule_export]

@@ -19,9 +19,9 @@ pub const PREFIX: &[u8] = b"uwsgi_spoolfile_on_";
 /// reader takes for a task.
 pub(crate) const ASIDE: &[u8] = b".uwsgi_spoolfile_on_";
 
-const INTERNAL: &[u8] = b".unspool";
+pub(crate) const INTERNAL: &[u8] = b".unspool";
 const VERSION: &[u8] = b"version";
-const DAEMONS: &[u8] = b"daemons";
+pub(crate) const DAEMONS: &[u8] = b"daemons";
 pub(crate) const CORRUPT: &[u8] = b"corrupt";
 pub(crate) const DEAD: &[u8] = b"dead";
 

@@ -7,6 +7,12 @@ pub fn hostname() -> Vec<u8> {
     rustix::system::uname().nodename().to_bytes().to_vec()
 }
 
+/// Another word for each start of the machine; empty where the system does not tell.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map_or_else(|_| String::new(), |text| text.trim().to_owned())
+}
+
 /// This process. Asked each time: a process that forked must not use its parent's.
 pub fn pid() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32

@@ -54,6 +54,8 @@ pub struct Setup {
     pub unenv: Vec<String>,
     /// Options as given, for `uwsgi.opt`; `None` for one without a value.
     pub opt: Vec<(String, Option<String>)>,
+    /// Each option of caches, queues, metrics and locks, as often as it was given.
+    pub shared: Vec<(String, Option<String>)>,
     /// Default durability of submissions: `none`, `file` or `group`.
     pub durability: String,
     /// Seconds between retries.

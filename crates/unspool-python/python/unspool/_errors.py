@@ -5,6 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
+class SharedStoreError(RuntimeError):
+    """The file behind caches, queues and metrics cannot be used; `path` names it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        cure = "stop what uses it and remove the file, which loses what it holds"
+        if "locked" in self.reason:
+            cure = "another process has kept it locked for too long"
+        return (
+            f"the store of caches, queues and metrics, {self.path or 'of the first spool'}, "
+            f"cannot be used: {self.reason}: {cure}"
+        )
+
+
 class UnknownFunction(LookupError):
     """A task names a function that nothing registered in this process.
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import enum
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, TypedDict
 
 from unspool import _native
 from unspool._options import Options
+from unspool._settings import Queue, Settings, read
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
@@ -27,6 +29,10 @@ UNCONFIGURED = (
 
 # What libraries look for before they believe that threads and forks work here. They do.
 ALWAYS_ON = ("master", "enable-threads", "py-call-uwsgi-fork-hooks")
+
+
+# How often a producer looks whether a daemon runs its spool.
+LIVE_DAEMON_SECONDS = 1.0
 
 
 class Role(enum.Enum):
@@ -44,6 +50,7 @@ class Found(TypedDict):
 
     spoolers: list[bytes]
     opt: list[tuple[str, bytes | None]]
+    shared: list[tuple[str, bytes | None]]
     durability: str
     frequency: float
 
@@ -54,6 +61,11 @@ class _State:
     daemon_pid = 0
     spoolers: tuple[bytes, ...] = ()
     frequency = 30.0
+    shared: Sequence[tuple[str, bytes | None]] = ()
+    shared_settings = Settings()
+    # A daemon that was looked for: the answer, and until when it holds.
+    live_daemon = 0
+    live_daemon_until = 0.0
 
 
 _state = _State()
@@ -116,6 +128,7 @@ def _named(paths: Iterable[AnyPath]) -> Found:
     return {
         "spoolers": spoolers,
         "opt": [("spooler", path) for path in spoolers],
+        "shared": [],
         "durability": "group",
         "frequency": 30.0,
     }
@@ -128,14 +141,29 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
     _apply(
         {
             "spoolers": [os.fsencode(path) for path in setup["spoolers"]],
-            "opt": [
-                (name, None if value is None else os.fsencode(value))
-                for name, value in setup["opt"]
-            ],
+            "opt": _encoded(setup["opt"]),
+            "shared": _encoded(setup.get("shared", ())),
             "durability": setup["durability"],
             "frequency": setup["frequency"],
         }
     )
+    _join_store()
+
+
+def _join_store() -> None:
+    if not _state.spoolers or not _state.shared_settings:
+        return
+    from unspool import _errors, _shared
+
+    try:
+        _shared.join()
+    except _errors.SharedStoreError as error:
+        # Whoever uses it hears of it; tasks need none.
+        os.write(2, f"{error}\n".encode())
+
+
+def _encoded(options: Iterable[tuple[str, str | None]]) -> list[tuple[str, bytes | None]]:
+    return [(name, None if value is None else os.fsencode(value)) for name, value in options]
 
 
 def become_worker(role: str, worker_id: int) -> None:
@@ -155,6 +183,12 @@ def _become_producer(found: Found, source: str) -> None:
 
 
 def _apply(found: Found) -> None:
+    try:
+        _state.shared_settings = read(found["shared"])
+    except ValueError as error:
+        raise _native.ConfigError(str(error)) from None
+    _state.shared = found["shared"]
+    _state.live_daemon_until = 0.0
     _native.configure(found["spoolers"], found["durability"])
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
     _state.frequency = found["frequency"]
@@ -180,6 +214,55 @@ def spoolers() -> tuple[bytes, ...]:
 def daemon_pid() -> int:
     """The daemon that this process belongs to, 0 if there is none."""
     return _state.daemon_pid
+
+
+def live_daemon_pid() -> int:
+    """The daemon that this process belongs to, else one that runs the first spool now, else 0."""
+    if _state.daemon_pid or not _state.spoolers:
+        return _state.daemon_pid
+    now = time.monotonic()
+    if now >= _state.live_daemon_until:
+        _state.live_daemon = _native.live_daemon(_state.spoolers[0])
+        _state.live_daemon_until = now + LIVE_DAEMON_SECONDS
+    return _state.live_daemon
+
+
+def shared_options() -> Sequence[tuple[str, bytes | None]]:
+    """The options of caches, queues, metrics and locks, as they were given."""
+    return _state.shared
+
+
+def shared_settings() -> Settings:
+    """What caches, queues, metrics and locks there are.
+
+    A process that is configured by nothing but the name of the spool has those of its daemon.
+    """
+    if _state.shared_settings or not _state.spoolers:
+        return _state.shared_settings
+    from unspool import _shared
+
+    return _shared.settings_of_daemon()
+
+
+def own_queue() -> Queue | None:
+    """The queue of this process's own configuration: without one `uwsgi` has no such functions."""
+    return _state.shared_settings.queue if _state.spoolers else None
+
+
+def started_ticks(pid: int) -> int:
+    """When a process was started, in clock ticks since the machine was; 0 if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name, in parentheses, may have blanks.
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def started_on() -> int:
+    """When the daemon was started, or in a producer this process, in seconds since 1970."""
+    since_boot = started_ticks(_state.daemon_pid or os.getpid()) / os.sysconf("SC_CLK_TCK")
+    return int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot)
 
 
 def worker_id() -> int:

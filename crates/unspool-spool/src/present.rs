@@ -1,0 +1,64 @@
+//! Which daemon runs a spool: a file in the daemon's folder that it holds locked while it lives.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use unspool_sys::folder::{self, Folder};
+use unspool_sys::{host, lock};
+
+use crate::layout::{DAEMONS, INTERNAL};
+
+const PID: &[u8] = b"pid";
+const PID_BYTES_MAX: usize = 512;
+
+/// Daemon folders that are looked at: there is one for each daemon, and those of dead ones go.
+const FOLDERS_MAX: usize = 1000;
+
+/// Says in a daemon's folder that this process is the daemon, for as long as the file is open.
+pub fn say_present(folder: &Folder) -> io::Result<OwnedFd> {
+    let file = folder.open_or_create(PID)?;
+    if !lock::try_lock(file.as_fd())? {
+        return Err(io::Error::other("somebody holds the lock of a new pid file"));
+    }
+    folder::write_all(file.as_fd(), &text(host::pid()))?;
+    Ok(file)
+}
+
+/// Removes what [`say_present`] made.
+pub fn forget_present(folder: &Folder) -> io::Result<()> {
+    folder.unlink(PID).map(|_| ())
+}
+
+/// The process of a daemon on this machine that runs the spool. Creates nothing, and takes whatever
+/// cannot be read for no daemon.
+pub fn live_daemon(spool: &Path) -> Option<u32> {
+    let internal = spool.join(folder::os_str(INTERNAL));
+    let daemons = Folder::open(&internal.join(folder::os_str(DAEMONS))).ok()?;
+    daemons
+        .list()
+        .ok()?
+        .take(FOLDERS_MAX)
+        .filter_map(Result::ok)
+        .find_map(|(name, _)| pid_of(&daemons.open_sub(&name).ok()?))
+}
+
+fn pid_of(folder: &Folder) -> Option<u32> {
+    let file = folder.open_to_read(PID).ok()?;
+    if !lock::is_locked(file.as_fd()).ok()? {
+        return None;
+    }
+    let mut bytes = [0u8; PID_BYTES_MAX];
+    let got = folder::read_at(file.as_fd(), &mut bytes, 0).ok()?;
+    let line = std::str::from_utf8(&bytes[..got]).ok()?.lines().next()?;
+    let pid = line.parse().ok()?;
+    // On a file system of several machines the number means something on one of them alone.
+    (bytes[..got] == text(pid)).then_some(pid)
+}
+
+fn text(pid: u32) -> Vec<u8> {
+    let mut text = format!("{pid}\n").into_bytes();
+    text.extend_from_slice(&host::hostname());
+    text.push(b'\n');
+    text
+}
