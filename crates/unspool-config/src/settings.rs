@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::config::Config;
 use crate::effect::{Effect, effect};
 use crate::known;
+use crate::logic;
 use crate::origin::{Entry, Origin};
 use crate::secrets;
+use crate::section::Format;
 
 /// One setting. Options that may be given several times are a setting each.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Places {
 
 struct List<'a> {
     places: &'a Places,
+    entries: &'a [Entry],
     settings: Vec<Setting>,
 }
 
@@ -91,12 +94,17 @@ impl List<'_> {
     }
 
     fn at(&mut self, name: &str, value: String, origin: &Origin) {
+        // An application is shown with its callable, which may be told elsewhere.
+        let named = |entry: &&Entry| {
+            entry.name == "callable"
+                || known::canonical(&entry.name) == name && entry.origin == *origin
+        };
         self.settings.push(Setting {
             name: name.to_owned(),
             value,
             origin: Some(origin.clone()),
             effect: effect(name),
-            secret: false,
+            secret: self.entries.iter().filter(named).any(|entry| entry.secret),
         });
     }
 }
@@ -104,7 +112,7 @@ impl List<'_> {
 /// The settings in the order in which a reader looks for them: spools, application, surroundings,
 /// then every other option as it stands.
 pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
-    let mut list = List { places, settings: Vec::new() };
+    let mut list = List { places, entries: &config.entries, settings: Vec::new() };
     for spooler in &config.spoolers {
         let name = if spooler.external { "spooler-external" } else { "spooler" };
         list.at(name, shown(&spooler.path), &spooler.origin);
@@ -169,7 +177,8 @@ fn others(list: &mut List<'_>, config: &Config) {
     for entry in &config.entries {
         let name = known::canonical(&entry.name);
         let effect = effect(&entry.name);
-        if effect == Effect::InEffect || done.contains(name) {
+        let folded = done.contains(name) || name == "callable";
+        if folded || effect == Effect::InEffect && steers_reading(&entry.name) {
             continue;
         }
         list.settings.push(Setting {
@@ -180,6 +189,19 @@ fn others(list: &mut List<'_>, config: &Config) {
             secret: entry.secret,
         });
     }
+}
+
+/// Whether an option was acted on while the options were read: what it has brought in is shown.
+fn steers_reading(name: &str) -> bool {
+    Format::of_option(name).is_some()
+        || logic::is_closing(name)
+        || name == "for"
+        || ["for-", "if", "print", "iprint", "exit", "show-config"]
+            .iter()
+            .any(|start| name.starts_with(start))
+        || ["include", "inherit", "config", "declare-option", "envdir", "early-envdir"]
+            .contains(&name)
+        || ["set", "set-placeholder", "set-ph"].contains(&name)
 }
 
 fn shown(path: &Path) -> String {

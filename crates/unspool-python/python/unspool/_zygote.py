@@ -60,9 +60,10 @@ def _prepare(setup: dict[str, Any]) -> None:
         os.environ.pop(name, None)
     if setup["chdir"] is not None:
         os.chdir(setup["chdir"])
-    # As in uWSGI: the given paths, then the current directory.
-    sys.path[:0] = [*setup["pythonpath"], "."]
-    sys.argv = ["uwsgi"]
+    # As in uWSGI, which puts each in front of those before it.
+    sys.path[:0] = [*reversed(setup["pythonpath"]), ".", ""]
+    arguments = dict(setup["opt"]).get("pyargv") or ""
+    sys.argv = ["uwsgi", *(word for word in arguments.split(" ") if word)]
     _process.configure_daemon_child(setup)
 
 
