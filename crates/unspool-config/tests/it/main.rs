@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where a step fails")]
 
 mod docs;
+mod every_option;
 mod golden;
 mod messages;
 mod robust;

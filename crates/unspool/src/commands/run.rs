@@ -13,7 +13,7 @@ use crate::{exit, logging, resolve};
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
 
-Usage: unspool run [CONFIG.ini] [OPTION]...
+Usage: unspool run [CONFIG] [OPTION]...
 
 Options are uWSGI's; those that matter most:
   --spooler DIR            a spool directory; created if it is missing; repeatable
@@ -25,7 +25,7 @@ Options are uWSGI's; those that matter most:
   --pythonpath DIR         in front of Python's module path; repeatable
   --chdir DIR              change to this directory first
   --virtualenv DIR         the Python environment of the workers
-  --ini FILE[:SECTION]     a configuration file
+  --ini FILE[:SECTION]     a configuration file; also --yaml, --xml, --json
 Of unspool alone:
   --spooler-durability L   none, file or group: when a submission returns [default: group]
   --spooler-stop-timeout S seconds that running tasks may take at a stop [default: 60]
