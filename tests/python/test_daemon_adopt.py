@@ -1,6 +1,6 @@
 """The first start on a directory that uWSGI used: what uWSGI would not have run is held.
 
-Files are written here as uWSGI writes them; `tests/interop/test_adopt.py` does it with the real one.
+Files are written here as uWSGI writes them; `tests/interop/test_adopt.py` has the real one do it.
 A task without a priority that was submitted last tells that nothing else runs: all others are
 served before it by the only worker.
 """
