@@ -121,8 +121,13 @@ fn priority_folder(
     let folder = if let Some(folder) = spool.priority_folder(priority)? {
         folder
     } else {
-        spool.top.make_sub(priority.as_bytes())?;
-        spool.top.open_sub(priority.as_bytes())?
+        let is_new = spool.top.make_sub(priority.as_bytes())?;
+        let folder = spool.top.open_sub(priority.as_bytes())?;
+        if is_new {
+            // Tells a daemon of it now, which otherwise may hear of it a moment later.
+            folder.touch()?;
+        }
+        folder
     };
     if durability != Durability::None {
         spool.durable.ensure(&folder, &spool.top)?;

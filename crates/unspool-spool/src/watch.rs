@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use unspool_core::Priority;
-use unspool_sys::notify::{Hint, Watcher};
+use unspool_sys::notify::{Hint, Interest, Watcher};
 
 use crate::adopt::ADOPTED;
 use crate::{SpoolDir, is_task_name};
@@ -47,23 +47,45 @@ pub enum Change {
 }
 
 /// The watched folders of a spool.
+///
+/// The creation of names is watched apart: each submission creates a hidden name, which is of no
+/// interest, and a reader that it wakes takes the processor from the submitter just then.
 #[derive(Debug)]
 pub struct Watch {
-    watcher: Watcher,
-    folders: Vec<(i32, u32)>,
+    changes: Watcher,
+    creations: Watcher,
+    folders: Vec<Watched>,
+    /// The watch of the folder of internals.
     internal: Option<i32>,
 }
 
-impl AsFd for Watch {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.watcher.as_fd()
-    }
+/// A folder's numbers.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    changes: i32,
+    creations: i32,
+    index: u32,
 }
 
 impl Watch {
     /// Nothing is watched yet.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { watcher: Watcher::new()?, folders: Vec::new(), internal: None })
+        Ok(Self {
+            changes: Watcher::new(Interest::Changes)?,
+            creations: Watcher::new(Interest::Creations)?,
+            folders: Vec::new(),
+            internal: None,
+        })
+    }
+
+    /// Can be read when [`Watch::read`] has something.
+    pub fn changes(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+
+    /// Can be read when [`Watch::read_creations`] has something.
+    pub fn creations(&self) -> BorrowedFd<'_> {
+        self.creations.as_fd()
     }
 
     /// Watches a folder under an index of the caller's. Scan it after this, not before: what
@@ -74,72 +96,88 @@ impl Watch {
         priority: Option<&Priority>,
         index: u32,
     ) -> io::Result<()> {
-        let watch = self.watcher.add(&spool.folder_path(priority))?;
-        self.folders.retain(|(w, i)| *w != watch && *i != index);
-        self.folders.push((watch, index));
+        let path = spool.folder_path(priority);
+        let changes = self.changes.add(&path)?;
+        let creations = self.creations.add(&path)?;
+        self.folders.retain(|folder| folder.changes != changes && folder.index != index);
+        self.folders.push(Watched { changes, creations, index });
         Ok(())
     }
 
     /// Watches for decisions about old tasks too. Nothing else happens often in that folder.
     pub fn add_internal(&mut self, spool: &SpoolDir) -> io::Result<()> {
-        self.internal = Some(self.watcher.add(&spool.internal_path())?);
+        self.internal = Some(self.changes.add(&spool.internal_path())?);
         Ok(())
     }
 
-    /// Reads changes, at most a buffer of them, without waiting.
+    /// Reads changes, at most a buffer of them, without waiting: all but [`Change::Created`] and
+    /// the [`Change::Priority`] of a folder that was just made.
     pub fn read(&mut self, mut each: impl FnMut(Change)) -> io::Result<()> {
         let (folders, internal) = (&mut self.folders, self.internal);
-        let index = |folders: &Vec<(i32, u32)>, watch: i32| {
-            folders.iter().find(|(w, _)| *w == watch).map(|(_, index)| *index)
-        };
-        self.watcher.read(|hint| match hint {
-            Hint::Look { watch, name, .. } if Some(watch) == internal => {
+        self.changes.read(|hint| {
+            if let Hint::Look { watch, name, .. } = &hint
+                && Some(*watch) == internal
+            {
                 if name == ADOPTED {
                     each(Change::Adopted);
                 }
+                return;
             }
-            Hint::Look { watch, name, directory } => {
-                let Some(folder) = index(folders, watch) else { return };
-                if is_task_name(&name) && !directory {
-                    each(Change::Task { folder, name });
-                } else if directory
-                    && folder == 0
-                    && let Ok(priority) = Priority::new(&name)
-                {
-                    each(Change::Priority(priority));
-                }
+            let index =
+                |watch: i32| folders.iter().find(|f| f.changes == watch).map(|folder| folder.index);
+            let gone = match &hint {
+                Hint::FolderGone { watch } => Some(*watch),
+                _ => None,
+            };
+            if let Some(change) = change(hint, index) {
+                each(change);
             }
-            Hint::Created { watch, name } => {
-                if let Some(folder) = index(folders, watch)
-                    && is_task_name(&name)
-                {
-                    each(Change::Created { folder, name });
-                }
-            }
-            Hint::Gone { watch, name, directory } => {
-                let Some(folder) = index(folders, watch) else { return };
-                if !directory && is_task_name(&name) {
-                    each(Change::Gone { folder, name });
-                } else if directory
-                    && folder == 0
-                    && let Ok(priority) = Priority::new(&name)
-                {
-                    each(Change::PriorityGone(priority));
-                }
-            }
-            Hint::FolderGone { watch } => {
-                if let Some(folder) = index(folders, watch) {
-                    folders.retain(|(w, _)| *w != watch);
-                    each(Change::FolderGone(folder));
-                }
-            }
-            // Of the other folders, the top one tells.
-            Hint::FolderMoved { watch } => {
-                if index(folders, watch) == Some(0) {
-                    each(Change::FolderGone(0));
-                }
-            }
-            Hint::Overflow => each(Change::Missed),
+            folders.retain(|folder| Some(folder.changes) != gone);
         })
+    }
+
+    /// Reads what was created since the last time, at most a buffer of it, without waiting: tasks
+    /// and folders of priorities. Returns whether anything at all was created.
+    pub fn read_creations(&mut self, mut each: impl FnMut(Change)) -> io::Result<bool> {
+        let folders = &self.folders;
+        let index =
+            |watch: i32| folders.iter().find(|f| f.creations == watch).map(|folder| folder.index);
+        let mut any = false;
+        self.creations.read(|hint| {
+            // That a folder is gone is the other watcher's news.
+            if !matches!(hint, Hint::FolderGone { .. }) {
+                any = true;
+                if let Some(change) = change(hint, index) {
+                    each(change);
+                }
+            }
+        })?;
+        Ok(any)
+    }
+}
+
+/// What a hint means here; `index` finds the folder of a watch.
+fn change(hint: Hint, index: impl Fn(i32) -> Option<u32>) -> Option<Change> {
+    let priority =
+        |folder: u32, name: &[u8]| (folder == 0).then(|| Priority::new(name).ok()).flatten();
+    match hint {
+        Hint::Look { watch, name, directory: true } => {
+            priority(index(watch)?, &name).map(Change::Priority)
+        }
+        Hint::Gone { watch, name, directory: true } => {
+            priority(index(watch)?, &name).map(Change::PriorityGone)
+        }
+        Hint::Look { name, .. } | Hint::Created { name, .. } | Hint::Gone { name, .. }
+            if !is_task_name(&name) =>
+        {
+            None
+        }
+        Hint::Look { watch, name, .. } => Some(Change::Task { folder: index(watch)?, name }),
+        Hint::Created { watch, name } => Some(Change::Created { folder: index(watch)?, name }),
+        Hint::Gone { watch, name, .. } => Some(Change::Gone { folder: index(watch)?, name }),
+        Hint::FolderGone { watch } => index(watch).map(Change::FolderGone),
+        // Of the other folders, the top one tells.
+        Hint::FolderMoved { watch } => (index(watch) == Some(0)).then_some(Change::FolderGone(0)),
+        Hint::Overflow => Some(Change::Missed),
     }
 }

@@ -9,7 +9,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{
+    self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
+};
 
 /// What kind of thing a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,6 +217,12 @@ impl Folder {
     /// Makes this the working directory of the process.
     pub fn enter(&self) -> io::Result<()> {
         Ok(rustix::process::fchdir(&self.fd)?)
+    }
+
+    /// Sets the directory's own times to now.
+    pub fn touch(&self) -> io::Result<()> {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        Ok(fs::futimens(&self.fd, &Timestamps { last_access: now, last_modification: now })?)
     }
 
     /// Starts to read the directory; see [`Listing`].

@@ -11,7 +11,18 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 #[derive(Debug)]
 pub struct Watcher {
     fd: OwnedFd,
+    interest: WatchFlags,
     buffer: Vec<MaybeUninit<u8>>,
+}
+
+/// What a [`Watcher`] hears of. Whoever wants to hear of both has two of them, so that it can wait
+/// for one without being woken by the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// Everything but the creation of names.
+    Changes,
+    /// The creation of names: [`Hint::Created`], and [`Hint::Look`] for directories.
+    Creations,
 }
 
 /// Something that happened in a watched folder.
@@ -66,25 +77,26 @@ impl AsFd for Watcher {
 
 impl Watcher {
     /// A new instance, non-blocking.
-    pub fn new() -> io::Result<Self> {
+    pub fn new(interest: Interest) -> io::Result<Self> {
+        let interest = match interest {
+            Interest::Creations => WatchFlags::CREATE,
+            Interest::Changes => WatchFlags::CLOSE_WRITE
+                .union(WatchFlags::MOVED_TO)
+                .union(WatchFlags::MOVED_FROM)
+                .union(WatchFlags::DELETE)
+                .union(WatchFlags::ATTRIB)
+                .union(WatchFlags::DELETE_SELF)
+                .union(WatchFlags::MOVE_SELF),
+        };
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        Ok(Self { fd, buffer: vec![MaybeUninit::uninit(); 64 * 1024] })
+        Ok(Self { fd, interest, buffer: vec![MaybeUninit::uninit(); 64 * 1024] })
     }
 
     /// Watches a folder. `EXCL_UNLINK` keeps silent about files that are deleted while open: else
     /// closing each finished task would raise a false `CLOSE_WRITE`.
     pub fn add(&self, path: &Path) -> io::Result<i32> {
-        let flags = WatchFlags::CLOSE_WRITE
-            | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE
-            | WatchFlags::ATTRIB
-            | WatchFlags::CREATE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::EXCL_UNLINK
-            | WatchFlags::ONLYDIR;
-        Ok(inotify::add_watch(&self.fd, path, flags)?)
+        let how = WatchFlags::EXCL_UNLINK | WatchFlags::ONLYDIR;
+        Ok(inotify::add_watch(&self.fd, path, self.interest | how)?)
     }
 
     /// Reads what there is, at most a buffer of it, without waiting, and calls `each` for it.

@@ -15,6 +15,8 @@ pub struct Poll {
     fd: OwnedFd,
 }
 
+const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
+
 /// Members reported by one call of [`Poll::wait`].
 const EVENTS_MAX: usize = 64;
 
@@ -28,6 +30,18 @@ impl Poll {
     pub fn add(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(key);
         Ok(epoll::add(&self.fd, member, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Reports `key` once; to hear of this member again, [`Poll::rearm`] it.
+    pub fn add_once(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::add(&self.fd, member, data, ONCE)?)
+    }
+
+    /// Reports `key` once more; at once if the member can be read already.
+    pub fn rearm(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::modify(&self.fd, member, data, ONCE)?)
     }
 
     /// Stops to report a member.

@@ -18,12 +18,13 @@ fn watched(fixture: &Fixture) -> Watch {
     watch
 }
 
-/// All changes that there are; several equal ones in a row count as one.
+/// All changes that there are, what was created first; several equal ones in a row count as one.
 fn changes(watch: &mut Watch) -> Vec<Change> {
     let mut changes = Vec::new();
     loop {
         // One read takes no more than a buffer.
         let before = changes.len();
+        watch.read_creations(|change| changes.push(change)).unwrap();
         watch.read(|change| changes.push(change)).unwrap();
         if changes.len() == before {
             changes.dedup();
@@ -153,6 +154,25 @@ fn the_end_of_a_lease_is_a_hint_for_other_daemons() {
 }
 
 #[test]
+fn a_priority_that_we_make_is_a_change_and_one_that_others_make_a_creation() {
+    let fixture = Fixture::undisturbed();
+    let mut watch = watched(&fixture);
+    let mut seen = Vec::new();
+    fixture.submit(&[("priority", "5")]);
+    watch.read(|change| seen.push(change)).unwrap();
+    assert_eq!(seen, [Change::Priority(priority("5"))]);
+    assert!(watch.read_creations(|_| ()).unwrap());
+
+    std::fs::create_dir(fixture.path("6")).unwrap();
+    seen.clear();
+    watch.read(|change| seen.push(change)).unwrap();
+    assert_eq!(seen, []);
+    assert!(watch.read_creations(|change| seen.push(change)).unwrap());
+    assert_eq!(seen, [Change::Priority(priority("6"))]);
+    assert!(!watch.read_creations(|_| ()).unwrap());
+}
+
+#[test]
 fn a_priority_is_told_of_and_watched_under_its_index() {
     let fixture = Fixture::undisturbed();
     let mut watch = watched(&fixture);
@@ -163,7 +183,7 @@ fn a_priority_is_told_of_and_watched_under_its_index() {
     let top = fixture.submit(&[("a", "1")]);
     let (path_name, top_name) = (name_of(&path), name_of(&top));
     let expected =
-        [created(7, path_name), task(7, path_name), created(0, top_name), task(0, top_name)];
+        [created(7, path_name), created(0, top_name), task(7, path_name), task(0, top_name)];
     assert_eq!(changes(&mut watch), expected);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(changes(&mut watch), [gone(7, name_of(&path))]);
@@ -220,7 +240,8 @@ fn a_priority_that_is_renamed_is_gone_and_another_one_is_there() {
     let other = fixture.submit(&[("priority", "urgent")]);
     watch.add(&fixture.spool, Some(&priority("5")), 3).unwrap();
     let other = name_of(&other);
-    let expected = [Change::Priority(priority("5")), created(2, other), task(2, other)];
+    let five = || Change::Priority(priority("5"));
+    let expected = [five(), created(2, other), five(), task(2, other)];
     assert_eq!(changes(&mut watch), expected);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(changes(&mut watch), [gone(3, name_of(&path))]);

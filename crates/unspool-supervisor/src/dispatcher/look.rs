@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::AsFd;
 
 use tracing::{error, info, warn};
 use unspool_core::Priority;
@@ -11,7 +10,7 @@ use unspool_sys::clock;
 use unspool_sys::folder::{Folder, Stat};
 
 use super::index::{Seen, State};
-use super::{Dispatcher, KEY_WATCH};
+use super::{Dispatcher, KEY_CREATIONS, KEY_WATCH};
 
 /// Entries looked at between two looks at everything else.
 const STEP_ENTRIES: usize = 500;
@@ -22,6 +21,9 @@ const SCAN_EVERY_NS: u64 = 30_000_000_000;
 const SCAN_SHARE: u64 = 1000;
 /// Tasks wait for the first scan, so that they run in order, but no longer than this.
 const FIRST_SCAN_NS: u64 = 1_000_000_000;
+
+/// How long creations are not waited for after some were seen.
+const CREATIONS_EVERY_NS: u64 = 100_000_000;
 
 /// The state of scanning.
 #[derive(Debug, Default)]
@@ -35,6 +37,17 @@ pub(super) struct Scanner {
     again: bool,
     failed: bool,
     first_done: bool,
+}
+
+/// How far creations are heard of.
+#[derive(Debug, Default)]
+pub(super) struct Creations {
+    /// When they are looked at next, on the monotonic clock; `None` while they are waited for.
+    pub(super) again_ns: Option<u64>,
+    /// There were some since they were last waited for or looked at because it was time to.
+    any: bool,
+    /// Something else happened that they may have to do with.
+    changed: bool,
 }
 
 impl Scanner {
@@ -72,7 +85,8 @@ impl Dispatcher {
         });
         match watch {
             Ok(watch) => {
-                self.poll.add(watch.as_fd(), KEY_WATCH)?;
+                self.poll.add(watch.changes(), KEY_WATCH)?;
+                self.poll.add_once(watch.creations(), KEY_CREATIONS)?;
                 self.watch = Some(watch);
             }
             Err(error) => warn!(
@@ -198,6 +212,42 @@ impl Dispatcher {
         let mut changes = Vec::new();
         let result = watch.read(|change| changes.push(change));
         self.watch = Some(watch);
+        self.creations.changed = true;
+        self.watched(changes, result);
+    }
+
+    /// Looks at what was created, if it is time to or something else happened.
+    ///
+    /// What is created is hardly ever of interest: a task written in place counts once it is closed,
+    /// our submitters touch a priority's folder that they made. It is left for folders that others
+    /// make, and for tasks that are published as hard links. So that not every submission wakes this
+    /// thread twice, creations are waited for only after a time without any.
+    pub(super) fn read_creations(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        let creations = &mut self.creations;
+        let is_time = creations.again_ns.is_some_and(|at_ns| at_ns <= now_ns);
+        if !is_time && !std::mem::take(&mut creations.changed) {
+            return;
+        }
+        let Some(mut watch) = self.watch.take() else { return };
+        let mut changes = Vec::new();
+        let result = watch.read_creations(|change| changes.push(change));
+        let creations = &mut self.creations;
+        creations.any |= !matches!(result, Ok(false));
+        if is_time {
+            creations.again_ns = Some(now_ns + CREATIONS_EVERY_NS);
+            if !std::mem::take(&mut creations.any) {
+                match self.poll.rearm(watch.creations(), KEY_CREATIONS) {
+                    Ok(()) => creations.again_ns = None,
+                    Err(error) => error!(%error, "cannot wait for new names"),
+                }
+            }
+        }
+        self.watch = Some(watch);
+        self.watched(changes, result.map(|_| ()));
+    }
+
+    fn watched(&mut self, mut changes: Vec<Change>, result: io::Result<()>) {
         if let Err(error) = result {
             error!(%error, "cannot read file system events; scanning instead");
             self.start_scan();
@@ -217,7 +267,10 @@ impl Dispatcher {
                 }
                 Change::Priority(priority) => self.add_priority(&priority),
                 Change::PriorityGone(priority) => {
-                    if let Some(lane) = self.index.known_lane(&priority) {
+                    // Another one may have its name, which creations told of before.
+                    if let Some(lane) = self.index.known_lane(&priority)
+                        && !self.has_folder(lane, &priority)
+                    {
                         self.folder_gone(lane);
                     }
                 }
@@ -231,10 +284,11 @@ impl Dispatcher {
     /// Looks at one file that an event named. With fewer names than `links` it is not whole yet.
     fn look(&mut self, lane: u32, name: &[u8], links: u64) {
         let known = self.index.find(lane, name).and_then(|key| self.index.state(key));
-        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
-        if known == Some(State::Out) {
+        // Whatever is new about a task that is known is told by other events than its creation.
+        if known == Some(State::Out) || (known.is_some() && links > 1) {
             return;
         }
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
         match folder.stat(name) {
             Ok(Some(stat)) if stat.kind == unspool_sys::FileKind::File && stat.links >= links => {
                 self.take_in(lane, name, &stat);
@@ -268,13 +322,13 @@ impl Dispatcher {
             return;
         }
         let lane = self.index.lane(Some(priority));
-        let known = self.folders.get(lane as usize).and_then(Option::as_ref);
-        if known.is_some_and(|folder| self.is_still(folder, priority)) {
+        if self.has_folder(lane, priority) {
             return;
         }
         let folder: Folder = match self.dir.priority_folder(priority) {
             Ok(Some(folder)) => folder,
-            Ok(None) => return,
+            // Gone again already.
+            Ok(None) => return self.folder_gone(lane),
             Err(error) => {
                 let priority = String::from_utf8_lossy(priority.as_bytes());
                 error!(%priority, %error, "cannot open a priority's folder");
@@ -305,8 +359,9 @@ impl Dispatcher {
         self.scanner.folders.push_back(lane);
     }
 
-    /// Whether an open folder still has the name of its priority.
-    fn is_still(&self, folder: &Folder, priority: &Priority) -> bool {
+    /// Whether a lane's folder is open and still has the name of its priority.
+    fn has_folder(&self, lane: u32, priority: &Priority) -> bool {
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return false };
         let named = self.dir.top().stat(priority.as_bytes()).ok().flatten();
         let open = folder.stat(b".").ok().flatten();
         matches!((named, open), (Some(a), Some(b)) if (a.inode, a.device) == (b.inode, b.device))

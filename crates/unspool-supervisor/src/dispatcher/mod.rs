@@ -30,7 +30,7 @@ use unspool_wire::task::ToWorker;
 pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
 use self::history::History;
 use self::index::Index;
-use self::look::Scanner;
+use self::look::{Creations, Scanner};
 use self::worker::{Held, Stage, Worker};
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
 
@@ -70,6 +70,7 @@ impl Outbox {
 const KEY_INBOX: u64 = 0;
 const KEY_WATCH: u64 = 1;
 const KEY_TIMER: u64 = 2;
+const KEY_CREATIONS: u64 = 3;
 const KEY_WORKERS: u64 = 16;
 
 /// Where the dispatcher is in its life.
@@ -95,6 +96,7 @@ struct Dispatcher {
     timer: WallTimer,
     timer_at: Option<i64>,
     watch: Option<Watch>,
+    creations: Creations,
     index: Index,
     history: History,
     scanner: Scanner,
@@ -167,6 +169,7 @@ impl Dispatcher {
             timer,
             timer_at: None,
             watch: None,
+            creations: Creations::default(),
             index: Index::default(),
             history: History::default(),
             scanner: Scanner::default(),
@@ -195,6 +198,7 @@ impl Dispatcher {
                 match *key {
                     KEY_INBOX => self.read_inbox(),
                     KEY_WATCH => self.read_watch(),
+                    KEY_CREATIONS => self.creations.again_ns = Some(0),
                     KEY_TIMER => {
                         self.timer.clear();
                         self.timer_at = None;
@@ -202,6 +206,7 @@ impl Dispatcher {
                     key => self.read_worker((key - KEY_WORKERS) as WorkerId),
                 }
             }
+            self.read_creations();
             self.scan_step();
             self.bury_step();
             self.index.promote(clock::now_ns());
@@ -227,6 +232,9 @@ impl Dispatcher {
         let now_ns = clock::monotonic_ns();
         let mut wake_ns = self.scanner.next_ns();
         let mut earlier = |at_ns: u64| wake_ns = Some(wake_ns.map_or(at_ns, |w| w.min(at_ns)));
+        if let Some(at_ns) = self.creations.again_ns {
+            earlier(at_ns);
+        }
         if !self.undeleted.is_empty() {
             earlier(self.retry_deletes_at_ns);
         }

@@ -57,3 +57,20 @@ fn a_timer_fires_at_its_time_and_not_before() {
     poll.wait(&mut keys, Some(0)).unwrap();
     assert_eq!(keys, [0u64; 0]);
 }
+
+#[test]
+fn a_member_that_is_added_once_is_reported_once_until_it_is_armed_again() {
+    let (poll, waker) = (Poll::new().unwrap(), Waker::new().unwrap());
+    poll.add_once(waker.as_fd(), 7).unwrap();
+    waker.wake();
+    let mut keys = Vec::new();
+    poll.wait(&mut keys, Some(0)).unwrap();
+    assert_eq!(keys, [7]);
+    waker.wake();
+    poll.wait(&mut keys, Some(0)).unwrap();
+    assert_eq!(keys, [0; 0]);
+    // What there is to read was not read: that is told at once.
+    poll.rearm(waker.as_fd(), 7).unwrap();
+    poll.wait(&mut keys, Some(0)).unwrap();
+    assert_eq!(keys, [7]);
+}
