@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 from factory import DaemonFactory
-from harness import UNSPOOL, Project
+from harness import PYTHON, UNSPOOL, Project
 
 USAGE_STATUS = 2
 COMMAND_LINE = {"command_line": True}
@@ -237,3 +238,59 @@ def test_json_files(project: Project) -> None:
     assert paths == [str(project.root / "a"), str(project.root / "b")]
     assert setting(answer, "spooler-quiet")[0] == "true"
     assert as_json(project, "--json", "app.json")["usable"] is True
+
+
+def test_chdir2_is_entered_once_the_application_is_imported(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write(
+        "tasks.py", "import os\nfrom reporting import report\nreport('in', cwd=os.getcwd())"
+    )
+    (project.root / "first" / "second").mkdir(parents=True)
+    started = daemon(
+        *("--spooler", project.spool, "--chdir", "first", "--chdir2", "second"),
+        *("--pythonpath", project.root, "--import", "tasks"),
+    )
+    assert project.events.wait("in")["cwd"] == str(project.root / "first")
+    folders = {os.readlink(f"/proc/{pid}/cwd") for pid in started.children}
+    # That of the zygote, and the spool that its workers start in.
+    assert str(project.root / "first" / "second") in folders
+
+
+def test_processes_outside_a_daemon_take_files_of_every_format(project: Project) -> None:
+    project.write("app.yaml", "uwsgi:\n  spooler: spool\n")
+    project.write("app.xml", "<uwsgi><spooler>spool</spooler></uwsgi>")
+    project.write("app.json", '{"more": {"spooler": "spool"}}')
+    env = {name: value for name, value in project.env.items() if name != "UNSPOOL_SPOOL"}
+    path = str(project.spool).encode()
+    for file in ("app.yaml", "app.xml", "app.json:more"):
+        done = subprocess.run(
+            [UNSPOOL, "spool", "--config", file, "f"],
+            cwd=project.root,
+            env=env,
+            capture_output=True,
+            check=True,
+        )
+        assert done.stdout.startswith(path)
+        configure = f"import unspool; unspool.configure(config={file!r}); import uwsgi"
+        for source, variables in (
+            (configure, {}),
+            ("import uwsgi", {"UNSPOOL_CONFIG": file}),
+        ):
+            done = subprocess.run(
+                [PYTHON, "-c", f"{source}; print(uwsgi.spoolers)"],
+                cwd=project.root,
+                env={**env, **variables},
+                capture_output=True,
+                check=True,
+            )
+            assert path in done.stdout
+
+
+def test_python_is_told_what_named_the_file(project: Project) -> None:
+    source = "import unspool; unspool.configure(config='gone.ini')"
+    done = subprocess.run(
+        [PYTHON, "-c", source], cwd=project.root, env=project.env, capture_output=True, text=True
+    )
+    path = project.root / "gone.ini"
+    assert f"unspool.configure(): failed to read `{path}`" in done.stderr

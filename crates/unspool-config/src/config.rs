@@ -112,6 +112,8 @@ pub struct Config {
     pub virtualenv: Option<PathBuf>,
     /// Absolute; for the application's processes, before it is loaded.
     pub chdir: Option<PathBuf>,
+    /// Absolute; for the application's processes, once it is loaded.
+    pub chdir2: Option<PathBuf>,
     /// Variables to set for the application's processes, in order.
     pub env: Vec<(String, String)>,
     /// Variables to remove for the application's processes.

@@ -16,6 +16,8 @@ pub enum Origin {
     CommandLine,
     /// An environment variable, by its name.
     Environment { variable: Arc<str> },
+    /// A call of the Python function `unspool.configure`.
+    Call,
 }
 
 impl Origin {
@@ -29,6 +31,7 @@ impl fmt::Display for Origin {
         match self {
             Self::File { path, line } => write!(formatter, "{}:{line}", path.display()),
             Self::CommandLine => formatter.write_str("command line"),
+            Self::Call => formatter.write_str("unspool.configure()"),
             Self::Environment { variable } => write!(formatter, "environment variable {variable}"),
         }
     }

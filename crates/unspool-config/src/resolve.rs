@@ -225,6 +225,7 @@ impl Resolver {
         let config = &mut self.config;
         match value.name() {
             "chdir" => config.chdir = Some(config.start_directory.join(value.plain()?)),
+            "chdir2" => config.chdir2 = Some(PathBuf::from(value.plain()?)),
             // Without a value it takes the variable away, as `putenv` does in uWSGI.
             "env" => match value.text().split_once('=') {
                 Some((name, text)) => self.set_variable(name, Some(text), value),
@@ -350,6 +351,7 @@ impl Resolver {
         let config = &mut self.config;
         // Python and the tasks see these after `chdir`.
         let base = config.chdir.clone().unwrap_or_else(|| start.to_owned());
+        config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
         config.virtualenv = config.virtualenv.take().map(|path| base.join(path));
         for (path, origin, secret) in &self.pythonpath {
@@ -404,6 +406,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         pythonpath: Vec::new(),
         virtualenv: None,
         chdir: None,
+        chdir2: None,
         env: Vec::new(),
         unenv: Vec::new(),
         pyargv: None,

@@ -154,6 +154,7 @@ fn surroundings(list: &mut List<'_>, config: &Config) {
     }
     list.some("virtualenv", config.virtualenv.as_deref().map(shown));
     list.some("chdir", config.chdir.as_deref().map(shown));
+    list.some("chdir2", config.chdir2.as_deref().map(shown));
     for (name, value) in &config.env {
         list.add("env", name, format!("{name}={value}"));
     }

@@ -1,28 +1,27 @@
 //! Configurations as dictionaries: from a file, and from the environment.
 
-use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use unspool_config::{
-    CONFIG_VARIABLE, ConfigError, Environment, Loaded, Origin, ProducerSource, Sources, load,
-    load_file, spool_from_environment,
+    CONFIG_VARIABLE, ConfigError, Environment, Loaded, Origin, ProducerSource, load_file,
+    spool_from_environment,
 };
 
 use crate::errors::config_error;
 
-/// What options and configuration files, as `unspool run` takes them, amount to.
+/// What a configuration file, or `FILE:SECTION`, and the variables amount to.
 ///
 /// A dictionary: `spoolers` (absolute paths in their order, external ones too), `opt` (pairs for
-/// `uwsgi.opt`, with None for an option without a value), `shared` (the same of every option that
-/// caches, queues, metrics and locks have), `durability`, `frequency` (seconds).
+/// `uwsgi.opt`, with None for an option without a value), `shared` (options of caches and their
+/// kin), `durability`, `frequency` (seconds).
 #[pyfunction]
-#[pyo3(signature = (arguments, /))]
-pub(crate) fn load_config(py: Python<'_>, arguments: Vec<OsString>) -> PyResult<Bound<'_, PyDict>> {
-    let sources = Sources { args: arguments, environment: Environment::current() };
-    found(py, py.detach(|| load(&sources)))
+#[pyo3(signature = (file, /))]
+pub(crate) fn load_config(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
+    let environment = Environment::current();
+    found(py, py.detach(|| load_file(&file, &Origin::Call, &environment)))
 }
 
 /// The same for what `UNSPOOL_SPOOL` or `UNSPOOL_CONFIG` name; None if neither is set.

@@ -46,6 +46,8 @@ pub struct Setup {
     pub pythonpath: Vec<String>,
     /// Directory to change to before anything is imported.
     pub chdir: Option<String>,
+    /// Directory to change to once everything is imported.
+    pub chdir2: Option<String>,
     /// Directory to change to before each task; `None`: the task's folder.
     pub spooler_chdir: Option<String>,
     /// Environment variables to set.

@@ -54,7 +54,11 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
         return Err(ResolveError::Nothing);
     }
     config.spooler_durability.parse::<Durability>()?;
-    for (option, path) in [("chdir", &config.chdir), ("spooler-chdir", &config.spooler_chdir)] {
+    for (option, path) in [
+        ("chdir", &config.chdir),
+        ("chdir2", &config.chdir2),
+        ("spooler-chdir", &config.spooler_chdir),
+    ] {
         if let Some(path) = path {
             std::fs::read_dir(path).map_err(|source| ResolveError::Directory {
                 option,
@@ -168,6 +172,7 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         imports: imports.collect(),
         pythonpath: config.pythonpath.iter().map(|p| text(p)).collect::<Result<_, _>>()?,
         chdir: config.chdir.as_deref().map(text).transpose()?,
+        chdir2: config.chdir2.as_deref().map(text).transpose()?,
         spooler_chdir: config.spooler_chdir.as_deref().map(text).transpose()?,
         env: config.env.clone(),
         unenv: config.unenv.clone(),

@@ -42,6 +42,54 @@ const PIECES: [&str; 34] = [
     "\u{e9}",
 ];
 
+/// The same for the other formats.
+const OTHER_PIECES: [&str; 44] = [
+    "uwsgi",
+    ":",
+    ": ",
+    "- ",
+    "\n",
+    "\n  ",
+    "\t",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "\"",
+    "'",
+    "#",
+    " #",
+    "&a",
+    "*a",
+    "!t",
+    "|",
+    ">",
+    "---",
+    "...",
+    "?",
+    "%(",
+    "@(",
+    ")",
+    "%",
+    "<",
+    "/>",
+    "</",
+    "<a>",
+    "</a>",
+    "<uwsgi>",
+    "<!--",
+    "-->",
+    "<![CDATA[",
+    "&lt;",
+    "&#0;",
+    "<!DOCTYPE",
+    "true",
+    "null",
+    "1e9",
+    "\\u12",
+];
+
 proptest! {
     #[test]
     fn files(parts in prop::collection::vec(prop::sample::select(&PIECES[..]), 0..60)) {
@@ -54,6 +102,23 @@ proptest! {
         let directory = with_ini("");
         write(&directory, "app.ini", &[b"[uwsgi]\n".as_slice(), &content].concat());
         let _ = load_in(directory.path(), "--ini app.ini");
+    }
+
+    #[test]
+    fn other_formats(
+        parts in prop::collection::vec(prop::sample::select(&OTHER_PIECES[..]), 0..60),
+        format in prop::sample::select(&["yaml", "xml", "json"][..]),
+    ) {
+        let directory = with_ini("");
+        let (head, tail) = match format {
+            "yaml" => ("uwsgi:\n", ""),
+            "xml" => ("<uwsgi>", "</uwsgi>"),
+            _ => ("{\"uwsgi\":", "}"),
+        };
+        for content in [parts.concat(), format!("{head}{}{tail}", parts.concat())] {
+            write(&directory, "app", content.as_bytes());
+            let _ = load_in(directory.path(), &format!("--{format} app"));
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ def configure(
         return
     if config is not None:
         source = os.fspath(config)
-        found = _native.load_config(["--ini", source])
+        found = _native.load_config(source)
     else:
         source = "unspool.configure(spooler=[])"
         paths = [spooler] if isinstance(spooler, (str, bytes, os.PathLike)) else spooler or []

@@ -39,6 +39,8 @@ def main() -> None:
         )
     _prepare(setup)
     failures = _import_application(setup["imports"])
+    if setup["chdir2"] is not None:
+        os.chdir(setup["chdir2"])
     _send(control, {"type": "ready", "failures": failures, **_registered()})
     # What exists now is shared with all workers: keep the collector from touching its pages.
     gc.collect()
