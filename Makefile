@@ -109,6 +109,9 @@ test-rust: | prerequisites
 test-types: $(VENV)/.test-tools
 	$(VENV)/bin/mypy $(TYPED) tests demo bench
 	MYPYPATH=$(PACKAGE)/python $(VENV)/bin/python -m mypy.stubtest unspool._native
+	UNSPOOL_CONFIG=tests/typing/uwsgi_stub.ini MYPYPATH=$(PACKAGE)/python \
+		$(VENV)/bin/python -m mypy.stubtest uwsgi --mypy-config-file mypy.ini \
+		--allowlist tests/typing/uwsgi_stub.allow
 
 # A machine without Python's headers still runs all the rest.
 test-python: $(VENV)/.test-tools

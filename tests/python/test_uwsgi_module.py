@@ -190,8 +190,8 @@ def test_what_a_producer_sees(project: Project) -> None:
 def test_what_is_not_real_is_not_there(project: Project) -> None:
     source = """
     import uwsgi
-    for name in ('mule_msg', 'cache_get', 'rpc', 'set_user_harakiri', 'set_spooler_frequency',
-                 'spooler_pid', 'add_file_monitor', 'send_message'):
+    for name in ('mule_msg', 'queue_push', 'rpc', 'set_user_harakiri', 'set_spooler_frequency',
+                 'queue_size', 'add_file_monitor', 'send_message'):
         assert not hasattr(uwsgi, name), name
     """
     project.python(source)
@@ -325,7 +325,7 @@ def test_a_daemon_without_a_spool_has_no_spool_functions(project: Project) -> No
         SETUP.replace("SPOOLERS", "[]")
         + """
     import uwsgi
-    for name in ('spool', 'send_to_spooler', 'spooler_jobs', 'spoolers', 'lock'):
+    for name in ('spool', 'send_to_spooler', 'spooler_jobs', 'spoolers', 'lock', 'cache_get'):
         assert not hasattr(uwsgi, name), name
     from uwsgidecorators import spool, timer
     timer(5)(print)

@@ -35,6 +35,7 @@ def read(wheel: Path, pattern: str) -> bytes:
     "pattern",
     [
         r"uwsgi\.py",
+        r"uwsgi\.pyi",
         r"uwsgidecorators\.py",
         r"unspool/__init__\.py",
         r"unspool/__main__\.py",
