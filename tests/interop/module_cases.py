@@ -1,4 +1,4 @@
-"""The table of `test_uwsgi_module`: what is asked of the module `uwsgi`, row by row.
+"""The table of `test_module_rows`: what is asked of the module `uwsgi`, row by row.
 
 The rows of one table run in their order in one process. A row that is to come out otherwise than
 in uWSGI names the line of docs/uwsgi-differences.md that says so.
