@@ -30,6 +30,7 @@ Of unspool alone:
   --spooler-durability L   none, file or group: when a submission returns [default: group]
   --spooler-stop-timeout S seconds that running tasks may take at a stop [default: 60]
   --spooler-settle S       seconds that a torn file is left alone [default: 60]
+  --spooler-adopt WHAT     run, hold or bury what uWSGI left and never ran [default: ask]
 
 SIGTERM, SIGINT: let running tasks finish, then stop. SIGHUP: reload the application.
 ";
