@@ -9,6 +9,7 @@ mod fixture;
 mod os;
 mod roles;
 
+mod adopt;
 mod claim;
 mod durability;
 mod finish;

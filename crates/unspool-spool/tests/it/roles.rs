@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use unspool_core::Durability;
-use unspool_spool::{Claimed, SpoolDir, claim, submit};
+use unspool_spool::{Claimed, Selection, SpoolDir, Verdict, change_adoption, claim, submit};
 use unspool_sys::{clock, host};
 
 use crate::child::{listen, role, say};
@@ -20,6 +20,7 @@ fn play() {
         ("open", [spool]) => open(spool),
         ("submit", [spool, level, pairs @ ..]) => submit_once(spool, level, pairs),
         ("submit-for-ever", [spool, level, bytes]) => submit_for_ever(spool, level, bytes),
+        ("decide-for-ever", [spool]) => decide_for_ever(spool),
         ("claim", [spool, name]) => claim_once(spool, name),
         ("lock", [file]) => lock(file),
         ("hold", []) => hold(),
@@ -44,6 +45,27 @@ fn submit_once(spool: &str, level: &str, pairs: &[&str]) {
     match submit(&spool, &message, level) {
         Ok(path) => say(&format!("ok {}", path.display())),
         Err(error) => say(&format!("error {}", chain(&error))),
+    }
+}
+
+/// Decides until it is killed. What it writes has as many rules as its age is higher.
+fn decide_for_ever(spool: &str) {
+    let spool = SpoolDir::open(Path::new(spool)).unwrap();
+    let mut begun = false;
+    loop {
+        change_adoption(&spool, |record| {
+            if record.rules.len() == 200 {
+                record.age_ns -= 200;
+                return record.decide(Selection::default(), Verdict::Hold);
+            }
+            record.age_ns += 1;
+            let folder = Some(record.rules.len().to_string().into_bytes());
+            record.decide(Selection { folder, function: None }, Verdict::Run)
+        })
+        .unwrap();
+        if !std::mem::replace(&mut begun, true) {
+            say("begun");
+        }
     }
 }
 
