@@ -45,22 +45,19 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownOption { name, origin, nearest: Some(nearest) } => {
-                let hint = did_you_mean(Some(nearest));
-                write!(f, "{origin}: unknown option `{name}` is ignored{hint}")
-            }
+            Self::UnknownOption { name, origin, nearest: Some(nearest) } => write!(
+                f,
+                "{origin}: unknown option `{name}` is ignored{}",
+                did_you_mean(Some(nearest))
+            ),
             Self::UnknownOption { name, origin, nearest: None } => write!(
                 f,
                 "{origin}: unknown option `{name}` is ignored; if the application reads it, write \
                  `set-placeholder = {name}=...`"
             ),
             Self::Printed { text } => f.write_str(text),
-            Self::NotYetInEffect { names } => {
-                write!(f, "these options are read but not yet in effect: {}", quoted(names))
-            }
-            Self::Ignored { names } => {
-                write!(f, "these options of uWSGI have no effect in unspool: {}", quoted(names))
-            }
+            Self::NotYetInEffect { names } => list(f, "are read but not yet in effect", names),
+            Self::Ignored { names } => list(f, "of uWSGI have no effect in unspool", names),
             Self::NoEffect { name, origin, reason } => {
                 write!(f, "{origin}: `{name}` has no effect here: {reason}")
             }
@@ -116,6 +113,7 @@ impl fmt::Display for Notice {
     }
 }
 
-fn quoted(names: &[String]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+fn list(f: &mut fmt::Formatter<'_>, what: &str, names: &[String]) -> fmt::Result {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    write!(f, "these options {what}: {}", quoted.join(", "))
 }

@@ -63,6 +63,7 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
         places: Places::default(),
     };
     resolver.config.strict = strict;
+    resolver.set_variables_of("early-envdir", &gathered.options)?;
     let mut idle = Idle::default();
     let mut reported: HashSet<&str> = HashSet::new();
     for option in &gathered.options {
@@ -92,6 +93,7 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
             });
         }
     }
+    resolver.set_variables_of("envdir", &gathered.options)?;
     resolver.finish(start);
     let Resolver { mut config, mut notices, places, .. } = resolver;
     notices.extend(idle.notices());
@@ -233,12 +235,6 @@ impl Resolver {
                 None => self.set_variable(value.text(), None, value),
             },
             "unenv" => self.set_variable(value.plain()?, None, value),
-            "envdir" | "early-envdir" => {
-                let directory = config.start_directory.join(value.plain()?);
-                for (name, text) in envdir::read(&directory, value.origin())? {
-                    self.set_variable(&name, text.as_deref(), value);
-                }
-            }
             "print" | "iprint" => {
                 self.notices.push(Notice::Printed { text: value.text().to_owned() });
             }
@@ -255,9 +251,9 @@ impl Resolver {
             "master" => config.master = value.switch(),
             "lazy" | "lazy-apps" => config.lazy_apps |= value.switch(),
             // Acted on while the options were read.
-            "strict" | "ini" | "include" | "inherit" | "config" | "set" | "set-placeholder"
-            | "set-ph" | "yaml" | "yml" | "xml" | "xmlconfig" | "json" | "js" | "exit"
-            | "declare-option" => {}
+            "envdir" | "early-envdir" | "strict" | "ini" | "include" | "inherit" | "config"
+            | "set" | "set-placeholder" | "set-ph" | "yaml" | "yml" | "xml" | "xmlconfig"
+            | "json" | "js" | "exit" | "declare-option" => {}
             name if name == "for" || name.starts_with("for-") => {}
             name if name.starts_with("if-") || logic::is_closing(name) => {}
             "ifenv" | "ifexists" | "ifplugin" | "ifdir" => {}
@@ -279,6 +275,19 @@ impl Resolver {
             "unenv"
         };
         self.places.put(option, name, value.origin(), value.secret());
+    }
+
+    /// Directories of variables. As in uWSGI the early ones come before every `env` and `unenv`, the
+    /// others after them, wherever they stand.
+    fn set_variables_of(&mut self, name: &str, options: &[ReadOption]) -> Result<(), ConfigError> {
+        for option in options.iter().filter(|option| option.entry.name == name) {
+            let value = Value { option };
+            let directory = self.config.start_directory.join(value.plain()?);
+            for (name, text) in envdir::read(&directory, value.origin())? {
+                self.set_variable(&name, text.as_deref(), value);
+            }
+        }
+        Ok(())
     }
 
     fn add_spooler(&mut self, value: Value<'_>, external: bool) -> Result<(), ConfigError> {
