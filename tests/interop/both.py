@@ -93,9 +93,11 @@ class Both:
         *options: str,
         processes: int = 1,
         submits: tuple[str, Sequence[Call]] | None = None,
+        adopt: str = "run",
     ) -> Daemon:
         """Starts a daemon of this system with a module of `apps`, and waits until it is up.
 
+        unspool adopts what is there at its first start, unless `adopt` is empty: then it asks.
         `submits` names a gate and what a process of this system submits once it is released.
         """
         common = [
@@ -116,6 +118,8 @@ class Both:
         if submits is not None:
             self._unspool_writer(writer_env)
         paths = [f"--pythonpath={SUPPORT}", f"--pythonpath={APPS}"]
+        if adopt:
+            common.append(f"--spooler-adopt={adopt}")
         return self._start(UNSPOOL, "run", *paths, *common, env=env).wait_ready()
 
     def stop(self) -> None:

@@ -83,7 +83,7 @@ def test_unspool_runs_what_uwsgi_would_have_run_and_the_rest_when_told(
     )
     age(more[3], 20)
     like_uwsgi = {11, 13} if options else {11}
-    unspool = both.run("unspool", "interop_count", *options)
+    unspool = both.run("unspool", "interop_count", *options, adopt="")
     wait_runs(both, len(like_uwsgi))
     warning = unspool.wait_log(r"WARN .*tasks are held that the old configuration never ran").string
     assert "1 in the spool itself" in warning
@@ -114,7 +114,7 @@ def test_both_daemons_at_once_on_such_a_directory(both: Both) -> None:
     for path in first[30:40]:
         age(path, 3)
     both.run("uwsgi", "interop_count", processes=2)
-    both.run("unspool", "interop_count", processes=2).wait_log(r"WARN .*tasks are held")
+    both.run("unspool", "interop_count", processes=2, adopt="").wait_log(r"WARN .*tasks are held")
     # Each process of both has a task now, none of which can end.
     gated = both.project.events.collect(4, "gated")
     assert Counter(event["daemon"] for event in gated) == {"uwsgi": 2, "unspool": 2}
@@ -144,7 +144,7 @@ def test_a_burial_leaves_what_uwsgi_runs(both: Both) -> None:
     both.run("uwsgi", "interop_count")
     (event,) = both.project.events.collect(1, "gated")
     assert event["daemon"] == "uwsgi"
-    both.run("unspool", "interop_count").wait_log(r"WARN .*2 tasks are held")
+    both.run("unspool", "interop_count", adopt="").wait_log(r"WARN .*2 tasks are held")
     done = both.project.unspool("adopt", "--spooler", str(both.project.spool), "--bury", "--json")
     (spool,) = json.loads(done.stdout)["spools"]
     assert (spool["buried"], spool["skipped"], spool["tasks"]) == (1, 1, 1)
