@@ -137,7 +137,6 @@ def test_no_increment_of_many_processes_and_threads_is_lost(
             uwsgi.metric_inc("done")
     children = []
     for _ in range(3):
-        # The child opens a connection of its own: it has its parent's open one.
         pid = os.fork()
         if pid == 0:
             threads = [threading.Thread(target=work) for _ in range(2)]
@@ -152,6 +151,27 @@ def test_no_increment_of_many_processes_and_threads_is_lost(
     print(uwsgi.cache_num("count"), uwsgi.metric_get("done"))
     """
     assert project.python(source, env=ini).stdout == "350 350\n"
+
+
+def test_a_child_keeps_its_store_when_its_parent_ends(
+    project: Project, ini: dict[str, str]
+) -> None:
+    """As a worker does whose zygote used the cache and was replaced."""
+    source = """
+    import os, uwsgi
+    uwsgi.cache_set("a", "of the parent")
+    ended, ends = os.pipe()
+    if os.fork() == 0:
+        os.close(ends)
+        uwsgi.cache_set("b", "of the child")
+        os.read(ended, 1)
+        uwsgi.cache_set("c", "of the child, later")
+        os._exit(0)
+    """
+    project.python(source, env=ini)
+    asked = "import uwsgi; print(uwsgi.cache_keys())"
+    # The child has inherited standard output: the first program ended when both did.
+    assert project.python(asked, env=ini).stdout == "[b'a', b'b', b'c']\n"
 
 
 def test_a_store_that_is_locked_for_too_long_is_an_error_that_says_so(

@@ -3,9 +3,9 @@
 Owns the connection of this process, its schema and who uses the store. There are two: one is gone
 when the machine starts anew and is written without flushes, the other one (`store=`) stays. The
 first daemon that starts while no living process uses the store empties the former, so that it ends
-with those that filled it, as uWSGI's memory does. A connection belongs to the process that opened
-it: a child opens its own, and keeps its parent's unused, since closing it would not be the child's
-business. Nothing is opened before the first use, every wait for another process has a bound.
+with those that filled it, as uWSGI's memory does. No connection is carried over a fork: it is
+closed before and opened at its next use. Nothing is opened before the first use, and every wait for
+another process has a bound.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class Store:
         self._kept = kept
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._inherited: sqlite3.Connection | None = None
         self._path = b""
         self._inode = 0
         self._looked = 0.0
@@ -147,11 +146,24 @@ class Store:
             self._connection.close()
             self._connection = None
 
-    def forget(self) -> None:
-        """In a child: the connection and the lock are the parent's."""
-        if self._connection is not None:
-            self._inherited = self._connection
+    def before_fork(self) -> None:
+        """Waits for other threads and closes the connection.
+
+        SQLite keeps what it has locked in memory, which a child inherits, and not in the kernel's
+        eyes: a child could not even open a connection of its own beside an inherited one.
+        """
+        self._lock.acquire()
+        try:
+            self.close()
+        except Exception:
             self._connection = None
+
+    def after_fork_in_parent(self) -> None:
+        """Lets other threads go on."""
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        """The lock was taken by a thread of the parent."""
         self._lock = threading.RLock()
 
 
@@ -170,12 +182,12 @@ def join() -> None:
     VOLATILE.close()
 
 
-def _forget() -> None:
-    VOLATILE.forget()
-    KEPT.forget()
-
-
-os.register_at_fork(after_in_child=_forget)
+for _store in (VOLATILE, KEPT):
+    os.register_at_fork(
+        before=_store.before_fork,
+        after_in_parent=_store.after_fork_in_parent,
+        after_in_child=_store.after_fork_in_child,
+    )
 
 
 def _transaction(
