@@ -1,6 +1,6 @@
 //! Options to settings: what each option means, which are carried out, and what is worth a notice.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ struct Resolver {
     spooler_imports: Vec<Import>,
     callable: Option<String>,
     pythonpath: Vec<(PathBuf, Origin, bool)>,
+    /// Each variable once: set, or taken away.
+    variables: Vec<(String, Option<String>)>,
+    variable_positions: HashMap<String, usize>,
     places: Places,
 }
 
@@ -60,6 +63,8 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
         spooler_imports: Vec::new(),
         callable: None,
         pythonpath: Vec::new(),
+        variables: Vec::new(),
+        variable_positions: HashMap::new(),
         places: Places::default(),
     };
     resolver.config.strict = strict;
@@ -264,17 +269,15 @@ impl Resolver {
 
     /// A variable of the application's processes: set, or taken away.
     fn set_variable(&mut self, name: &str, text: Option<&str>, value: Value<'_>) {
-        let config = &mut self.config;
-        config.env.retain(|(other, _)| other != name);
-        config.unenv.retain(|other| other != name);
-        let option = if let Some(text) = text {
-            config.env.push((name.to_owned(), text.to_owned()));
-            "env"
-        } else {
-            config.unenv.push(name.to_owned());
-            "unenv"
-        };
+        let option = if text.is_some() { "env" } else { "unenv" };
         self.places.put(option, name, value.origin(), value.secret());
+        let text = text.map(str::to_owned);
+        if let Some(&at) = self.variable_positions.get(name) {
+            self.variables[at].1 = text;
+        } else {
+            self.variable_positions.insert(name.to_owned(), self.variables.len());
+            self.variables.push((name.to_owned(), text));
+        }
     }
 
     /// Directories of variables. As in uWSGI the early ones come before every `env` and `unenv`, the
@@ -360,6 +363,12 @@ impl Resolver {
         let config = &mut self.config;
         // Python and the tasks see these after `chdir`.
         let base = config.chdir.clone().unwrap_or_else(|| start.to_owned());
+        for (name, text) in std::mem::take(&mut self.variables) {
+            match text {
+                Some(text) => config.env.push((name, text)),
+                None => config.unenv.push(name),
+            }
+        }
         config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
         config.virtualenv = config.virtualenv.take().map(|path| base.join(path));

@@ -67,7 +67,7 @@ impl Places {
 
 struct List<'a> {
     places: &'a Places,
-    entries: &'a [Entry],
+    secrets: Vec<&'a Entry>,
     settings: Vec<Setting>,
 }
 
@@ -104,7 +104,7 @@ impl List<'_> {
             value,
             origin: Some(origin.clone()),
             effect: effect(name),
-            secret: self.entries.iter().filter(named).any(|entry| entry.secret),
+            secret: self.secrets.iter().any(named),
         });
     }
 }
@@ -112,7 +112,8 @@ impl List<'_> {
 /// The settings in the order in which a reader looks for them: spools, application, surroundings,
 /// then every other option as it stands.
 pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
-    let mut list = List { places, entries: &config.entries, settings: Vec::new() };
+    let secrets = config.entries.iter().filter(|entry| entry.secret).collect();
+    let mut list = List { places, secrets, settings: Vec::new() };
     for spooler in &config.spoolers {
         let name = if spooler.external { "spooler-external" } else { "spooler" };
         list.at(name, shown(&spooler.path), &spooler.origin);
