@@ -98,8 +98,6 @@ class _spoolraw:
         self.module = _functions.module_of(f)
         self.pass_arguments = bool(pass_arguments)
         self.base_dict = {"ud_spool_func": f.__name__}
-        if self._result is not None:
-            self.base_dict["ud_spool_ret"] = self._result
         update_wrapper(self, f, updated=())
         _register(self)
         f.spool = self.__call__  # type: ignore[attr-defined]
@@ -107,6 +105,8 @@ class _spoolraw:
     def __call__(self, *args: Any, **kwargs: Any) -> bytes:
         """Submits a task; returns the absolute path of its file."""
         message = dict(self.base_dict)
+        if self._result is not None:
+            message["ud_spool_ret"] = self._result
         if self.pass_arguments:
             for key in _RESERVED:
                 if key in kwargs:
@@ -258,7 +258,7 @@ def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
     # The function may change the message.
     forced = message.get("ud_spool_ret")
     if forced is None and task is not None:
-        forced = task.base_dict.get("ud_spool_ret")
+        forced = task._result
     if "args" in message and "kwargs" in message and (task is None or task.pass_arguments):
         arguments = pickle.loads(_raw(vars, "args"))
         keywords = pickle.loads(_raw(vars, "kwargs"))
@@ -315,8 +315,8 @@ def _with_body(
 def _result(name: str, value: Any) -> int:
     try:
         return int(value)
-    except (TypeError, ValueError):
-        raise TypeError(
+    except (TypeError, ValueError) as error:
+        raise type(error)(
             f"{name} returned a {type(value).__name__}: a @spoolraw function returns "
             "uwsgi.SPOOL_OK, uwsgi.SPOOL_RETRY or uwsgi.SPOOL_IGNORE"
         ) from None

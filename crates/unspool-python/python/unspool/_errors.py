@@ -23,10 +23,11 @@ class SharedStoreError(RuntimeError):
         )
 
 
-class UnknownFunction(LookupError):
+class UnknownFunction(KeyError):
     """A task names a function that nothing registered in this process.
 
-    `name` is the function's name, "" if the task names none; `registered` are those there are.
+    A KeyError, as uWSGI raises. `name` is the function's name, "" if the task names none;
+    `registered` are those there are.
     `module` is the module that the task wants the function of, and `modules` are those that have a
     function of its name, if that is what is wrong.
     """
