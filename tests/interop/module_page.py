@@ -61,7 +61,11 @@ daemon beside it is started anew. A reload keeps them. A cache or queue with `st
 second file until it is cleared.
 
 A call waits 5 seconds at most for other processes, then raises `RuntimeError` with the file's path.
-A process opens the file at its first call, and a forked child its own.
+A process opens the file at its first call, and a forked child its own. On two cores under load one
+process did 80,000 gets, 30,000 updates and 40,000 increments a second (100 bytes).
+
+Without a spool there is no place for them, so in a daemon of timers alone `cache_*`, `metric_*` and
+`lock` are absent. `queue_*` are there where the process's own configuration has a `queue`.
 
 Options: `cache2` (`name`, `items`, `blocksize`, `blocks`, `bitmap`, `keysize`, `purge_lru`,
 `clear_on_full`, `no_expire`, `math_initial`, `store`), `cache`, `cache-blocksize`,

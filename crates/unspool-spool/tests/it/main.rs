@@ -18,5 +18,6 @@ mod open;
 mod quarantine;
 mod read;
 mod scan;
+mod shared;
 mod submit;
 mod watch;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
-use unspool_sys::lock::{try_lock, unlock};
+use unspool_sys::lock::{is_locked, try_lock, unlock};
 
 use crate::child::{Child, no_forks};
 
@@ -50,4 +50,17 @@ fn a_file_that_is_open_for_reading_alone_cannot_be_locked() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let reader = File::open(file.path()).unwrap();
     assert!(try_lock(reader.as_fd()).is_err());
+}
+
+#[test]
+fn asking_takes_nothing_and_needs_no_right_to_write() {
+    let _no_forks = no_forks();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let reader = File::open(file.path()).unwrap();
+    assert!(!is_locked(reader.as_fd()).unwrap());
+    let ours = open(file.path());
+    assert!(try_lock(ours.as_fd()).unwrap());
+    assert!(is_locked(reader.as_fd()).unwrap());
+    unlock(ours.as_fd()).unwrap();
+    assert!(!is_locked(reader.as_fd()).unwrap());
 }
