@@ -339,7 +339,7 @@ fn groups(survey: &Survey) -> String {
                 name => String::from_utf8_lossy(name).into_owned(),
             };
             let due = age(now_ns, group.oldest_ns);
-            format!("{} in {place} of {function}, the oldest due {due}", group.tasks)
+            format!("{} in {place} of {function}, the oldest {due}", group.tasks)
         })
         .collect();
     let named: u64 = survey.groups.values().take(GROUPS_SHOWN).map(|group| group.tasks).sum();
@@ -353,8 +353,8 @@ fn age(now_ns: i64, due_ns: i64) -> String {
     const HOUR_NS: i64 = 3_600_000_000_000;
     let hours = now_ns.saturating_sub(due_ns) / HOUR_NS;
     match hours {
-        ..0 => "later".to_owned(),
-        0..48 => format!("{hours} hours ago"),
-        _ => format!("{} days ago", hours / 24),
+        ..0 => "not due yet".to_owned(),
+        0..48 => format!("due {hours} hours ago"),
+        _ => format!("due {} days ago", hours / 24),
     }
 }
