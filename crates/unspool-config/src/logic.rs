@@ -75,6 +75,8 @@ impl Block {
     pub(crate) fn effect(&self, around: &Surroundings<'_>) -> Effect {
         match self {
             Self::None => Effect::Keep,
+            // Blocks inside vanish too, as they do inside a condition that does not hold.
+            Self::Loop { items, .. } if items.is_empty() => Effect::Drop,
             Self::Loop { items, .. } => Effect::Repeat(items.clone()),
             Self::If { name, condition, .. } => match ask(name, condition, around) {
                 Some((true, Some(item))) => Effect::Fill(item),
