@@ -8,7 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from factory import DaemonFactory
 from harness import PYTHON, Project
+from spooling import submit
 
 WAYS = ("unspool.configure(", "UNSPOOL_SPOOL", "UNSPOOL_CONFIG", "unspool run")
 
@@ -416,3 +418,33 @@ def test_inside_a_real_uwsgi_its_own_module_wins(project: Project, real_uwsgi: P
     result = project.root / "result"
     assert result.exists(), done.stderr
     assert Path(result.read_text()).parent == project.spool
+
+
+def test_atexit_is_called_where_signals_are_handled_and_not_where_tasks_run(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write(
+        "tasks.py",
+        """
+        import uwsgi
+        from uwsgidecorators import spool
+        from reporting import report
+
+        uwsgi.atexit = lambda: report("exit", spooler=uwsgi.i_am_the_spooler())
+
+        @spool
+        def mark(args):
+            report("mark")
+
+        uwsgi.register_signal(50, "", lambda _: report("tick"))
+        uwsgi.add_rb_timer(50, 0.1, 1)
+        """,
+    )
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    submit(project, "mark")
+    project.events.wait("mark")
+    tick = project.events.wait("tick")
+    running.stop()
+    ended = project.events.wait("exit")
+    assert (ended.pid, ended["spooler"]) == (tick.pid, None)
+    assert [event.name for event in project.events.history].count("exit") == 1

@@ -182,12 +182,13 @@ def test_a_store_that_is_locked_for_too_long_is_an_error_that_says_so(
     holder = sqlite3.connect(store, isolation_level=None)
     holder.execute("BEGIN EXCLUSIVE")
     source = """
-    import uwsgi
+    import unspool, uwsgi
     from unspool import _shared
     _shared.BUSY_SECONDS_MAX = 0.2
     try:
         uwsgi.cache_set('a', 'c')
-    except RuntimeError as error:
+    except unspool.SharedStoreError as error:
+        assert isinstance(error, RuntimeError)
         print(error)
     """
     said = project.python(source, env=ini).stdout
@@ -280,6 +281,15 @@ def test_a_wrong_definition_is_named(project: Project, line: str, text: str) -> 
     """
     env = {**project.env, "UNSPOOL_CONFIG": "app.ini"}
     assert text in project.python(source, env=env).stdout
+
+
+def test_a_daemon_with_a_wrong_definition_says_so_and_runs_nothing(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", TASKS)
+    ini = project.write("app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\nqueue = x\n")
+    running = daemon(ini, ready=False)
+    running.wait_log(r"^unspool: `queue`: `x` is no number")
 
 
 def test_without_a_daemon_a_producer_is_its_own_master(project: Project) -> None:

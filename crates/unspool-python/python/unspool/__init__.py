@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from unspool import _process
-from unspool._errors import UnknownFunction
+from unspool._errors import SharedStoreError, UnknownFunction
 from unspool._native import ConfigError, NotDurableError, SpoolError, __version__
 from unspool._native import submit as _submit
 from unspool._process import configure
@@ -18,6 +18,7 @@ from unspool._process import configure
 __all__ = [
     "ConfigError",
     "NotDurableError",
+    "SharedStoreError",
     "SpoolError",
     "UnknownFunction",
     "__version__",

@@ -43,13 +43,16 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     random.seed()
     import uwsgi
 
-    _call_post_fork_hook(uwsgi)
+    _call_hook(uwsgi, "post_fork_hook")
     channel.ready()
     _loop(channel, uwsgi)
+    if not tasks:
+        # As in uWSGI, which calls it in the workers that handle signals and not in spoolers.
+        _call_hook(uwsgi, "atexit")
 
 
-def _call_post_fork_hook(uwsgi: Any) -> None:
-    hook = getattr(uwsgi, "post_fork_hook", None)
+def _call_hook(uwsgi: Any, name: str) -> None:
+    hook = getattr(uwsgi, name, None)
     if hook is not None:
         try:
             hook()

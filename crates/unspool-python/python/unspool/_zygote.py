@@ -17,6 +17,7 @@ import traceback
 from typing import Any, NoReturn
 
 from unspool import _imports, _process, _signals, _unarmed, _worker
+from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
 PROTOCOL_VERSION = 1
@@ -66,7 +67,10 @@ def _prepare(setup: dict[str, Any]) -> None:
     sys.path[:0] = [*reversed(setup["pythonpath"]), ".", ""]
     arguments = dict(setup["opt"]).get("pyargv") or ""
     sys.argv = ["uwsgi", *(word for word in arguments.split(" ") if word)]
-    _process.configure_daemon_child(setup)
+    try:
+        _process.configure_daemon_child(setup)
+    except ConfigError as error:
+        sys.exit(f"unspool: {error}")
 
 
 def _import_application(imports: list[dict[str, Any]]) -> list[dict[str, str]]:
