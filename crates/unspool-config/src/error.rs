@@ -28,8 +28,8 @@ pub enum ConfigError {
     UnexpectedArgument { name: String },
 
     #[error(
-        "command line: `{argument}` is neither an option nor a configuration file (NAME.ini) nor \
-         an application (FILE.py, MODULE:CALLABLE)"
+        "command line: `{argument}` is neither an option nor a configuration file (ending in .ini, \
+         .yaml, .yml, .xml or .json) nor an application (FILE.py, MODULE:CALLABLE)"
     )]
     UnusableArgument { argument: String },
 
