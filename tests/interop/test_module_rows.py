@@ -25,6 +25,7 @@ FULL_OPTIONS = (
     "--cache2=name=start,items=8,math_initial=10",
     "--cache2=name=short,items=8,keysize=4",
     "--cache2=name=lru,items=4,purge_lru=1",
+    "--cache-expire-freq=600",
     "--queue=4",
     "--metric=mine",
     "--metric=name=initial,initial_value=7",
