@@ -351,7 +351,7 @@ impl Resolver {
             text.len() > 1 && text.starts_with(quote) && text.ends_with(quote) && name != "env"
         };
         if matches!(origin, Origin::File { .. }) && (quoted('"') || quoted('\'')) {
-            let value = text.to_owned();
+            let value = value.told().to_owned();
             self.notices.push(Notice::Quoted { name, origin, value });
         } else if let Some(placeholder) = leftover(value) {
             self.notices.push(Notice::Unexpanded { name, origin, placeholder });
@@ -447,7 +447,7 @@ fn adjusted(value: Value<'_>, used: &str) -> Notice {
     Notice::Adjusted {
         name: value.name().to_owned(),
         origin: value.origin().clone(),
-        value: value.text().to_owned(),
+        value: value.told().to_owned(),
         used: used.to_owned(),
     }
 }

@@ -29,6 +29,12 @@ impl<'a> Value<'a> {
         self.option.raw.as_deref().is_some_and(crate::secrets::refers_to_secret)
     }
 
+    /// The value for a message: as it was written, if what it takes in is secret.
+    pub(crate) fn told(self) -> &'a str {
+        let raw = self.option.raw.as_deref().filter(|_| self.secret());
+        raw.unwrap_or_else(|| self.text())
+    }
+
     /// The value as it is.
     pub(crate) fn text(self) -> &'a str {
         self.option.entry.value.as_deref().unwrap_or_default()
@@ -88,7 +94,7 @@ impl<'a> Value<'a> {
     pub(crate) fn invalid(self, problem: &str) -> ConfigError {
         ConfigError::InvalidValue {
             name: self.name().to_owned(),
-            value: self.text().to_owned(),
+            value: self.told().to_owned(),
             origin: self.origin().clone(),
             problem: problem.to_owned(),
         }

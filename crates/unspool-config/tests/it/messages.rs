@@ -118,6 +118,16 @@ fn commands_are_not_settings() {
 fn values_may_be_secrets() {
     let loaded = load_ini("env = TOKEN=hunter2\nset-ph = token=hunter2\nspooler = s\n").unwrap();
     assert!(!format!("{loaded:?}").contains("hunter2"));
+    let secret = "set-ph = db-password=hunter2\n";
+    let error = load_ini(&format!("{secret}spooler-processes = %(db-password)\n")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "app.ini:3: `spooler-processes = %(db-password)`: this is not a number; write digits only, \
+         as in 4"
+    );
+    let loaded = load_ini(&format!("{secret}chdir = \"%(db-password)\"\n")).unwrap();
+    let told: String = loaded.notices.iter().map(Notice::to_string).collect();
+    assert!(told.contains("quotes") && !told.contains("hunter2"), "{told}");
 }
 
 #[test]
