@@ -31,6 +31,8 @@ const NESTED_SHOWN: usize = 10;
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Adopting {
     record: Adoption,
+    /// As it was read or written last.
+    on_disk: Option<Adoption>,
     /// The record could not be written: it is in memory alone.
     unwritten: Option<String>,
     bury: bool,
@@ -54,9 +56,12 @@ pub(crate) fn begin(spool: &SpoolSettings) -> Result<Option<Adopting>, AdoptErro
     };
     let mut new = Adoption::new(ordered, i64::try_from(age.as_nanos()).unwrap_or(i64::MAX));
     new.default = wanted.unwrap_or(new.default);
-    let mut unwritten = None;
+    let (mut unwritten, mut on_disk) = (None, None);
     let mut record = match begin_adoption(&spool.dir, new.clone()) {
-        Ok(record) => record,
+        Ok(record) => {
+            on_disk = Some(record.clone());
+            record
+        }
         // Without room or the right to write, it is decided anew at each start.
         Err(AdoptError::Io { action: "write", source, .. }) => {
             unwritten = Some(source.to_string());
@@ -70,12 +75,14 @@ pub(crate) fn begin(spool: &SpoolSettings) -> Result<Option<Adopting>, AdoptErro
             record.default = wanted;
             true
         });
-        if let Err(error) = changed {
-            unwritten = Some(error.to_string());
+        match changed {
+            Ok(changed) => on_disk = Some(changed),
+            Err(error) => unwritten = Some(error.to_string()),
         }
     }
     Ok((!record.is_settled()).then(|| Adopting {
         record,
+        on_disk,
         unwritten,
         bury: choice == Some(AdoptChoice::Bury),
         to_bury: VecDeque::new(),
@@ -257,7 +264,7 @@ impl Dispatcher {
             }
         };
         let Some(mut adopting) = self.adopting.take() else { return };
-        if adopting.record != record && adopting.unwritten.is_none() {
+        if adopting.on_disk.as_ref() != Some(&record) {
             let released: Vec<TaskKey> = self
                 .kept(&record)
                 .filter(|(_, _, _, verdict)| *verdict == Verdict::Run)
@@ -272,6 +279,8 @@ impl Dispatcher {
                 let (spool, released) = (self.dir.path().display(), released.len());
                 info!(%spool, released, kept, "old tasks were decided to run");
             }
+            adopting.unwritten = None;
+            adopting.on_disk = Some(record.clone());
             adopting.record = record;
         }
         if !adopting.record.is_settled() {
