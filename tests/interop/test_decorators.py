@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import pytest
 from both import APPS, Both, System
 from harness import PYTHON, SUPPORT, Event
 
@@ -205,3 +206,57 @@ def test_each_name_of_uwsgis_is_there(both: Both) -> None:
 
 def names_in(text: str) -> list[str]:
     return re.findall(r"'(\w+)'", text)
+
+
+PROCESSES = """
+    import os
+    from reporting import report
+    from uwsgidecorators import *
+
+    forked = []
+
+    @postfork
+    def first():
+        forked.append("first")
+
+    @postfork(1)
+    def only_in_worker_one():
+        forked.append("one")
+
+    @postfork
+    def second():
+        forked.append("second")
+
+    @lock
+    def locked():
+        return "value"
+
+    @thread
+    def aside(number):
+        report("aside", pid=os.getpid(), number=number)
+
+    @timer(1, target="spooler")
+    def tick(number):
+        report("tick", number=number)
+
+    @spool
+    def task(arguments):
+        aside(7)
+        report("task", forked=forked, locked=locked(), pid=os.getpid())
+"""
+
+
+@pytest.mark.parametrize(("system", "locked"), [("uwsgi", None), ("unspool", "value")])
+def test_decorators_in_a_process_that_runs_tasks(
+    both: Both, system: System, locked: str | None
+) -> None:
+    """`lock` skips its function in a uWSGI spooler; all else is the same."""
+    both.project.write("processes.py", PROCESSES)
+    both.write("uwsgi", ("spool", ({b"ud_spool_func": b"task", b"ud_spool_ret": b"-2"},), {}))
+    # Imported before the fork, so that uWSGI has the hooks and the timer.
+    both.run(system, "processes", "--import=processes")
+    task, aside = both.project.events.wait("task"), both.project.events.wait("aside")
+    assert task["forked"] == ["first", "second"]
+    assert task["locked"] == locked
+    assert (aside["number"], aside["pid"]) == (7, task["pid"])
+    assert both.project.events.wait("tick")["number"] == 0
