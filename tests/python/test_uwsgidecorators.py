@@ -434,8 +434,8 @@ def test_signals_timers_and_crons_register_the_function(project: Project) -> Non
     snapshot = _signals.snapshot()
     assert [(entry['signal'], entry['target']) for entry in snapshot['signals']] == [
         (0, ''), (1, ''), (2, ''), (3, 'workers'), (4, ''), (5, 'worker'), (17, 'spooler')]
-    assert [(entry['signal'], entry['seconds'], entry['kind']) for entry in snapshot['timers']] == [
-        (0, 30, 'timer'), (17, 30, 'timer'), (1, 5, 'rbtimer'), (2, 0.5, 'timer')]
+    assert [(entry['signal'], entry['seconds']) for entry in snapshot['timers']] == [
+        (0, 30), (17, 30), (1, 5), (2, 0.5)]
     assert [(entry['signal'], entry['hour']) for entry in snapshot['crons']] == [(4, 3), (5, 2)]
     _signals.dispatch(0)
     _signals.dispatch(3)

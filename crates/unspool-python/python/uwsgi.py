@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _inform, _process, _signals
+from unspool import _control, _inform, _process, _signals
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -51,10 +51,15 @@ buffer_size: int
 register_signal = _signals.register_signal
 signal_registered = _signals.signal_registered
 signal = _signals.signal
+signal_wait = _signals.signal_wait
+signal_received = _signals.signal_received
 add_timer = _signals.add_timer
 add_rb_timer = _signals.add_rb_timer
 add_ms_timer = _signals.add_ms_timer
 add_cron = _signals.add_cron
+
+reload = _control.reload
+stop = _control.stop
 
 log = _inform.log
 logsize = _inform.logsize
@@ -78,6 +83,7 @@ if TYPE_CHECKING or _process.spoolers():
     from unspool._cache import cache_num as cache_num
     from unspool._cache import cache_set as cache_set
     from unspool._cache import cache_update as cache_update
+    from unspool._control import set_spooler_frequency as set_spooler_frequency
     from unspool._inform import spooler_pid as spooler_pid
     from unspool._inform import spooler_pids as spooler_pids
     from unspool._locks import is_locked as is_locked
@@ -115,7 +121,7 @@ def masterpid() -> int:
 
 def worker_id() -> int:
     """The number of a worker that runs signal handlers; 0 in a spooler and in a producer."""
-    if _process.role() is _process.Role.SIGNAL_WORKER:
+    if _process.role() is _process.Role.SIGNAL_WORKER and not _signals.acts_as_spooler():
         return _process.worker_id()
     return 0
 
@@ -126,8 +132,9 @@ def mule_id() -> int:
 
 
 def i_am_the_spooler() -> bool | None:
-    """True in a process that runs tasks, else None."""
-    return True if _process.role() is _process.Role.SPOOL_WORKER else None
+    """True where tasks run and in handlers of signals whose target is a spooler, else None."""
+    spooler = _process.role() is _process.Role.SPOOL_WORKER or _signals.acts_as_spooler()
+    return True if spooler else None
 
 
 def _refresh() -> None:

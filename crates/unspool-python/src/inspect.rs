@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString};
@@ -12,6 +13,8 @@ use unspool_spool::Lifetime;
 use crate::errors::spool_error;
 use crate::settings;
 
+/// How long each step of talking to a daemon may take.
+const ASK_WAIT: Duration = Duration::from_secs(5);
 /// Paths that one call returns: a spool may hold millions of tasks.
 const JOBS_MAX: usize = 1_000_000;
 
@@ -48,6 +51,20 @@ pub(crate) fn shared_lock(py: Python<'_>, number: u32) -> PyResult<Bound<'_, PyB
 pub(crate) fn live_daemon(py: Python<'_>, spool: &[u8]) -> u32 {
     let path = Path::new(std::ffi::OsStr::from_bytes(spool));
     py.detach(|| unspool_spool::live_daemon(path)).unwrap_or(0)
+}
+
+/// Sends a request to the daemon that runs the spool of this path. Returns its answer, `None` if no
+/// daemon runs it.
+#[pyfunction]
+#[pyo3(signature = (spool, request, /))]
+pub(crate) fn ask_daemon<'py>(
+    py: Python<'py>,
+    spool: &[u8],
+    request: &[u8],
+) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let path = Path::new(std::ffi::OsStr::from_bytes(spool));
+    let answer = py.detach(|| unspool_spool::ask_daemon(path, request, ASK_WAIT))?;
+    Ok(answer.map(|answer| PyBytes::new(py, &answer)))
 }
 
 /// The paths of the tasks without a priority in the first spool, as a list of bytes.

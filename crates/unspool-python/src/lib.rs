@@ -23,8 +23,8 @@ mod _native {
     use crate::errors::{ConfigError, NotDurableError, SpoolError};
     #[pymodule_export]
     use crate::inspect::{
-        live_daemon, open_first_spool, parsefile, shared_lock, shared_store, spooler_get_task,
-        spooler_jobs,
+        ask_daemon, live_daemon, open_first_spool, parsefile, shared_lock, shared_store,
+        spooler_get_task, spooler_jobs,
     };
     #[pymodule_export]
     use crate::message::decoded;

@@ -141,6 +141,28 @@ impl Worker {
         }
     }
 
+    /// Waits for a signal in the middle of a piece of work; `None` when it is time to leave. Waits
+    /// without the GIL.
+    fn wait_signal(&mut self, py: Python<'_>) -> PyResult<Option<u8>> {
+        // What was done before must not look undone for as long as this takes.
+        self.flush();
+        while !self.leaving {
+            match self.take_packet(py)? {
+                None | Some(ToWorker::Drain) => self.leaving = true,
+                Some(ToWorker::Tick { signal }) => return Ok(Some(signal)),
+                Some(ToWorker::Folder { .. } | ToWorker::Tasks(_)) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// A signal that was waited for has been handled, if it has a handler.
+    #[pyo3(signature = (signal, duration_ns, error=None))]
+    fn signal_done(&self, signal: u8, duration_ns: u64, error: Option<&str>) {
+        let error = error.map(shorten);
+        self.send(&FromWorker::TickDone { signal, duration_ns, error });
+    }
+
     /// The handler of the current task returned this number.
     fn finish(&mut self, code: i64) {
         self.end(Outcome::from_code(code), String::new());

@@ -26,7 +26,7 @@ pub use claim::{Claim, Claimed, claim};
 pub use finish::{complete, count_failure, postpone};
 pub use garbage::{GARBAGE_AGE_NS, delete_garbage};
 pub use layout::{OpenError, PREFIX, SpoolDir, is_aside_name, is_task_name, submitted_ns};
-pub use present::{forget_present, live_daemon, say_present};
+pub use present::{ask_daemon, forget_present, listen_control, live_daemon, say_present};
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};
 pub use scan::{Found, Scan};

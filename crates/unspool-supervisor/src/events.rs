@@ -1,6 +1,7 @@
 //! What the actors say to each other.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use unspool_sys::process::Exit;
 
@@ -35,6 +36,15 @@ pub(crate) enum ToDispatcher {
         /// The first generation that stays.
         before: u32,
     },
+    /// A worker is to run the handler of a signal, between two tasks.
+    Tick {
+        /// Its number.
+        worker: WorkerId,
+        /// The uwsgi signal.
+        signal: u8,
+    },
+    /// The time between retries changes; `None`: to what the configuration says.
+    Frequency(Option<Duration>),
     /// Claim no more; all workers finish what they run and leave.
     Stop,
     /// All workers are gone: end the thread.
@@ -53,6 +63,17 @@ pub(crate) enum ToSupervisor {
     Useful {
         /// Its number.
         worker: WorkerId,
+    },
+    /// A worker has run the handler of a signal.
+    TickDone {
+        /// Its number.
+        worker: WorkerId,
+        /// The uwsgi signal.
+        signal: u8,
+        /// How long it took.
+        duration_ns: u64,
+        /// The traceback, if it raised.
+        error: Option<String>,
     },
     /// A worker closed its socket: its process ends.
     Closed {

@@ -2,12 +2,15 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::net::{
     self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
+
+use crate::folder::{self, Folder};
 
 /// Descriptors in one packet.
 pub const FDS_MAX: usize = 64;
@@ -91,4 +94,76 @@ pub fn receive(
         return Err(io::Error::other("a packet longer than its bound"));
     }
     if message.bytes == 0 { Ok(Received::Closed) } else { Ok(Received::Packet(message.bytes)) }
+}
+
+/// Has the kernel say with each packet which process sent it.
+pub fn tell_senders(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sockopt::set_socket_passcred(socket, true)?)
+}
+
+/// Receives one packet without waiting, and the process that sent it; 0 where the kernel does not
+/// tell. Descriptors in the packet are closed.
+pub fn receive_from(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(Received, u32)> {
+    const SPACE: usize = rustix::cmsg_space!(ScmRights(FDS_MAX), ScmCredentials(1));
+    let mut space = [MaybeUninit::uninit(); SPACE];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    let message = match net::recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut ancillary, flags)
+    {
+        Ok(message) => message,
+        Err(rustix::io::Errno::WOULDBLOCK) => return Ok((Received::Nothing, 0)),
+        Err(rustix::io::Errno::CONNRESET) => return Ok((Received::Closed, 0)),
+        Err(error) => return Err(error.into()),
+    };
+    let mut sender = 0;
+    for entry in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmCredentials(credentials) = entry {
+            sender = credentials.pid.as_raw_nonzero().get() as u32;
+        }
+    }
+    if message.flags.contains(net::ReturnFlags::TRUNC) {
+        return Err(io::Error::other("a packet longer than its bound"));
+    }
+    let received =
+        if message.bytes == 0 { Received::Closed } else { Received::Packet(message.bytes) };
+    Ok((received, sender))
+}
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 64;
+
+/// A socket of this name in a folder, for [`connect`]. By the folder's descriptor, since the path of
+/// a socket is bounded and that of a folder is not.
+pub fn listen(folder: &Folder, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    net::bind(&socket, &address(folder, name)?)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+/// The next connection, if there is one.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    match net::accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::CONNABORTED) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Connects to a socket in a folder. Each wait on it is bounded.
+pub fn connect(folder: &Folder, name: &[u8], wait: Duration) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(wait))?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(wait))?;
+    net::connect(&socket, &address(folder, name)?)?;
+    Ok(socket)
+}
+
+fn address(folder: &Folder, name: &[u8]) -> io::Result<SocketAddrUnix> {
+    use std::os::fd::AsFd;
+    let mut path = format!("/proc/self/fd/{}/", folder.as_fd().as_raw_fd()).into_bytes();
+    path.extend_from_slice(name);
+    Ok(SocketAddrUnix::new(folder::os_str(&path))?)
 }

@@ -103,6 +103,9 @@ pub struct Ready {
     /// Task functions by name.
     #[serde(default)]
     pub functions: Vec<String>,
+    /// Signals that have a handler.
+    #[serde(default)]
+    pub signals: Vec<SignalSpec>,
     /// Imports that failed.
     #[serde(default)]
     pub failures: Vec<ImportFailure>,
@@ -127,6 +130,15 @@ pub struct ImportFailure {
     pub target: String,
     /// The traceback.
     pub traceback: String,
+}
+
+/// A signal and where its handler runs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct SignalSpec {
+    /// Its number.
+    pub signal: u8,
+    /// As registered; uWSGI's words.
+    pub target: String,
 }
 
 /// A registered timer.

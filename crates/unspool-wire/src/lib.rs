@@ -1,10 +1,11 @@
 //! The protocol between the daemon, its zygote and its workers. Bytes in, values out: no sockets.
 //!
 //! `task` is the hot path, between dispatcher and worker: binary packets of a `SOCK_SEQPACKET`
-//! pair. `control` is the cold one, between supervisor and zygote: a JSON object a packet. The
-//! specification is `docs/design/worker-protocol.md`.
+//! pair. `control` is the cold one, between supervisor and zygote: a JSON object a packet. `request`
+//! is what any process may ask of the daemon. The specification is `docs/design/worker-protocol.md`.
 
 pub mod control;
+pub mod request;
 pub mod task;
 
 /// Version of both protocols. A worker says it first; a daemon refuses another one.

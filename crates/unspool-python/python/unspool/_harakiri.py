@@ -18,7 +18,7 @@ def set_user_harakiri(seconds: int) -> None:
     seconds = operator.index(seconds)
     if seconds < 0:
         raise ValueError(f"unable to set a limit of {seconds} s: give 0 or more")
-    if _process.role() not in (_process.Role.SPOOL_WORKER, _process.Role.SIGNAL_WORKER):
+    if not _process.is_worker():
         return
     if seconds == 0:
         faulthandler.cancel_dump_traceback_later()

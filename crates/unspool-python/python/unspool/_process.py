@@ -58,6 +58,7 @@ class Found(TypedDict):
 class _State:
     role = Role.UNCONFIGURED
     worker_id = 0
+    worker_pid = 0
     daemon_pid = 0
     spoolers: tuple[bytes, ...] = ()
     frequency = 30.0
@@ -170,6 +171,7 @@ def become_worker(role: str, worker_id: int) -> None:
     """Says what the forked child is for: "spool" or "signal"."""
     _state.role = Role(role)
     _state.worker_id = worker_id
+    _state.worker_pid = os.getpid()
 
 
 def _become_producer(found: Found, source: str) -> None:
@@ -263,6 +265,16 @@ def started_on() -> int:
     """When the daemon was started, or in a producer this process, in seconds since 1970."""
     since_boot = started_ticks(_state.daemon_pid or os.getpid()) / os.sysconf("SC_CLK_TCK")
     return int(time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot)
+
+
+def is_worker() -> bool:
+    """Whether the daemon gives work to this process, or to the one that it was forked from."""
+    return _state.worker_pid != 0
+
+
+def worker_number() -> int:
+    """The number by which the daemon knows this very process, 0 if it knows it by none."""
+    return _state.worker_id if _state.worker_pid == os.getpid() else 0
 
 
 def worker_id() -> int:

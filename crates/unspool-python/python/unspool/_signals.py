@@ -1,19 +1,24 @@
 """uwsgi signals, and the timers and crons that raise them.
 
-Owns what the application registered while it was imported. In the zygote `snapshot` tells it to the
-daemon, which arms the timers and has `dispatch` called in a worker; in a producer it is recorded
-and nothing more, so that an application can be imported anywhere. In a worker nothing can be
-registered any more: nobody would hear of it.
+Owns the handlers of this process. What is registered while the application is imported, `snapshot`
+tells the daemon, which has `dispatch` called in a worker of its own or in a mule. What a worker
+registers later it handles itself, between its tasks. In a producer it is recorded and nothing
+more, so that an application can be imported anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import operator
 import os
-from collections.abc import Callable
+import struct
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from unspool import _process
+from unspool import _native, _process, _requests
 
 Handler = Callable[[int], object]
 
@@ -27,10 +32,43 @@ class _Registered(NamedTuple):
     handler: Handler
 
 
+class _RunTimeOwners:
+    """Which process has registered each signal at run time: numbers that are taken for all.
+
+    Shared by the processes of one zygote. The entry of one that has ended counts as free.
+    """
+
+    def __init__(self) -> None:
+        self._pids = mmap.mmap(-1, 4 * SIGNALS)
+
+    def owner(self, number: int) -> int:
+        pid: int = struct.unpack_from("I", self._pids, 4 * number)[0]
+        return pid if pid and os.path.exists(f"/proc/{pid}") else 0
+
+    def take(self, number: int) -> None:
+        struct.pack_into("I", self._pids, 4 * number, os.getpid())
+
+
 _handlers: dict[int, _Registered] = {}
 _timers: list[dict[str, Any]] = []
 _crons: list[dict[str, int]] = []
-_send: Callable[[int], None] | None = None
+_owners: _RunTimeOwners | None = None
+
+
+class _State:
+    channel: _native.Worker | None = None
+    # The signal whose wait in this process ended last.
+    received = 0
+    # The target of the handler that runs now.
+    target: str | None = None
+
+
+_state = _State()
+
+
+def become_worker(channel: _native.Worker) -> None:
+    """Says how signals reach this process."""
+    _state.channel = channel
 
 
 def register_signal(number: int, target: str, handler: Handler) -> None:
@@ -45,61 +83,104 @@ def register_signal(number: int, target: str, handler: Handler) -> None:
         )
     if not callable(handler):
         raise TypeError(f"the handler of signal {number} is not callable: {handler!r}")
-    _check_import_time(f"unable to register signal {number}")
-    if number in _handlers and _process.role() is _process.Role.ZYGOTE:
-        other = _handlers[number].handler
-        name = getattr(other, "__qualname__", repr(other))
-        raise ValueError(
-            f"unable to register signal {number}: it is registered for {name}; use another number"
-        )
+    if number in _handlers and _process.role() is not _process.Role.PRODUCER:
+        _refuse_second(number, handler)
+    if _process.is_worker():
+        _register_at_run_time(number)
     _handlers[number] = _Registered(target, handler)
+
+
+def _refuse_second(number: int, handler: Handler) -> None:
+    other = _handlers[number].handler
+    own = _owners is not None and _owners.owner(number) == os.getpid()
+    if own:
+        # A worker may change its mind about what only it handles.
+        return
+    name = getattr(other, "__qualname__", repr(other))
+    raise ValueError(
+        f"unable to register signal {number}: it is registered for {name}; use another number"
+    )
+
+
+def _register_at_run_time(number: int) -> None:
+    if not _process.worker_number():
+        raise ValueError(
+            f"unable to register signal {number}: this process was forked by a worker, and the "
+            "daemon does not know it; register it in the worker or while the application is "
+            "imported"
+        )
+    owner = _owners.owner(number) if _owners is not None else 0
+    if owner not in (0, os.getpid()):
+        raise ValueError(
+            f"unable to register signal {number}: process {owner} has registered it; use another "
+            "number"
+        )
+    if _owners is not None:
+        _owners.take(number)
+    _requests.send("register", signal=number)
 
 
 def signal_registered(number: int) -> bool | None:
     """True, or None as in uWSGI."""
-    return True if _signal(number) in _handlers else None
+    number = _signal(number)
+    if number in _handlers or (_owners is not None and _owners.owner(number)):
+        return True
+    return None
 
 
 def signal(number: int) -> None:
-    """Raises a signal."""
-    number = _signal(number)
-    if _send is None:
+    """Raises a signal, from any process of the daemon or beside it."""
+    _requests.send("signal", signal=_signal(number))
+
+
+def signal_wait(number: int | None = None) -> bytes:
+    """Waits until the signal, or any, is raised, and runs its handler if there is one.
+
+    Signals for mules do not end the wait of another process. `signal_received` tells which one it
+    was.
+    """
+    wanted = None if number is None else _signal(number)
+    if _state.channel is None or not _process.worker_number():
         raise RuntimeError(
-            f"unable to raise signal {number}: this process has no connection to a daemon"
+            "unable to wait for a signal: only a worker or a mule of the daemon receives any"
         )
-    _send(number)
+    _requests.send("wait", signal=wanted)
+    received = _state.channel.wait_signal()
+    if received is None:
+        raise SystemError("error waiting for signal: the daemon lets this process go")
+    _state.received = received
+    started_ns = time.monotonic_ns()
+    error = None
+    if received in _handlers:
+        try:
+            dispatch(received)
+        except Exception:
+            error = traceback.format_exc()
+    _state.channel.signal_done(received, time.monotonic_ns() - started_ns, error)
+    return b""
 
 
-def set_sender(send: Callable[[int], None]) -> None:
-    """Says how `signal` reaches the daemon from this process; its children have no such way."""
-    global _send
-    _send = send
-
-
-def _forget_sender() -> None:
-    global _send
-    _send = None
-
-
-os.register_at_fork(after_in_child=_forget_sender)
+def signal_received() -> int:
+    """The signal that `signal_wait` returned for last, 0 if it never did."""
+    return _state.received
 
 
 def add_timer(number: int, seconds: float) -> None:
     """Raises the signal every so many seconds; 0 never does, as in uWSGI."""
-    _add_timer(number, seconds, 0, "timer")
+    _add_timer(number, seconds, 0)
 
 
 def add_ms_timer(number: int, milliseconds: float) -> None:
     """Raises the signal every so many milliseconds."""
-    _add_timer(number, milliseconds / 1000, 0, "timer")
+    _add_timer(number, milliseconds / 1000, 0)
 
 
 def add_rb_timer(number: int, seconds: float, iterations: int = 0) -> None:
     """Raises the signal every so many seconds, so many times; 0: for ever."""
-    _add_timer(number, seconds, operator.index(iterations), "rbtimer")
+    _add_timer(number, seconds, operator.index(iterations))
 
 
-def _add_timer(number: int, seconds: float, iterations: int, kind: str) -> None:
+def _add_timer(number: int, seconds: float, iterations: int) -> None:
     number = _signal(number)
     if not isinstance(seconds, (int, float)):
         raise TypeError(f"the interval of a timer is a number, not {type(seconds).__name__}")
@@ -108,10 +189,13 @@ def _add_timer(number: int, seconds: float, iterations: int, kind: str) -> None:
             f"unable to add timer of signal {number}: {seconds} s, {iterations} iterations; "
             "neither can be negative"
         )
-    _check_import_time(f"unable to add timer of signal {number}")
     _check_room(_timers, "timer")
-    if seconds:
-        entry = {"signal": number, "seconds": seconds, "iterations": iterations, "kind": kind}
+    if not seconds:
+        return
+    entry = {"signal": number, "seconds": seconds, "iterations": iterations}
+    if _process.is_worker():
+        _requests.send("timer", **entry)
+    else:
         _timers.append(entry)
 
 
@@ -130,14 +214,19 @@ def add_cron(number: int, minute: int, hour: int, day: int, month: int, weekday:
                 f"-1 for any or -N for every N"
             )
         cron[name] = value
-    _check_import_time(f"unable to add cron of signal {number}")
     _check_room(_crons, "cron")
-    _crons.append(cron)
+    if _process.is_worker():
+        _requests.send("cron", **cron)
+    else:
+        _crons.append(cron)
     return True
 
 
 def snapshot() -> dict[str, Any]:
     """All that is registered, in the words of the control protocol."""
+    global _owners
+    # Before the first fork, so that all children share it.
+    _owners = _RunTimeOwners()
     return {
         "signals": [
             {"signal": number, "target": registered.target}
@@ -150,7 +239,24 @@ def snapshot() -> dict[str, Any]:
 
 def dispatch(number: int) -> None:
     """Calls the handler of a signal; KeyError if there is none."""
-    _handlers[number].handler(number)
+    registered = _handlers[number]
+    with _acting_for(registered.target):
+        registered.handler(number)
+
+
+@contextlib.contextmanager
+def _acting_for(target: str) -> Iterator[None]:
+    before, _state.target = _state.target, target
+    try:
+        yield
+    finally:
+        _state.target = before
+
+
+def acts_as_spooler() -> bool:
+    """Whether the handler that runs now has a spooler as its target."""
+    target = _state.target
+    return target is not None and (target == "spooler" or target.startswith("/"))
 
 
 def _signal(number: int) -> int:
@@ -158,13 +264,6 @@ def _signal(number: int) -> int:
     if not 0 <= number < SIGNALS:
         raise ValueError(f"{number} is no uwsgi signal: give 0 to {SIGNALS - 1}")
     return number
-
-
-def _check_import_time(failed: str) -> None:
-    if _process.role() in (_process.Role.SPOOL_WORKER, _process.Role.SIGNAL_WORKER):
-        raise ValueError(
-            f"{failed}: this process is a worker; register it while the application is imported"
-        )
 
 
 def _check_room(schedules: list[Any], what: str) -> None:

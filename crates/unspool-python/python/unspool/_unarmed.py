@@ -21,7 +21,7 @@ def record(decorator: str, function: Callable[..., Any], needs: str) -> None:
     """Notes a registration, written as in the source, and what it would need."""
     name = getattr(function, "__qualname__", repr(function))
     text = f"@{decorator} {getattr(function, '__module__', '?')}.{name} (needs {needs})"
-    if _process.role() in (_process.Role.SPOOL_WORKER, _process.Role.SIGNAL_WORKER):
+    if _process.is_worker():
         os.write(2, f"unspool: registered and not carried out yet: {text}\n".encode())
     elif len(_recorded) < RECORDED_MAX:
         _recorded.append(text)

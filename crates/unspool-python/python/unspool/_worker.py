@@ -40,6 +40,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     channel = _native.Worker(
         descriptors[0], slots, request["row"], setup["frequency"], setup["spooler_chdir"]
     )
+    _signals.become_worker(channel)
     random.seed()
     import uwsgi
 

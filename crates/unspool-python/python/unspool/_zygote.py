@@ -16,7 +16,7 @@ import threading
 import traceback
 from typing import Any, NoReturn
 
-from unspool import _imports, _process, _signals, _unarmed, _worker
+from unspool import _imports, _process, _requests, _signals, _unarmed, _worker
 from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
@@ -30,7 +30,7 @@ def main() -> None:
     # A session of its own: Ctrl-C on the daemon's terminal is the daemon's business.
     os.setsid()
     control = _take_control_socket()
-    setup = _receive(control)[0]
+    setup, descriptors = _receive(control)
     if setup is None:
         return
     if setup["version"] != PROTOCOL_VERSION:
@@ -38,6 +38,7 @@ def main() -> None:
             f"unspool: the daemon speaks protocol {setup['version']} and the Python package "
             f"{PROTOCOL_VERSION}: install the same version of both"
         )
+    _requests.connect(descriptors[0])
     _prepare(setup)
     failures = _import_application(setup["imports"])
     if setup["chdir2"] is not None:

@@ -86,6 +86,8 @@ enum Life {
 struct Dispatcher {
     dir: SpoolDir,
     frequency_ns: i64,
+    /// What the configuration says.
+    first_frequency_ns: i64,
     settle_ns: i64,
     quiet: bool,
     slots: Arc<SlotTable>,
@@ -159,6 +161,7 @@ impl Dispatcher {
         poll.add(timer.as_fd(), KEY_TIMER)?;
         let mut dispatcher = Self {
             frequency_ns: start.frequency.as_nanos() as i64,
+            first_frequency_ns: start.frequency.as_nanos() as i64,
             settle_ns: start.settle.as_nanos() as i64,
             quiet: start.quiet,
             slots: start.slots,
@@ -277,12 +280,29 @@ impl Dispatcher {
                     self.index.release_held(clock::now_ns());
                     self.leave(|worker| worker.generation < before);
                 }
+                ToDispatcher::Tick { worker, signal } => self.tick(worker, signal),
+                ToDispatcher::Frequency(frequency) => {
+                    let given_ns = frequency.map(|frequency| frequency.as_nanos() as i64);
+                    self.frequency_ns = given_ns.unwrap_or(self.first_frequency_ns);
+                }
                 ToDispatcher::Stop => {
                     self.life = Life::Stopping;
                     self.leave(|_| true);
                 }
                 ToDispatcher::Exit => self.life = Life::Over,
             }
+        }
+    }
+
+    /// Has a worker run the handler of a signal. One that leaves will not.
+    fn tick(&mut self, id: WorkerId, signal: u8) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        if matches!(worker.stage, Stage::Leaving | Stage::Broken) {
+            return;
+        }
+        worker.ticks += 1;
+        if !worker.send(&ToWorker::Tick { signal }, &[]) {
+            self.broken(id, "does not take packets");
         }
     }
 

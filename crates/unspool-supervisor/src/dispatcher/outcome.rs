@@ -74,7 +74,11 @@ impl Dispatcher {
                     self.reported(id, report);
                 }
             }
-            FromWorker::TickDone { .. } => {}
+            FromWorker::TickDone { signal, duration_ns, error } => {
+                worker.ticks = worker.ticks.saturating_sub(1);
+                let done = ToSupervisor::TickDone { worker: id, signal, duration_ns, error };
+                self.outbox.send(done);
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     /// Whether it has finished a task.
     pub(super) useful: bool,
+    /// Handlers of signals that it was told to run and has not.
+    pub(super) ticks: u32,
     socket: OwnedFd,
     slots: Vec<Slot>,
     free: Vec<u8>,
@@ -73,6 +75,7 @@ impl Worker {
             stage: Stage::Starting,
             pid: 0,
             useful: false,
+            ticks: 0,
             socket,
             slots: (0..HANDED_MAX).map(|_| Slot::Free).collect(),
             // Low numbers first: they share the first cache lines of the page.
@@ -93,12 +96,13 @@ impl Worker {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.stage == Stage::Ready && self.outstanding() == 0
+        self.stage == Stage::Ready && self.outstanding() == 0 && self.ticks == 0
     }
 
     /// Whether a task of that expected duration may wait in this worker behind others.
     pub(super) fn takes_ahead(&self, expected_ns: u64, now_ns: u64) -> bool {
         self.stage == Stage::Ready
+            && self.ticks == 0
             && !self.free.is_empty()
             && self.expected_ns + expected_ns <= AHEAD_NS_MAX
             && now_ns.saturating_sub(self.progress_ns) <= AHEAD_NS_MAX

@@ -124,6 +124,11 @@ impl Supervisor {
         true
     }
 
+    /// The process of a worker, 0 if it has none.
+    pub(super) fn pid_of(&self, id: WorkerId) -> u32 {
+        self.workers.get(&id).and_then(|worker| worker.child.as_ref()).map_or(0, Child::pid)
+    }
+
     /// The zygote has forked a worker: get hold of its process.
     pub(super) fn worker_forked(&mut self, id: WorkerId, pid: u32) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
@@ -196,6 +201,7 @@ impl Supervisor {
 
     /// A worker is no more: tells its dispatcher, and lets another take its place.
     pub(super) fn forget_worker(&mut self, id: WorkerId, exit: Exit) {
+        self.forget_handlers(id);
         let Some(worker) = self.workers.remove(&id) else { return };
         let pid = worker.child.as_ref().map_or(0, Child::pid);
         if let Some(child) = &worker.child {

@@ -6,7 +6,9 @@
 
 mod children;
 mod reload;
+mod requests;
 mod schedule;
+mod signals;
 mod spools;
 mod stop;
 mod ticks;
@@ -26,7 +28,9 @@ use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, process};
 
 use self::children::WorkerProcess;
+use self::requests::Requests;
 use self::schedule::Schedule;
+use self::signals::Routes;
 use self::spools::SpoolActor;
 use self::stop::Ladder;
 use self::ticks::TickPool;
@@ -67,11 +71,14 @@ pub enum RunError {
 const KEY_SIGNALS: u64 = 0;
 const KEY_INBOX: u64 = 1;
 const KEY_WALL: u64 = 2;
+const KEY_REQUESTS: u64 = 3;
 /// Kinds of members that come and go, in the upper half of a key; the lower half is a number.
 const KIND_WORKER: u64 = 1 << 32;
 const KIND_ZYGOTE: u64 = 2 << 32;
 const KIND_ZYGOTE_SOCKET: u64 = 3 << 32;
 const KIND_TICK_SOCKET: u64 = 4 << 32;
+const KIND_CONTROL: u64 = 5 << 32;
+const KIND_CLIENT: u64 = 6 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
 /// Messages from dispatchers that wait: a few per worker.
@@ -104,7 +111,9 @@ struct Supervisor {
     workers: BTreeMap<WorkerId, WorkerProcess>,
     last_worker: WorkerId,
     schedule: Schedule,
+    routes: Routes,
     ticks: TickPool,
+    requests: Requests,
     ladder: Option<Ladder>,
     /// What a dispatcher failed of.
     failure: Option<String>,
@@ -145,8 +154,13 @@ impl Supervisor {
             let outbox = Outbox { sender: sender.clone(), waker: Arc::clone(&waker) };
             let actor = SpoolActor::start(number, spool, outbox)
                 .map_err(|source| RunError::Spool { path, source })?;
+            if let Some(control) = actor.control() {
+                let key = KIND_CONTROL | number as u64;
+                poll.add(control, key).map_err(system("wait for events"))?;
+            }
             spools.push(actor);
         }
+        let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
         Ok(Self {
             poll,
             signals,
@@ -168,7 +182,9 @@ impl Supervisor {
             workers: BTreeMap::new(),
             last_worker: 0,
             schedule: Schedule::default(),
+            routes: Routes::default(),
             ticks: TickPool::default(),
+            requests,
             ladder: None,
             failure: None,
             announced: false,
@@ -193,6 +209,7 @@ impl Supervisor {
             }
             self.raise_due_ticks();
             self.start_ticks();
+            self.close_silent_clients();
             self.climb();
         }
         for (zygote, _) in &self.leaving_zygotes {
@@ -212,9 +229,12 @@ impl Supervisor {
             KIND_ZYGOTE => self.zygote_ended(number),
             KIND_ZYGOTE_SOCKET => self.read_zygote(number),
             KIND_TICK_SOCKET => self.read_tick_worker(number),
+            KIND_CONTROL => self.accept_client(number as usize),
+            KIND_CLIENT => self.read_client(number),
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
+                KEY_REQUESTS => self.read_requests(),
                 _ => {
                     self.wall.clear();
                     self.wall_at_ns = None;
@@ -239,6 +259,7 @@ impl Supervisor {
             if_so(forking, self.ticks.next_retire_ns()),
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
+            self.requests.next_close_ns(),
         ]
         .into_iter()
         .flatten()
@@ -264,6 +285,9 @@ impl Supervisor {
                 ToSupervisor::Useful { worker } => self.worker_useful(worker),
                 ToSupervisor::Broken { worker, why } => self.worker_broken(worker, &why),
                 ToSupervisor::Closed { worker } => self.worker_closed(worker),
+                ToSupervisor::TickDone { worker, signal, duration_ns, error } => {
+                    self.tick_done(worker, signal, duration_ns, error);
+                }
                 ToSupervisor::Failed { spool, why } => {
                     error!(spool, "{why}");
                     self.failure.get_or_insert(why);

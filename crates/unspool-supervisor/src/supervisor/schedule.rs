@@ -26,6 +26,22 @@ struct Timer {
     left: Option<u64>,
 }
 
+impl Timer {
+    fn new(spec: &TimerSpec, now_ns: u64) -> Option<Self> {
+        // As in uWSGI, a timer of 0 seconds never fires.
+        if spec.seconds <= 0.0 || !spec.seconds.is_finite() {
+            warn!(signal = spec.signal, seconds = spec.seconds, "timer never fires");
+            return None;
+        }
+        let every_ns = ((spec.seconds * 1e9) as u64).max(EVERY_NS_MIN);
+        let left = (spec.iterations > 0).then_some(spec.iterations);
+        let next_ns = now_ns.saturating_add(every_ns);
+        Some(Self { signal: spec.signal, every_ns, next_ns, left })
+    }
+}
+
+/// Timers, and crons, that there may be.
+const SCHEDULES_MAX: usize = 4096;
 /// The shortest interval of a timer.
 const EVERY_NS_MIN: u64 = 1_000_000;
 const MINUTE_NS: i64 = 60_000_000_000;
@@ -35,18 +51,37 @@ impl Schedule {
     pub(super) fn replace(&mut self, timers: &[TimerSpec], crons: &[CronSpec]) {
         let now_ns = clock::monotonic_ns();
         self.timers.clear();
-        for spec in timers {
-            // As in uWSGI, a timer of 0 seconds never fires.
-            if spec.seconds <= 0.0 || !spec.seconds.is_finite() {
-                warn!(signal = spec.signal, seconds = spec.seconds, "timer never fires");
-                continue;
-            }
-            let every_ns = ((spec.seconds * 1e9) as u64).max(EVERY_NS_MIN);
-            let left = (spec.iterations > 0).then_some(spec.iterations);
-            let next_ns = now_ns.saturating_add(every_ns);
-            self.timers.push(Timer { signal: spec.signal, every_ns, next_ns, left });
-        }
+        self.timers.extend(timers.iter().filter_map(|spec| Timer::new(spec, now_ns)));
         self.crons = crons.to_vec();
+        self.begin_minutes();
+    }
+
+    /// Adds a timer at run time.
+    pub(super) fn add_timer(&mut self, spec: &TimerSpec) -> Result<(), String> {
+        if self.timers.len() >= SCHEDULES_MAX {
+            return Err(format!("there are {SCHEDULES_MAX} timers already"));
+        }
+        self.timers.extend(Timer::new(spec, clock::monotonic_ns()));
+        Ok(())
+    }
+
+    /// Adds a cron at run time.
+    pub(super) fn add_cron(&mut self, spec: CronSpec) -> Result<(), String> {
+        if self.crons.len() >= SCHEDULES_MAX {
+            return Err(format!("there are {SCHEDULES_MAX} crons already"));
+        }
+        self.crons.push(spec);
+        self.begin_minutes();
+        Ok(())
+    }
+
+    /// Forgets timers and crons of a signal that has no handler any more.
+    pub(super) fn remove(&mut self, signal: u8) {
+        self.timers.retain(|timer| timer.signal != signal);
+        self.crons.retain(|cron| cron.signal != signal);
+    }
+
+    fn begin_minutes(&mut self) {
         if self.minute == 0 {
             self.minute = clock::now_ns().div_euclid(MINUTE_NS);
         }
@@ -125,7 +160,7 @@ impl Supervisor {
         }
         let signals = self.schedule.due(clock::monotonic_ns(), clock::now_ns());
         for signal in signals {
-            self.ticks.raise(signal);
+            self.raise(signal);
         }
         self.arm_wall();
     }

@@ -1,13 +1,13 @@
 //! A spool as the supervisor sees it: a thread to talk to, rows of slots to give out.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tracing::warn;
-use unspool_spool::{SpoolDir, forget_present, say_present};
+use unspool_spool::{SpoolDir, forget_present, listen_control, say_present};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
@@ -46,6 +46,8 @@ pub(super) struct SpoolActor {
     daemon: Option<(Folder, Vec<u8>, Folder)>,
     /// Tells producers which process runs the spool, while it is open.
     present: Option<OwnedFd>,
+    /// Where processes that are not the daemon's ask for something.
+    control: Option<OwnedFd>,
 }
 
 impl SpoolActor {
@@ -68,6 +70,11 @@ impl SpoolActor {
                 .inspect_err(|error| warn!(%error, "producers will not find this daemon's process"))
                 .ok()
         });
+        let control = daemon.as_ref().and_then(|(folder, ..)| {
+            listen_control(folder)
+                .inspect_err(|error| warn!(%error, "other processes cannot talk to this daemon"))
+                .ok()
+        });
         let waker = Arc::new(Waker::new()?);
         let (sender, inbox) = sync_channel(INBOX_MESSAGES);
         let actor = Self {
@@ -85,6 +92,7 @@ impl SpoolActor {
             waker: Arc::clone(&waker),
             daemon,
             present,
+            control,
         };
         let start = Start {
             number,
@@ -111,10 +119,15 @@ impl SpoolActor {
         sent
     }
 
+    pub(super) fn control(&self) -> Option<BorrowedFd<'_>> {
+        self.control.as_ref().map(AsFd::as_fd)
+    }
+
     /// Removes the daemon's folder in the spool.
     pub(super) fn clean_up(&mut self) {
         let Some((folder, name, daemons)) = self.daemon.take() else { return };
         self.present = None;
+        self.control = None;
         let _ = forget_present(&folder);
         if folder.unlink(SLOTS).is_ok() {
             let _ = daemons.remove_sub(&name);

@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
-use tracing::{error, info};
+use tracing::error;
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_sys::clock;
-use unspool_sys::process::{Child, Exit};
+use unspool_sys::process::Exit;
 use unspool_sys::socket::{self, Received};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::control::Role;
@@ -40,6 +40,8 @@ struct TickWorker {
     ready: bool,
     leaving: bool,
     signal: Option<u8>,
+    /// It has handlers of its own, so that it stays.
+    kept: bool,
     idle_since_ns: u64,
 }
 
@@ -53,8 +55,14 @@ impl TickPool {
 
     pub(super) fn add(&mut self, id: WorkerId, socket: OwnedFd) {
         let idle_since_ns = clock::monotonic_ns();
-        let worker =
-            TickWorker { socket, ready: false, leaving: false, signal: None, idle_since_ns };
+        let worker = TickWorker {
+            socket,
+            ready: false,
+            leaving: false,
+            signal: None,
+            kept: false,
+            idle_since_ns,
+        };
         self.workers.insert(id, worker);
     }
 
@@ -63,7 +71,7 @@ impl TickPool {
         let idle = self
             .workers
             .values()
-            .filter(|w| w.ready && !w.leaving && w.signal.is_none())
+            .filter(|w| w.ready && !w.leaving && !w.kept && w.signal.is_none())
             .map(|w| w.idle_since_ns + IDLE_NS_MAX)
             .min();
         let fork = (!self.waiting.is_empty() && self.fork_at_ns > clock::monotonic_ns())
@@ -110,6 +118,18 @@ impl Supervisor {
         }
     }
 
+    /// Has a worker run a handler that is its own, or that it waits for. `false` if it cannot.
+    pub(super) fn send_tick(&mut self, id: WorkerId, signal: u8) -> bool {
+        let mut packet = Vec::new();
+        ToWorker::Tick { signal }.encode(&mut packet);
+        let Some(worker) = self.ticks.workers.get(&id).filter(|w| !w.leaving) else { return false };
+        let sent = socket::send(worker.socket.as_fd(), &packet, &[]).unwrap_or(false);
+        if !sent {
+            self.worker_broken(id, "does not take packets");
+        }
+        sent
+    }
+
     fn start_tick(&mut self, id: WorkerId, signal: u8) {
         let mut packet = Vec::new();
         ToWorker::Tick { signal }.encode(&mut packet);
@@ -124,8 +144,9 @@ impl Supervisor {
     }
 
     fn retire_if_idle(&mut self, id: WorkerId, now_ns: u64) {
-        let idle_ns = self.ticks.workers.get(&id).map_or(0, |w| now_ns - w.idle_since_ns);
-        if idle_ns >= IDLE_NS_MAX {
+        let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
+        worker.kept = self.routes.has_handler(id);
+        if !worker.kept && now_ns - worker.idle_since_ns >= IDLE_NS_MAX {
             self.retire_tick_worker(id);
         }
     }
@@ -170,7 +191,6 @@ impl Supervisor {
     }
 
     fn tick_worker_said(&mut self, id: WorkerId, packet: FromWorker) {
-        let pid = self.workers.get(&id).and_then(|w| w.child.as_ref()).map_or(0, Child::pid);
         let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
         worker.idle_since_ns = clock::monotonic_ns();
         match packet {
@@ -183,14 +203,13 @@ impl Supervisor {
                 self.worker_ready(id);
             }
             FromWorker::TickDone { signal, duration_ns, error } => {
-                worker.signal = None;
-                self.ticks.running.remove(&signal);
-                self.ticks.backoff.reset();
-                let ms = duration_ns as f64 / 1e6;
-                match error {
-                    None => info!(signal, pid, ms, "tick done"),
-                    Some(error) => error!(signal, pid, ms, detail = error, "tick failed"),
+                // Not where it was one that this worker's handler waited for.
+                if worker.signal == Some(signal) {
+                    worker.signal = None;
+                    self.ticks.running.remove(&signal);
                 }
+                self.ticks.backoff.reset();
+                self.tick_done(id, signal, duration_ns, error);
             }
             FromWorker::Reports(_) => {}
         }

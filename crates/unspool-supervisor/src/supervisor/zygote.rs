@@ -42,7 +42,11 @@ except ModuleNotFoundError as error:
 _zygote.main()";
 
 impl Zygote {
-    fn start(settings: &ZygoteSettings, generation: u32) -> io::Result<Self> {
+    fn start(
+        settings: &ZygoteSettings,
+        generation: u32,
+        requests: BorrowedFd<'_>,
+    ) -> io::Result<Self> {
         let (ours, theirs) = socket::pair()?;
         // Standard input is the control socket; the zygote puts /dev/null in its place.
         let child = Command::new(&settings.python)
@@ -54,7 +58,7 @@ impl Zygote {
         let mut setup = settings.setup.clone();
         setup.version = PROTOCOL_VERSION;
         setup.daemon_pid = host::pid();
-        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[]) {
+        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests]) {
             return Ok(zygote);
         }
         zygote.child.kill();
@@ -77,7 +81,8 @@ impl Supervisor {
     pub(super) fn start_zygote(&mut self) {
         self.last_generation += 1;
         let number = self.last_generation;
-        let started = Zygote::start(&self.zygote_settings, number).and_then(|zygote| {
+        let requests = self.requests.for_children();
+        let started = Zygote::start(&self.zygote_settings, number, requests).and_then(|zygote| {
             self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
             self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
             Ok(zygote)
@@ -177,7 +182,9 @@ impl Supervisor {
             self.drop_zygote(old);
         }
         self.schedule.replace(&ready.timers, &ready.crons);
+        self.routes.replace(&ready.signals);
         self.adopt_generation();
+        self.raise_early();
     }
 
     /// Lets a zygote go: it ends when its socket is closed. Workers that it was asked for and has

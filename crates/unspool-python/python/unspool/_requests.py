@@ -1,0 +1,58 @@
+"""What a process asks of the daemon: to raise a signal, add a timer, reload, stop.
+
+Owns the way there. Processes of the daemon have a socket that all of them inherit, and get no
+answer; a producer talks to the control socket of the daemon that runs its first spool. The
+packets are specified in ``docs/design/worker-protocol.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+from unspool import _native, _process
+
+# The daemon reads at once, unless the machine stands still.
+SEND_SECONDS_MAX = 5.0
+
+_socket: socket.socket | None = None
+
+
+def connect(descriptor: int) -> None:
+    """Takes over the zygote's end of the socket, which all its children have too."""
+    global _socket
+    _socket = socket.socket(fileno=descriptor)
+    _socket.settimeout(SEND_SECONDS_MAX)
+
+
+def send(kind: str, **fields: object) -> None:
+    """Asks for something. RuntimeError says why it cannot be had."""
+    request = {"type": kind, "worker": _process.worker_number(), **fields}
+    if _socket is not None:
+        try:
+            _socket.send(json.dumps(request).encode())
+        except OSError as error:
+            raise RuntimeError(f"unable to ask the daemon for `{kind}`: {error}") from error
+        return
+    _ask(kind, request)
+
+
+def _ask(kind: str, request: dict[str, object]) -> None:
+    spoolers = _process.spoolers()
+    if not spoolers:
+        raise RuntimeError(f"unable to ask for `{kind}`: {_process.UNCONFIGURED}")
+    try:
+        answer = _native.ask_daemon(spoolers[0], json.dumps(request).encode())
+    except OSError as error:
+        raise RuntimeError(
+            f"unable to ask the daemon of {os.fsdecode(spoolers[0])} for `{kind}`: {error}"
+        ) from error
+    if answer is None:
+        raise RuntimeError(
+            f"unable to ask for `{kind}`: no daemon runs the spool {os.fsdecode(spoolers[0])}; "
+            "start one with `unspool run`"
+        )
+    reply = json.loads(answer)
+    if reply["type"] == "failed":
+        raise RuntimeError(f"the daemon refuses `{kind}`: {reply['error']}")

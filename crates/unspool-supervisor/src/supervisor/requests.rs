@@ -1,0 +1,205 @@
+//! Requests of other processes: children send them over a socket that all of them inherit, others
+//! over a control socket in the spool. What they ask for is done elsewhere.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+use unspool_core::limits::PACKET_BYTES_MAX;
+use unspool_sys::process::Child;
+use unspool_sys::socket::{self, Received};
+use unspool_sys::{clock, poll::Poll};
+use unspool_wire::request::{Asked, Reply, Request};
+
+use super::spools::SpoolActor;
+use super::{KIND_CLIENT, Supervisor};
+use crate::events::{ToDispatcher, WorkerId};
+
+/// Connections at the same time.
+const CLIENTS_MAX: usize = 64;
+/// A connection on which nothing was said for so long is closed.
+const CLIENT_NS_MAX: u64 = 5_000_000_000;
+/// Packets read in a row before everything else gets its turn.
+const PACKETS_MAX: usize = 256;
+
+/// Where requests come from.
+#[derive(Debug)]
+pub(super) struct Requests {
+    ours: OwnedFd,
+    /// Goes to every zygote, and so to all processes of the application.
+    theirs: OwnedFd,
+    clients: BTreeMap<u32, Client>,
+    last_client: u32,
+}
+
+#[derive(Debug)]
+struct Client {
+    socket: OwnedFd,
+    until_ns: u64,
+}
+
+impl Requests {
+    pub(super) fn new(poll: &Poll, key: u64) -> io::Result<Self> {
+        let (ours, theirs) = socket::pair()?;
+        socket::tell_senders(ours.as_fd())?;
+        poll.add(ours.as_fd(), key)?;
+        Ok(Self { ours, theirs, clients: BTreeMap::new(), last_client: 0 })
+    }
+
+    /// The end that children inherit.
+    pub(super) fn for_children(&self) -> BorrowedFd<'_> {
+        self.theirs.as_fd()
+    }
+
+    /// When the next silent connection is closed.
+    pub(super) fn next_close_ns(&self) -> Option<u64> {
+        self.clients.values().map(|client| client.until_ns).min()
+    }
+}
+
+impl Supervisor {
+    /// Reads what children ask for.
+    pub(super) fn read_requests(&mut self) {
+        let mut buffer = vec![0u8; PACKET_BYTES_MAX];
+        for _ in 0..PACKETS_MAX {
+            match socket::receive_from(self.requests.ours.as_fd(), &mut buffer) {
+                Ok((Received::Packet(bytes), pid)) => {
+                    if let Err(why) = self.asked(&buffer[..bytes], Some(pid)) {
+                        error!(pid, "{why}");
+                    }
+                }
+                Ok(_) => return,
+                Err(error) => warn!(%error, "a request cannot be read"),
+            }
+        }
+    }
+
+    /// Takes a connection to the control socket of a spool.
+    pub(super) fn accept_client(&mut self, spool: usize) {
+        while let Some(listener) = self.spools.get(spool).and_then(SpoolActor::control) {
+            match socket::accept(listener) {
+                Ok(Some(socket)) => self.add_client(socket),
+                Ok(None) => return,
+                Err(error) => return warn!(%error, "cannot take a connection"),
+            }
+        }
+    }
+
+    fn add_client(&mut self, socket: OwnedFd) {
+        let requests = &mut self.requests;
+        if requests.clients.len() >= CLIENTS_MAX {
+            // The silent ones go soon.
+            return;
+        }
+        requests.last_client = requests.last_client.wrapping_add(1);
+        let key = KIND_CLIENT | u64::from(requests.last_client);
+        match self.poll.add(socket.as_fd(), key) {
+            Ok(()) => {
+                let until_ns = clock::monotonic_ns() + CLIENT_NS_MAX;
+                requests.clients.insert(requests.last_client, Client { socket, until_ns });
+            }
+            Err(error) => warn!(%error, "cannot watch a connection"),
+        }
+    }
+
+    /// Answers what a connection asks for.
+    pub(super) fn read_client(&mut self, number: u32) {
+        let mut buffer = vec![0u8; PACKET_BYTES_MAX];
+        for _ in 0..PACKETS_MAX {
+            let Some(client) = self.requests.clients.get_mut(&number) else { return };
+            client.until_ns = clock::monotonic_ns() + CLIENT_NS_MAX;
+            let received =
+                socket::receive(client.socket.as_fd(), &mut buffer, &mut Vec::new(), false);
+            match received {
+                Ok(Received::Packet(bytes)) => {
+                    let reply = match self.asked(&buffer[..bytes], None) {
+                        Ok(()) => Reply::Done,
+                        Err(error) => Reply::Failed { error },
+                    };
+                    if !self.answer(number, &reply) {
+                        return self.close_client(number);
+                    }
+                }
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) | Err(_) => return self.close_client(number),
+            }
+        }
+    }
+
+    fn answer(&self, number: u32, reply: &Reply) -> bool {
+        let Some(client) = self.requests.clients.get(&number) else { return false };
+        serde_json::to_vec(reply)
+            .is_ok_and(|bytes| socket::send(client.socket.as_fd(), &bytes, &[]).unwrap_or(false))
+    }
+
+    fn close_client(&mut self, number: u32) {
+        if let Some(client) = self.requests.clients.remove(&number) {
+            let _ = self.poll.remove(client.socket.as_fd());
+        }
+    }
+
+    /// Closes connections on which nothing is said.
+    pub(super) fn close_silent_clients(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        let silent: Vec<u32> = (self.requests.clients.iter())
+            .filter(|(_, client)| client.until_ns <= now_ns)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in silent {
+            self.close_client(number);
+        }
+    }
+
+    /// Does what a packet asks for. `pid` is its sender if that is a child.
+    fn asked(&mut self, packet: &[u8], pid: Option<u32>) -> Result<(), String> {
+        let Asked { worker, request } = serde_json::from_slice(packet)
+            .map_err(|error| format!("a request that makes no sense: {error}"))?;
+        match request {
+            Request::Signal { signal } => self.raise(signal),
+            Request::Timer(timer) => self.schedule.add_timer(&timer)?,
+            Request::Cron(cron) => self.schedule.add_cron(cron)?,
+            Request::Register { signal } => {
+                let worker = self.sender(worker, pid)?;
+                self.register_in(worker, signal)?;
+            }
+            Request::Wait { signal } => {
+                let worker = self.sender(worker, pid)?;
+                self.wait_in(worker, signal);
+            }
+            Request::Reload => {
+                info!(pid, "a process asks for a reload");
+                self.reload();
+            }
+            Request::Stop => {
+                info!(pid, "a process asks for a stop");
+                self.stop();
+            }
+            Request::Frequency { seconds } => self.set_frequency(seconds)?,
+        }
+        Ok(())
+    }
+
+    /// The worker that sent a request about itself. A process that a task forked is none, though
+    /// it believes to be one.
+    fn sender(&self, worker: WorkerId, pid: Option<u32>) -> Result<WorkerId, String> {
+        let known = self.workers.get(&worker);
+        let child = known.and_then(|known| known.child.as_ref()).map(Child::pid);
+        match (known, pid) {
+            (Some(_), Some(pid)) if child.is_none_or(|child| child == pid) => Ok(worker),
+            _ => Err("only a worker or a mule of the daemon can handle or await a signal".into()),
+        }
+    }
+
+    fn set_frequency(&mut self, seconds: f64) -> Result<(), String> {
+        if !(0.0..=1e9).contains(&seconds) {
+            return Err(format!("{seconds} s is no frequency of retries: give 0 to 1e9"));
+        }
+        let frequency = (seconds > 0.0).then(|| Duration::from_secs_f64(seconds));
+        for spool in 0..self.spools.len() {
+            self.tell(spool, ToDispatcher::Frequency(frequency));
+        }
+        Ok(())
+    }
+}

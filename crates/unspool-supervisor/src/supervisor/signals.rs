@@ -1,0 +1,304 @@
+//! uwsgi signals: where a raised one goes. Handlers that are known from the import run in workers
+//! of their own (`ticks`) or in mules; those registered at run time run in the process that did.
+//!
+//! Of each signal at most one run and one wait in each place; more are coalesced.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracing::{error, info, warn};
+use unspool_wire::control::{Role, SignalSpec};
+
+use super::Supervisor;
+use crate::events::{ToDispatcher, WorkerId};
+
+/// Deliveries of one signal to one process that are under way: one runs, one waits.
+const UNDER_WAY_MAX: u8 = 2;
+/// Threads of all processes that wait for a signal.
+const WAITING_MAX: usize = 4096;
+
+/// Where handlers run, in uWSGI's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    /// Workers of this daemon, which are forked for it.
+    Pool,
+    /// One mule, or whichever is free.
+    Mule(Option<u32>),
+    /// Every mule.
+    Mules,
+    /// Every mule of a farm, by its name or number.
+    Farm(String),
+    /// uWSGI's `subscribed`: only nodes of a cluster.
+    Nobody,
+    /// None that there is.
+    Unknown,
+}
+
+impl Target {
+    fn parse(text: &str) -> Self {
+        let number = |prefix: &str| text.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
+        match text {
+            "" | "worker" | "workers" | "active-workers" | "spooler" => Self::Pool,
+            "mule" | "mule0" => Self::Mule(None),
+            "mules" => Self::Mules,
+            "subscribed" => Self::Nobody,
+            // A spooler's directory: uWSGI's documentation has it.
+            path if path.starts_with('/') => Self::Pool,
+            _ if number("worker").is_some() => Self::Pool,
+            _ if number("mule").is_some() => Self::Mule(number("mule")),
+            _ => match text.strip_prefix("farm_").or_else(|| text.strip_prefix("farm")) {
+                Some(farm) if !farm.is_empty() => Self::Farm(farm.to_owned()),
+                _ => Self::Unknown,
+            },
+        }
+    }
+}
+
+/// What is known of signals.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    /// Of the current generation.
+    targets: BTreeMap<u8, Target>,
+    /// Registered at run time.
+    local: BTreeMap<u8, WorkerId>,
+    /// Processes in `signal_wait`, and which signal they want, in order.
+    waiting: Vec<(WorkerId, Option<u8>)>,
+    /// Raised while nobody had a handler or waited: the next one to wait takes them.
+    unclaimed: BTreeSet<u8>,
+    under_way: BTreeMap<(WorkerId, u8), u8>,
+}
+
+impl Routes {
+    /// Takes what the application registered while it was imported.
+    pub(super) fn replace(&mut self, signals: &[SignalSpec]) {
+        self.targets.clear();
+        for SignalSpec { signal, target } in signals {
+            let parsed = Target::parse(target);
+            if parsed == Target::Unknown {
+                warn!(signal, target, "signal has a target that there is none of: never handled");
+            }
+            self.targets.insert(*signal, parsed);
+        }
+    }
+
+    /// Whether a process has handlers of its own and has to stay for them.
+    pub(super) fn has_handler(&self, worker: WorkerId) -> bool {
+        self.local.values().any(|owner| *owner == worker)
+    }
+
+    /// The first process that waits for this signal. It waits no more.
+    fn take_waiter(&mut self, signal: u8) -> Option<WorkerId> {
+        let at = (self.waiting.iter())
+            .position(|(_, wanted)| wanted.is_none_or(|wanted| wanted == signal))?;
+        Some(self.waiting.remove(at).0)
+    }
+
+    /// Notes a delivery. `false` if there is one already that has not begun.
+    fn begin(&mut self, worker: WorkerId, signal: u8) -> bool {
+        let count = self.under_way.entry((worker, signal)).or_default();
+        let free = *count < UNDER_WAY_MAX;
+        *count += u8::from(free);
+        free
+    }
+
+    fn end(&mut self, worker: WorkerId, signal: u8) {
+        if let Some(count) = self.under_way.get_mut(&(worker, signal)) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.under_way.remove(&(worker, signal));
+            }
+        }
+    }
+
+    /// Forgets a process. Returns the signals that it handled.
+    fn forget(&mut self, worker: WorkerId) -> Vec<u8> {
+        self.waiting.retain(|(waiting, _)| *waiting != worker);
+        self.under_way.retain(|(owner, _), _| *owner != worker);
+        let lost = self.local.iter().filter(|(_, owner)| **owner == worker);
+        let lost: Vec<u8> = lost.map(|(signal, _)| *signal).collect();
+        self.local.retain(|_, owner| *owner != worker);
+        lost
+    }
+}
+
+impl Supervisor {
+    /// A signal was raised, by a timer, a cron or a process.
+    pub(super) fn raise(&mut self, signal: u8) {
+        if self.ladder.is_some() {
+            return;
+        }
+        if self.generation == 0 {
+            // Raised by an import: its handler may be registered further down.
+            self.routes.unclaimed.insert(signal);
+            return;
+        }
+        let target = self.routes.targets.get(&signal).cloned();
+        if matches!(target, None | Some(Target::Pool)) && self.raise_in_waiter(signal) {
+            return;
+        }
+        if let Some(owner) = self.routes.local.get(&signal).copied() {
+            self.deliver(owner, signal);
+            return;
+        }
+        match target {
+            Some(Target::Pool) => self.ticks.raise(signal),
+            Some(Target::Nobody | Target::Unknown) => {}
+            Some(Target::Mule(_) | Target::Mules | Target::Farm(_)) => {
+                warn!(signal, "signal is not handled: there are no mules");
+            }
+            None => {
+                if self.routes.unclaimed.insert(signal) {
+                    warn!(signal, "signal has no handler, and no process waits for it");
+                }
+            }
+        }
+    }
+
+    fn raise_in_waiter(&mut self, signal: u8) -> bool {
+        while let Some(worker) = self.routes.take_waiter(signal) {
+            if self.deliver(worker, signal) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Signals that were raised before there was an application to handle them.
+    pub(super) fn raise_early(&mut self) {
+        let early: Vec<u8> = (self.routes.unclaimed.iter().copied())
+            .filter(|signal| self.routes.targets.contains_key(signal))
+            .collect();
+        for signal in early {
+            self.routes.unclaimed.remove(&signal);
+            self.raise(signal);
+        }
+    }
+
+    /// Has a process handle a signal as soon as it is free. `false` if it cannot be told.
+    fn deliver(&mut self, worker: WorkerId, signal: u8) -> bool {
+        let Some(process) = self.workers.get(&worker) else { return false };
+        let (role, spool) = (process.role, process.spool);
+        if !self.routes.begin(worker, signal) {
+            return true;
+        }
+        match role {
+            Role::Spool => {
+                self.tell(spool, ToDispatcher::Tick { worker, signal });
+                true
+            }
+            Role::Signal => self.send_tick(worker, signal),
+        }
+    }
+
+    /// A process has handled a signal.
+    pub(super) fn tick_done(
+        &mut self,
+        worker: WorkerId,
+        signal: u8,
+        duration_ns: u64,
+        error: Option<String>,
+    ) {
+        self.routes.end(worker, signal);
+        let pid = self.pid_of(worker);
+        let ms = duration_ns as f64 / 1e6;
+        match error {
+            None => info!(signal, pid, ms, "tick done"),
+            Some(error) => error!(signal, pid, ms, detail = error, "tick failed"),
+        }
+    }
+
+    /// A process registered a handler at run time.
+    pub(super) fn register_in(&mut self, worker: WorkerId, signal: u8) -> Result<(), String> {
+        if self.routes.targets.contains_key(&signal) {
+            return Err(format!("signal {signal} is registered by the application's import"));
+        }
+        if let Some(owner) = self.routes.local.insert(signal, worker)
+            && owner != worker
+        {
+            let (old, new) = (self.pid_of(owner), self.pid_of(worker));
+            warn!(signal, old, new, "signal is registered by two processes: the new one gets it");
+        }
+        if self.routes.unclaimed.remove(&signal) {
+            self.raise(signal);
+        }
+        Ok(())
+    }
+
+    /// A process waits for a signal.
+    pub(super) fn wait_in(&mut self, worker: WorkerId, signal: Option<u8>) {
+        let found = match signal {
+            Some(signal) => self.routes.unclaimed.take(&signal),
+            None => self.routes.unclaimed.pop_first(),
+        };
+        match found {
+            Some(signal) => {
+                self.deliver(worker, signal);
+            }
+            None if self.routes.waiting.len() < WAITING_MAX => {
+                self.routes.waiting.push((worker, signal));
+            }
+            None => error!(signal, "too many threads wait for signals: one is left waiting"),
+        }
+    }
+
+    /// A process has ended, and the handlers in it with it.
+    pub(super) fn forget_handlers(&mut self, worker: WorkerId) {
+        let lost = self.routes.forget(worker);
+        if lost.is_empty() {
+            return;
+        }
+        for signal in &lost {
+            self.schedule.remove(*signal);
+        }
+        let pid = self.pid_of(worker);
+        warn!(pid, signals = ?lost, "handlers that were registered at run time end with their process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_uwsgis_words() {
+        let pool = ["", "worker", "worker0", "worker3", "workers", "active-workers", "spooler"];
+        for text in pool.iter().chain(&["/srv/app/spool"]) {
+            assert_eq!(Target::parse(text), Target::Pool, "{text}");
+        }
+        for (text, target) in [
+            ("mule", Target::Mule(None)),
+            ("mule0", Target::Mule(None)),
+            ("mule2", Target::Mule(Some(2))),
+            ("mules", Target::Mules),
+            ("farm1", Target::Farm("1".into())),
+            ("farm_mail", Target::Farm("mail".into())),
+            ("subscribed", Target::Nobody),
+            ("spooler1", Target::Unknown),
+            ("cluster", Target::Unknown),
+            ("farm", Target::Unknown),
+        ] {
+            assert_eq!(Target::parse(text), target, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_runs_and_one_waits() {
+        let mut routes = Routes::default();
+        assert!(routes.begin(7, 1));
+        assert!(routes.begin(7, 1));
+        assert!(!routes.begin(7, 1));
+        routes.end(7, 1);
+        assert!(routes.begin(7, 1) && routes.begin(8, 1) && routes.begin(7, 2));
+        routes.forget(7);
+        assert_eq!(routes.under_way.len(), 1);
+    }
+
+    #[test]
+    fn who_waits_for_any_signal_takes_the_first() {
+        let mut routes =
+            Routes { waiting: vec![(1, Some(5)), (2, None), (3, Some(4))], ..Routes::default() };
+        assert_eq!(routes.take_waiter(4), Some(2));
+        assert_eq!(routes.take_waiter(4), Some(3));
+        assert_eq!(routes.take_waiter(4), None);
+        assert_eq!(routes.take_waiter(5), Some(1));
+    }
+}

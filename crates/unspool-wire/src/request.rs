@@ -1,0 +1,67 @@
+//! What any process may ask of the daemon: a JSON object a packet.
+//!
+//! Children send them over a socket that all of them inherit and get no answer; others connect to
+//! the socket `control` in the daemon's folder of a spool, and get one [`Reply`] for each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::control::{CronSpec, TimerSpec};
+
+/// A request.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Request {
+    /// Raises a uwsgi signal.
+    Signal {
+        /// Its number.
+        signal: u8,
+    },
+    /// The sender has a handler for a signal and runs it itself, between two pieces of work.
+    Register {
+        /// Its number.
+        signal: u8,
+    },
+    /// A timer to add.
+    Timer(TimerSpec),
+    /// A cron to add.
+    Cron(CronSpec),
+    /// The sender waits for a signal, for any if none is named.
+    Wait {
+        /// Its number.
+        #[serde(default)]
+        signal: Option<u8>,
+    },
+    /// Import the application anew.
+    Reload,
+    /// Stop as by SIGTERM.
+    Stop,
+    /// Seconds between retries, for all spools; 0 is what the configuration says.
+    Frequency {
+        /// How long.
+        seconds: f64,
+    },
+}
+
+/// A request with its sender.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Asked {
+    /// The number of the worker that says to send it; 0: none.
+    #[serde(default)]
+    pub worker: u32,
+    /// What it asks for.
+    #[serde(flatten)]
+    pub request: Request,
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Reply {
+    /// It is done, or will be.
+    Done,
+    /// It is not, and why.
+    Failed {
+        /// Why.
+        error: String,
+    },
+}
