@@ -49,8 +49,8 @@ QUESTIONS = [
 # Why a name of uWSGI's is not there; "later" is meant to come. Reasons, each with its names.
 REASONS = """
 later, with signals, mules and the control of processes:
-    add_file_monitor call farm_get_msg farm_msg in_farm mule_get_msg mule_msg register_rpc reload
-    rpc rpc_list set_spooler_frequency set_user_harakiri signal_received signal_wait stop
+    add_file_monitor call farm_get_msg farm_msg in_farm mule_get_msg mule_msg register_rpc rpc
+    rpc_list
 later, with the statistics:
     alarm is_a_reload set_warning_message
 never, it belongs to the request that a web worker answers:

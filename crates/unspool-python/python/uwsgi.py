@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _control, _inform, _process, _signals
+from unspool import _control, _harakiri, _inform, _process, _signals
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -58,6 +58,7 @@ add_rb_timer = _signals.add_rb_timer
 add_ms_timer = _signals.add_ms_timer
 add_cron = _signals.add_cron
 
+set_user_harakiri = _harakiri.set_user_harakiri
 reload = _control.reload
 stop = _control.stop
 
