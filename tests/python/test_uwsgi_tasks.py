@@ -272,3 +272,48 @@ def test_timers_and_crons_are_armed(application: Project, daemon: DaemonFactory)
     daemon("--spooler", application.spool, "--import", "ticks")
     seen = {event["by"] for event in application.events.collect(3, "ticked")}
     assert seen == {"once", "often"}
+
+
+LAZY = """
+    from reporting import report
+    from uwsgi_tasks import SPOOL_OK, TaskExecutor, cron_lazy, task, timer_lazy
+
+    @timer_lazy(seconds=1)
+    def lazy_timer(signum):
+        report("ticked", by="timer")
+
+    @timer_lazy(seconds=1, iterations=2)
+    def lazy_rounds(signum):
+        report("ticked", by="rounds")
+
+    @cron_lazy(minute=-1)
+    def lazy_cron(signum):
+        report("ticked", by="cron")
+
+    @task(executor=TaskExecutor.SPOOLER)
+    def arm(name):
+        globals()[name]()
+        report("armed")
+"""
+
+
+@pytest.mark.parametrize(("name", "by"), [("lazy_timer", "timer"), ("lazy_rounds", "rounds")])
+def test_a_lazy_timer_is_armed_by_a_task(
+    application: Project, daemon: DaemonFactory, name: str, by: str
+) -> None:
+    application.write("lazy.py", LAZY)
+    daemon("--spooler", application.spool, "--import", "lazy")
+    application.python(f"import lazy; lazy.arm({name!r})")
+    application.events.wait("armed")
+    assert [event["by"] for event in application.events.collect(2, "ticked")] == [by, by]
+
+
+@pytest.mark.slow
+def test_a_lazy_cron_is_armed_by_a_task(application: Project, daemon: DaemonFactory) -> None:
+    application.write("lazy.py", LAZY)
+    daemon("--spooler", application.spool, "--import", "lazy")
+    application.python("import lazy; lazy.arm('lazy_cron')")
+    armed = application.events.wait("armed")
+    ticked = application.events.wait("ticked", timeout=70)
+    # It is registered at run time: handled by the process that did.
+    assert ticked.pid == armed.pid and ticked.time % 60 < 5
