@@ -1,0 +1,1 @@
+"""Long runs that try to wear the daemon out: `make torture`."""
