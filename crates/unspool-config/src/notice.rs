@@ -22,6 +22,8 @@ pub enum Notice {
     NoEffect { name: String, origin: Origin, reason: &'static str },
     /// A value outside the useful range; another one is used.
     Adjusted { name: String, origin: Origin, value: String, used: String },
+    /// A number with text behind it, or an empty one.
+    NumberReadAs { name: String, origin: Origin, value: String, used: String },
     /// A blank after the colon of `module:callable` was taken out.
     BlankTrimmed { name: String, origin: Origin, value: String, used: String },
     /// The quotes are part of the value.
@@ -64,6 +66,11 @@ impl fmt::Display for Notice {
             Self::Adjusted { name, origin, value, used } => {
                 write!(f, "{origin}: `{name} = {value}` is out of range; {used} is used")
             }
+            Self::NumberReadAs { name, origin, value, used } => write!(
+                f,
+                "{origin}: `{name} = {value}` is no number and is read as {used}, as uWSGI does; \
+                 write digits only"
+            ),
             Self::BlankTrimmed { name, origin, value, used } => {
                 write!(f, "{origin}: `{name} = {value}` is read as `{used}`; remove the blank")
             }

@@ -18,10 +18,6 @@ fn values_that_are_no_values() {
         "app.ini:4: `spooler-processes = abc`: this is not a number; write digits only, as in 4",
     );
     check(
-        "spooler-processes =\n",
-        "app.ini:2: `spooler-processes = `: the value is missing; write it after `=`",
-    );
-    check(
         "spooler-processes = -1\n",
         "app.ini:2: `spooler-processes = -1`: this is not a number; write digits only, as in 4",
     );
@@ -30,8 +26,13 @@ fn values_that_are_no_values() {
         "app.ini:2: `spooler-processes = 99999`: this is more than 4096; write a smaller number",
     );
     check(
-        "spooler-frequency = 10s\n",
-        "app.ini:2: `spooler-frequency = 10s`: this is not a number of seconds; write digits \
+        "spooler-frequency = soon\n",
+        "app.ini:2: `spooler-frequency = soon`: this is not a number of seconds; write digits \
+         only, as in 30 or 0.5",
+    );
+    check(
+        "spooler-settle = 10s\n",
+        "app.ini:2: `spooler-settle = 10s`: this is not a number of seconds; write digits \
          only, as in 30 or 0.5",
     );
     check("spooler =\n", "app.ini:2: `spooler = `: the value is missing; write it after `=`");
@@ -220,6 +221,25 @@ fn notices() {
     check(
         "spooler-processes = 0\n",
         &["app.ini:2: `spooler-processes = 0` is out of range; 1 is used"],
+    );
+    check(
+        "spooler-frequency = 10s\nspooler-processes = 2;two\nspooler-processes =\n",
+        &[
+            "app.ini:2: `spooler-frequency = 10s` is no number and is read as 10, as uWSGI does; \
+             write digits only",
+            "app.ini:3: `spooler-processes = 2;two` is no number and is read as 2, as uWSGI does; \
+             write digits only",
+            "app.ini:4: `spooler-processes = ` is out of range; 1 is used",
+            "app.ini:4: `spooler-processes = ` is no number and is read as 0, as uWSGI does; write \
+             digits only",
+        ],
+    );
+    check(
+        "spooler-import =\nhome = # none\n",
+        &[
+            "app.ini:2: `spooler-import` has no effect here: its value is empty",
+            "app.ini:3: `home` has no effect here: its value is empty",
+        ],
     );
     check(
         "chdir = \"/srv\"\n",
