@@ -18,6 +18,7 @@ use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
 use crate::secrets;
 use crate::settings::{self, Places};
+use crate::shared;
 use crate::suggest;
 use crate::values::Value;
 
@@ -151,6 +152,7 @@ impl Resolver {
             });
             return Ok(true);
         }
+        shared::check(value)?;
         let applied =
             self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
