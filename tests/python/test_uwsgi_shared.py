@@ -300,7 +300,9 @@ def test_a_daemon_with_a_wrong_definition_says_so_and_runs_nothing(
     project: Project, daemon: DaemonFactory
 ) -> None:
     project.write("tasks.py", TASKS)
-    ini = project.write("app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\nlocks = 9999\n")
+    ini = project.write(
+        "app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\nlocks = 9999\n"
+    )
     running = daemon(ini, ready=False)
     running.wait_log(r"^unspool: `locks`: 9999 is not between")
 
