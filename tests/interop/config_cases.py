@@ -69,18 +69,17 @@ DIFFERENCES: dict[str, Difference] = {
     "latin1-value.ini": Difference(
         "Files are UTF-8", uwsgi={"ini": ["latin1-value.ini"], "a": ["caf\udce9"]}
     ),
-    "number-empty.ini": Difference(
-        NUMBER,
-        uwsgi={"ini": ["number-empty.ini"], "spooler-processes": [""], "processes": [""]},
-    ),
-    "number-with-text.ini": Difference(
-        NUMBER, uwsgi={"ini": ["number-with-text.ini"], "spooler-processes": ["4x"]}
-    ),
     "lists.yaml": Difference(REAL_YAML, uwsgi={}, unspool={"env": ["A=1", "B=2"], "b": ["2"]}),
     "quoted.yaml": Difference(
         REAL_YAML,
         uwsgi={"quoted": ['"a b"'], "hash": ["a"]},
         unspool={"quoted": ["a b"], "hash": ["a#b"]},
+    ),
+    "number-letters.ini": Difference(
+        NUMBER, uwsgi={"ini": ["number-letters.ini"], "spooler-processes": ["four"]}
+    ),
+    "for-missing-file.ini": Difference(
+        "A file of `for-readline` that is missing is an error", uwsgi={}
     ),
     "route.ini": Difference("Options of uWSGI built with PCRE are known", unspool={}),
     "simple.json": Difference("JSON files are read", unspool={}),

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -259,6 +262,43 @@ def test_the_option_decides_without_a_question(
     assert set(ran(project)) == ({"plain", *ALL} if decision == "run" else {"plain"})
     assert all(path.exists() for path in files) == (decision == "hold")
     assert not [line for line in started.log if "WARN" in line and "held" in line]
+
+
+def test_a_name_forges_no_line_of_the_log(project: Project, daemon: DaemonFactory) -> None:
+    leave(project, "mail", "forged", function="f\n2026-01-01 ERROR forged" + "x" * 200)
+    line = start(project, daemon).wait_log(HELD).string
+    assert r"of f\n2026-01-01 ERROR forgedxxx" in line
+    assert "..., the oldest due" in line
+
+
+@pytest.fixture
+def without_birth_times(tmp_path: Path) -> Iterator[Path]:
+    """A file system that keeps no birth times: ext2 with small inodes."""
+    image, place = tmp_path / "image", tmp_path / "mounted"
+    place.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 << 20)
+    for command in (
+        ["mkfs.ext2", "-q", "-I", "128", "-b", "1024", str(image)],
+        ["mount", "-o", "loop", str(image), str(place)],
+    ):
+        if shutil.which(command[0]) is None or subprocess.call(command) != 0:
+            pytest.skip(f"not run: {command[0]} is missing, or not permitted")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_a_held_file_that_is_changed_stays_held_where_births_are_unknown(
+    project: Project, daemon: DaemonFactory, without_birth_times: Path
+) -> None:
+    project.spool = without_birth_times / "spool"
+    # Renamed by hand: its name has no time.
+    file = leave(project, "mail", "renamed")
+    file = file.rename(file.with_name("uwsgi_spoolfile_on_x"))
+    start(project, daemon).wait_log(HELD)
+    file.chmod(0o600)
+    assert ran(project) == []
+    assert held(project) == {("mail", "mark"): 1}
 
 
 def test_burying_overwrites_nothing(project: Project, daemon: DaemonFactory) -> None:

@@ -260,14 +260,15 @@ def test_numbered_locks_are_apart_and_end_with_their_holder(
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("cache2 = items=5", "has no `name`"),
-        ("cache2 = name=a", "has no `items`"),
-        ("cache2 = name=a,items=x", "`x` is no number"),
+        ("cache2 = items=5", "write `cache2 = name=NAME,items=NUMBER`"),
+        ("cache2 = name=a", "write `cache2 = name=NAME,items=NUMBER`"),
+        ("cache2 = name=a,items=x", "`items` is not a number"),
         ("cache2 = name=a,items=0", "0 is not between"),
-        ("cache2 = foo", "is no KEY=VALUE"),
-        ("queue = -1", "-1 is not between"),
-        ("locks = many", "`many` is no number"),
-        ("metric = type=gauge", "has no `name`"),
+        ("cache2 = foo", "is not of the form key=value"),
+        ("queue = -1", "this is not a number"),
+        ("queue = 1000001 # more", "1000001 is not between"),
+        ("locks = many", "app.ini:3: `locks = many`: this is not a number"),
+        ("metric = type=gauge", "write `metric = NAME`"),
     ],
 )
 def test_a_wrong_definition_is_named(project: Project, line: str, text: str) -> None:
@@ -283,13 +284,27 @@ def test_a_wrong_definition_is_named(project: Project, line: str, text: str) -> 
     assert text in project.python(source, env=env).stdout
 
 
+def test_text_behind_the_numbers_does_not_count(project: Project) -> None:
+    lines = "queue = 3 # slots\ncache2 = name=a,items=2 # few\nlocks = 2 ; two\n"
+    project.write("app.ini", f"[uwsgi]\nspooler = spool\n{lines}")
+    source = """
+    import uwsgi
+    uwsgi.cache_set('k', b'v', 0, 'a')
+    print(uwsgi.cache_get('k', 'a'), uwsgi.queue_size, uwsgi.lock(2))
+    """
+    env = {**project.env, "UNSPOOL_CONFIG": "app.ini"}
+    assert project.python(source, env=env).stdout == "b'v' 3 None\n"
+
+
 def test_a_daemon_with_a_wrong_definition_says_so_and_runs_nothing(
     project: Project, daemon: DaemonFactory
 ) -> None:
     project.write("tasks.py", TASKS)
-    ini = project.write("app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\nqueue = x\n")
+    ini = project.write(
+        "app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\nlocks = 9999\n"
+    )
     running = daemon(ini, ready=False)
-    running.wait_log(r"^unspool: `queue`: `x` is no number")
+    running.wait_log(r"^unspool: `locks`: 9999 is not between")
 
 
 def test_without_a_daemon_a_producer_is_its_own_master(project: Project) -> None:

@@ -58,7 +58,10 @@ pub(crate) fn evaluate<'a>(
     let mut words = expression.split(' ').filter(|word| !word.is_empty());
     let (first, second) = (words.next()?, words.next());
     if second.is_none() {
-        return lookup(first).map(str::to_owned);
+        // With a blank beside it, it is an expression, where a name without definition is empty.
+        let alone = !expression.contains(' ') || is_operator(first);
+        let number = || if is_number(first) { first } else { "" };
+        return lookup(first).or_else(|| (!alone).then(number)).map(str::to_owned);
     }
     let mut result = String::new();
     let mut pending: Option<char> = None;
@@ -85,7 +88,11 @@ pub(crate) fn evaluate<'a>(
 
 /// The option names that an expression refers to.
 pub(crate) fn names(expression: &str) -> impl Iterator<Item = &str> {
-    expression.split(' ').filter(|word| !matches!(*word, "" | "+" | "-" | "*" | "/" | "++" | "--"))
+    expression.split(' ').filter(|word| !word.is_empty() && !is_operator(word))
+}
+
+fn is_operator(word: &str) -> bool {
+    matches!(word, "+" | "-" | "*" | "/" | "++" | "--")
 }
 
 fn calculate(operator: char, left: i64, right: i64) -> i64 {
@@ -165,6 +172,9 @@ mod tests {
         check("%(nope + 4)", "4");
         check("%(nope x)", "2");
         check("%(foo bar)", "");
+        check("%( nope )", "");
+        check("%( 5 )", "5");
+        check("%( ++ )", "%( ++ )");
         check("%(x / 0)", "0");
         check("%(5 + 4)", "9");
         check("%(5 x)", "52");

@@ -21,6 +21,8 @@ pub(crate) struct KnownOption {
     pub(crate) short: Option<char>,
     /// uWSGI switches it on and off; `name = false` asks for nothing.
     pub(crate) switch: bool,
+    /// A number to uWSGI, which reads the digits that its value begins with.
+    pub(crate) number: bool,
 }
 
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
@@ -156,12 +158,14 @@ fn table() -> &'static Table {
             argument: Argument::Required,
             short: None,
             switch: false,
+            number: false,
         });
         let other = OTHER_BUILDS.iter().map(|&(name, switch)| KnownOption {
             name,
             argument: if switch { Argument::No } else { Argument::Required },
             short: None,
             switch,
+            number: false,
         });
         let options: Vec<KnownOption> = uwsgi.chain(own).chain(other).collect();
         let positions = options.iter().enumerate().map(|(at, row)| (row.name, at)).collect();
@@ -182,6 +186,7 @@ fn parse_row(row: &'static str) -> KnownOption {
         },
         short: short.chars().next(),
         switch: kind == "true" || kind == "false",
+        number: matches!(kind, "set_int" | "set_64bit" | "set_16bit" | "set_megabytes"),
     }
 }
 

@@ -33,6 +33,7 @@ mod resolve;
 mod secrets;
 mod section;
 mod settings;
+mod shared;
 mod suggest;
 mod values;
 mod xml;

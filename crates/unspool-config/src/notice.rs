@@ -22,6 +22,8 @@ pub enum Notice {
     NoEffect { name: String, origin: Origin, reason: &'static str },
     /// A value outside the useful range; another one is used.
     Adjusted { name: String, origin: Origin, value: String, used: String },
+    /// A number with text behind it, or an empty one.
+    NumberReadAs { name: String, origin: Origin, value: String, used: String },
     /// A blank after the colon of `module:callable` was taken out.
     BlankTrimmed { name: String, origin: Origin, value: String, used: String },
     /// The quotes are part of the value.
@@ -45,16 +47,14 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownOption { name, origin, nearest: Some(nearest) } => write!(
-                f,
-                "{origin}: unknown option `{name}` is ignored{}",
-                did_you_mean(Some(nearest))
-            ),
-            Self::UnknownOption { name, origin, nearest: None } => write!(
-                f,
-                "{origin}: unknown option `{name}` is ignored; if the application reads it, write \
-                 `set-placeholder = {name}=...`"
-            ),
+            Self::UnknownOption { name, origin, nearest } => {
+                let advice = if nearest.is_some() {
+                    did_you_mean(nearest.as_deref())
+                } else {
+                    format!("; if the application reads it, write `set-placeholder = {name}=...`")
+                };
+                write!(f, "{origin}: unknown option `{name}` is ignored{advice}")
+            }
             Self::Printed { text } => f.write_str(text),
             Self::NotYetInEffect { names } => list(f, "are read but not yet in effect", names),
             Self::Ignored { names } => list(f, "of uWSGI have no effect in unspool", names),
@@ -63,6 +63,12 @@ impl fmt::Display for Notice {
             }
             Self::Adjusted { name, origin, value, used } => {
                 write!(f, "{origin}: `{name} = {value}` is out of range; {used} is used")
+            }
+            Self::NumberReadAs { name, origin, value, used } => {
+                write!(
+                    f,
+                    "{origin}: `{name} = {value}` is no number; it is read as {used}, as in uWSGI"
+                )
             }
             Self::BlankTrimmed { name, origin, value, used } => {
                 write!(f, "{origin}: `{name} = {value}` is read as `{used}`; remove the blank")

@@ -18,6 +18,7 @@ use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
 use crate::secrets;
 use crate::settings::{self, Places};
+use crate::shared;
 use crate::suggest;
 use crate::values::Value;
 
@@ -143,12 +144,38 @@ impl Idle {
 impl Resolver {
     /// Carries one option out; whether this option is one of those that are.
     fn apply(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        if value.is_empty() && self.take_back(known::canonical(value.name())) {
+            self.notices.push(Notice::NoEffect {
+                name: value.name().to_owned(),
+                origin: value.origin().clone(),
+                reason: "its value is empty",
+            });
+            return Ok(true);
+        }
+        shared::check(value)?;
         let applied =
             self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
         Ok(applied)
+    }
+
+    /// An empty value of an option that names a module, a file or a directory, as `$(VARIABLE)` makes
+    /// one: the option is as if it were not there. Whether it is such a one; uWSGI goes on with those.
+    fn take_back(&mut self, name: &str) -> bool {
+        match name {
+            "shared-import" | "import" | "spooler-import" | "pythonpath" | "unenv" => {}
+            "module" => self.module = None,
+            "wsgi-file" => self.wsgi_file = None,
+            "callable" => self.callable = None,
+            "virtualenv" => self.config.virtualenv = None,
+            "chdir2" => self.config.chdir2 = None,
+            "spooler-chdir" => self.config.spooler_chdir = None,
+            "umask" => self.config.umask = None,
+            _ => return false,
+        }
+        true
     }
 
     fn apply_spooler(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
@@ -353,6 +380,9 @@ impl Resolver {
         if matches!(origin, Origin::File { .. }) && (quoted('"') || quoted('\'')) {
             let value = value.told().to_owned();
             self.notices.push(Notice::Quoted { name, origin, value });
+        } else if let Some(used) = value.read_as() {
+            let (value, used) = (value.told().to_owned(), used.to_owned());
+            self.notices.push(Notice::NumberReadAs { name, origin, value, used });
         } else if let Some(placeholder) = leftover(value) {
             self.notices.push(Notice::Unexpanded { name, origin, placeholder });
         }

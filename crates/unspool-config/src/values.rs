@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::known;
 use crate::loader::ReadOption;
 use crate::origin::Origin;
 
@@ -43,6 +44,14 @@ impl<'a> Value<'a> {
     /// The value without a comment, for options that name a module, a file, a directory or a
     /// number; it must not be empty.
     pub(crate) fn plain(self) -> Result<&'a str, ConfigError> {
+        let value = self.uncommented()?;
+        if value.is_empty() {
+            return Err(self.invalid("the value is missing; write it after `=`"));
+        }
+        Ok(value)
+    }
+
+    fn uncommented(self) -> Result<&'a str, ConfigError> {
         let value = without_comment(self.text(), self.origin());
         let raw = self.option.raw.as_deref().unwrap_or_default();
         let comes_from_elsewhere =
@@ -53,10 +62,12 @@ impl<'a> Value<'a> {
                  a line of its own",
             ));
         }
-        if value.is_empty() {
-            return Err(self.invalid("the value is missing; write it after `=`"));
-        }
         Ok(value)
+    }
+
+    /// Whether there is nothing but a comment.
+    pub(crate) fn is_empty(self) -> bool {
+        without_comment(self.text(), self.origin()).is_empty()
     }
 
     /// On, unless the value says no.
@@ -66,7 +77,7 @@ impl<'a> Value<'a> {
     }
 
     pub(crate) fn number(self) -> Result<u64, ConfigError> {
-        let value = self.plain()?;
+        let value = self.digits()?;
         if value.bytes().all(|byte| byte.is_ascii_digit()) {
             return value.parse().map_err(|_| self.invalid("the number is too large"));
         }
@@ -75,7 +86,7 @@ impl<'a> Value<'a> {
 
     /// Seconds, with a fraction if need be.
     pub(crate) fn seconds(self) -> Result<Duration, ConfigError> {
-        let value = self.plain()?;
+        let value = self.digits()?;
         let decimal = value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
         let seconds: f64 = match value.parse() {
             Ok(seconds) if decimal => seconds,
@@ -89,6 +100,30 @@ impl<'a> Value<'a> {
             return Err(self.invalid("this is more than a hundred years"));
         }
         Duration::try_from_secs_f64(seconds).map_err(|error| self.invalid(&error.to_string()))
+    }
+
+    /// The text of a number: the whole value, or what `read_as` takes of it.
+    fn digits(self) -> Result<&'a str, ConfigError> {
+        // A comment brought in by a placeholder is an error first.
+        self.uncommented()?;
+        self.read_as().map_or_else(|| self.plain(), Ok)
+    }
+
+    /// What a number of uWSGI's is read as if it is not one: the digits at its start, and 0 if it is
+    /// empty. Without digits it is an error; uWSGI reads 0.
+    pub(crate) fn read_as(self) -> Option<&'a str> {
+        if !known::find(self.name()).is_some_and(|known| known.number) {
+            return None;
+        }
+        let value = without_comment(self.text(), self.origin());
+        if value.is_empty() {
+            return Some("0");
+        }
+        let text =
+            value.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
+        let digits = &value[..value.len() - text.len()];
+        let tellable = !text.is_empty() && !self.secret();
+        (tellable && digits.starts_with(|first: char| first.is_ascii_digit())).then_some(digits)
     }
 
     pub(crate) fn invalid(self, problem: &str) -> ConfigError {

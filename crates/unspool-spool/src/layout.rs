@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use unspool_core::Priority;
-use unspool_sys::folder::{self, Folder};
+use unspool_sys::folder::{self, Folder, Stat};
 use unspool_sys::{clock, host};
 
 use crate::durable::DurableFolders;
@@ -301,6 +301,14 @@ pub fn submitted_ns(name: &[u8]) -> Option<i64> {
         return None;
     }
     sec.checked_mul(1_000_000_000)?.checked_add(usec * 1000)
+}
+
+/// When a file became a task: by its name, else its birth. Where the file system keeps no births it is
+/// the earlier of its other times, so that a `chmod` does not make an old task new.
+pub fn submitted_at_ns(folder: &Folder, name: &[u8], stat: &Stat) -> i64 {
+    submitted_ns(name)
+        .or_else(|| folder.birth_ns(name))
+        .unwrap_or_else(|| stat.ctime_ns.min(stat.mtime_ns))
 }
 
 fn number(digits: &[u8]) -> Option<i64> {

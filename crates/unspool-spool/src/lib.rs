@@ -25,7 +25,9 @@ pub use adopt::{
 pub use claim::{Claim, Claimed, claim};
 pub use finish::{complete, count_failure, postpone};
 pub use garbage::{GARBAGE_AGE_NS, delete_garbage};
-pub use layout::{OpenError, PREFIX, SpoolDir, is_aside_name, is_task_name, submitted_ns};
+pub use layout::{
+    OpenError, PREFIX, SpoolDir, is_aside_name, is_task_name, submitted_at_ns, submitted_ns,
+};
 pub use present::{ask_daemon, forget_present, listen_control, live_daemon, say_present};
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};

@@ -66,6 +66,7 @@ impl Loader<'_> {
         let value = expand::replace_marked(value, sigil, |inside| {
             let replacement = match sigil {
                 '$' => self.variable(inside)?,
+                '@' if inside.is_empty() => None,
                 '@' => Some(self.pasted(inside, origin)?),
                 _ => {
                     names.extend(expand::names(inside).map(str::to_owned));

@@ -18,10 +18,6 @@ fn values_that_are_no_values() {
         "app.ini:4: `spooler-processes = abc`: this is not a number; write digits only, as in 4",
     );
     check(
-        "spooler-processes =\n",
-        "app.ini:2: `spooler-processes = `: the value is missing; write it after `=`",
-    );
-    check(
         "spooler-processes = -1\n",
         "app.ini:2: `spooler-processes = -1`: this is not a number; write digits only, as in 4",
     );
@@ -30,8 +26,13 @@ fn values_that_are_no_values() {
         "app.ini:2: `spooler-processes = 99999`: this is more than 4096; write a smaller number",
     );
     check(
-        "spooler-frequency = 10s\n",
-        "app.ini:2: `spooler-frequency = 10s`: this is not a number of seconds; write digits \
+        "spooler-frequency = soon\n",
+        "app.ini:2: `spooler-frequency = soon`: this is not a number of seconds; write digits \
+         only, as in 30 or 0.5",
+    );
+    check(
+        "spooler-settle = 10s\n",
+        "app.ini:2: `spooler-settle = 10s`: this is not a number of seconds; write digits \
          only, as in 30 or 0.5",
     );
     check("spooler =\n", "app.ini:2: `spooler = `: the value is missing; write it after `=`");
@@ -183,13 +184,15 @@ fn values_stay_bounded() {
     assert_eq!(config.option("x").unwrap().value.as_deref(), Some("aa%(x)bb"));
 }
 
+fn check_notices(lines: &str, expected: &[&str]) {
+    let loaded = load_ini(lines).unwrap();
+    let shown: Vec<String> = loaded.notices.iter().map(Notice::to_string).collect();
+    assert_eq!(shown, expected, "{lines}");
+}
+
 #[test]
 fn notices() {
-    let check = |lines: &str, expected: &[&str]| {
-        let loaded = load_ini(lines).unwrap();
-        let shown: Vec<String> = loaded.notices.iter().map(Notice::to_string).collect();
-        assert_eq!(shown, expected, "{lines}");
-    };
+    let check = check_notices;
     check("master\nvacuum = true\nplugins = python3\nenable-threads\nbuffer-size = 1\n", &[]);
     check("base = /srv\nchdir = %(base)\n", &[]);
     check("set = tasks=x\nset-ph = more=y\n", &[]);
@@ -213,6 +216,11 @@ fn notices() {
         "http = :80\nthreads = 2\nthreads = 4\ndaemonize = log\nuid = me\n",
         &["these options are read but not yet in effect: `http`, `threads`, `daemonize`, `uid`"],
     );
+}
+
+#[test]
+fn notices_about_values() {
+    let check = check_notices;
     check(
         "spooler-frequency = 0\n",
         &["app.ini:2: `spooler-frequency = 0` is out of range; 1 is used"],
@@ -220,6 +228,22 @@ fn notices() {
     check(
         "spooler-processes = 0\n",
         &["app.ini:2: `spooler-processes = 0` is out of range; 1 is used"],
+    );
+    check(
+        "spooler-frequency = 10s\nspooler-processes = 2;two\nspooler-processes =\n",
+        &[
+            "app.ini:2: `spooler-frequency = 10s` is no number; it is read as 10, as in uWSGI",
+            "app.ini:3: `spooler-processes = 2;two` is no number; it is read as 2, as in uWSGI",
+            "app.ini:4: `spooler-processes = ` is out of range; 1 is used",
+            "app.ini:4: `spooler-processes = ` is no number; it is read as 0, as in uWSGI",
+        ],
+    );
+    check(
+        "spooler-import =\nhome = # none\n",
+        &[
+            "app.ini:2: `spooler-import` has no effect here: its value is empty",
+            "app.ini:3: `home` has no effect here: its value is empty",
+        ],
     );
     check(
         "chdir = \"/srv\"\n",

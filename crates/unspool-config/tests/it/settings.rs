@@ -136,6 +136,23 @@ fn python_settings() {
 }
 
 #[test]
+fn an_empty_value_takes_a_setting_back() {
+    let settings = config(
+        "module = a\nmodule =\nwsgi-file = b\nfile =\ncallable = c\ncallable =\nimport =\n\
+         venv = v\nhome =\npp =\nchdir2 = d\nchdir2 =\nspooler-chdir = e\nspooler-chdir =\n\
+         umask = 022\numask =\nunenv =\nspooler-harakiri = 5x\nspooler-frequency = 7s\n",
+    );
+    assert_eq!(imports(&settings), []);
+    assert_eq!(
+        (&settings.virtualenv, &settings.chdir2, &settings.spooler_chdir),
+        (&None, &None, &None)
+    );
+    assert_eq!((settings.umask, settings.pythonpath.len(), settings.unenv.len()), (None, 0, 0));
+    assert_eq!(settings.spooler_harakiri, Some(Duration::from_secs(5)));
+    assert_eq!(settings.spooler_frequency, Duration::from_secs(7));
+}
+
+#[test]
 fn comments_come_along_with_a_whole_placeholder() {
     let config = config("dir = /srv/site # the site\nchdir = %(dir)\n");
     assert_eq!(config.chdir, Some(PathBuf::from("/srv/site")));

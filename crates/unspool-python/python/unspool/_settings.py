@@ -6,6 +6,7 @@ are is `_process`'s business.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -78,7 +79,7 @@ def read(options: Options) -> Settings:
         queue=_queue(given),
         metrics=metrics,
         aliases=aliases,
-        locks=_number("locks", given.get("locks", ["0"])[-1], 0, LOCKS_MAX),
+        locks=_number("locks", given.get("locks", ["0"])[-1] or "0", 0, LOCKS_MAX),
     )
 
 
@@ -114,7 +115,7 @@ CACHE_KEYS = {"max_items": "items", "maxitems": "items"}
 
 
 def _old_cache(given: dict[str, list[str]]) -> Cache | None:
-    items = _number("cache", given.get("cache", ["0"])[-1], 0)
+    items = _number("cache", given.get("cache", ["0"])[-1] or "0", 0)
     if not items:
         return None
     return Cache(
@@ -129,7 +130,7 @@ def _old_cache(given: dict[str, list[str]]) -> Cache | None:
 
 
 def _queue(given: dict[str, list[str]]) -> Queue | None:
-    slots = _number("queue", given.get("queue", ["0"])[-1], 0, SLOTS_MAX)
+    slots = _number("queue", given.get("queue", ["0"])[-1] or "0", 0, SLOTS_MAX)
     if not slots:
         return None
     block = given.get("queue-blocksize", [str(QUEUE_BLOCK_BYTES)])[-1]
@@ -172,10 +173,11 @@ def _flag(pairs: dict[str, str], name: str) -> bool:
 
 
 def _number(what: str, text: str, least: int, most: int = 2**63 - 1) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        raise ValueError(f"`{what}`: `{text}` is no number") from None
+    # Text behind a number, such as a comment, does not count, as in uWSGI.
+    digits = re.match(r"[+-]?[0-9]+", text)
+    if digits is None:
+        raise ValueError(f"`{what}`: `{text}` is no number")
+    number = int(digits[0])
     if not least <= number <= most:
         raise ValueError(f"`{what}`: {number} is not between {least} and {most}")
     return number

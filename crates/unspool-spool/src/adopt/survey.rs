@@ -10,7 +10,7 @@ use unspool_core::taskfile::{KEY_FUNCTION, TaskFile, peek};
 use unspool_sys::folder::{self, Folder};
 
 use super::{Adoption, Verdict};
-use crate::{Found, Scan, SpoolDir, submitted_ns};
+use crate::{Found, Scan, SpoolDir, submitted_at_ns};
 
 /// Entries looked at in one step of a scan.
 const STEP_ENTRIES: usize = 1000;
@@ -171,8 +171,7 @@ fn walk_folder(
         for thing in found {
             match thing {
                 Found::Task { name, stat } => {
-                    let submitted = submitted_ns(&name).or_else(|| folder.birth_ns(&name));
-                    let submitted = submitted.unwrap_or(stat.ctime_ns);
+                    let submitted = submitted_at_ns(folder, &name, &stat);
                     judge(folder, place, adoption, &name, submitted, stat.mtime_ns, each)?;
                 }
                 Found::Priority(name) => inner.push(name),

@@ -23,6 +23,8 @@ use crate::settings::{AdoptChoice, AdoptSettings, SpoolSettings};
 const BURY_STEP: usize = 100;
 /// Groups named in the warning; the command names all.
 const GROUPS_SHOWN: usize = 10;
+/// Characters of a name in the warning.
+const NAME_SHOWN: usize = 80;
 /// Nested folders named in the warning.
 const NESTED_SHOWN: usize = 10;
 
@@ -221,7 +223,7 @@ impl Dispatcher {
             info!(spool = %path, tasks = decided, "tasks are held, as decided");
         }
         let tasks = survey.tasks();
-        let nested = adopting.nested.iter().map(|name| String::from_utf8_lossy(name).into_owned());
+        let nested = adopting.nested.iter().map(|name| shown(name));
         let nested = nested.collect::<Vec<_>>().join(", ");
         if adopting.bury && tasks > 0 {
             info!(spool = %path, tasks, groups = groups(&survey), "old tasks go to dead/");
@@ -341,11 +343,11 @@ fn groups(survey: &Survey) -> String {
         .map(|((folder, function), group)| {
             let place = match folder.as_slice() {
                 b"" => "the spool itself".to_owned(),
-                name => format!("{}/", String::from_utf8_lossy(name)),
+                name => format!("{}/", shown(name)),
             };
             let function = match function.as_slice() {
                 b"" => "no function".to_owned(),
-                name => String::from_utf8_lossy(name).into_owned(),
+                name => shown(name),
             };
             let due = age(now_ns, group.oldest_ns);
             format!("{} in {place} of {function}, the oldest {due}", group.tasks)
@@ -356,6 +358,14 @@ fn groups(survey: &Survey) -> String {
         parts.push(format!("{} others", survey.tasks() - named));
     }
     parts.join("; ")
+}
+
+/// A name from a file, without what would forge lines of the log.
+fn shown(name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    let end = name.char_indices().nth(NAME_SHOWN).map_or(name.len(), |(at, _)| at);
+    let dots = if end < name.len() { "..." } else { "" };
+    format!("{}{dots}", name[..end].escape_debug())
 }
 
 fn age(now_ns: i64, due_ns: i64) -> String {

@@ -5,7 +5,7 @@ use std::io;
 
 use tracing::{error, info, warn};
 use unspool_core::Priority;
-use unspool_spool::{Change, Found, GARBAGE_AGE_NS, Scan, Watch, delete_garbage, submitted_ns};
+use unspool_spool::{Change, Found, GARBAGE_AGE_NS, Scan, Watch, delete_garbage, submitted_at_ns};
 use unspool_sys::clock;
 use unspool_sys::folder::{Folder, Stat};
 
@@ -302,10 +302,8 @@ impl Dispatcher {
     }
 
     fn take_in(&mut self, lane: u32, name: &[u8], stat: &Stat) {
-        let folder = self.folders.get(lane as usize).and_then(Option::as_ref);
-        let submitted_ns = submitted_ns(name)
-            .or_else(|| folder.and_then(|folder| folder.birth_ns(name)))
-            .unwrap_or(stat.ctime_ns);
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
+        let submitted_ns = submitted_at_ns(folder, name, stat);
         let seen = Seen { due_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, submitted_ns };
         if self.adopting.is_some() && self.keep_back(lane, name, seen) {
             return;
