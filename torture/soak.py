@@ -2,8 +2,8 @@
 
 Timers, a cron, messages to mules, and tasks that succeed, fail once, take long, raise signals and
 register handlers run while the application is reloaded every few seconds and workers, mules and
-zygotes are killed. At the end every task must have run, and descriptors, processes, files and memory of
-the daemon must be what they were after the first minute.
+zygotes are killed. At the end every task must have run, and descriptors, processes, files and
+memory of the daemon must be what they were after the first minute.
 """
 
 from __future__ import annotations
