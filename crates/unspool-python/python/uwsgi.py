@@ -135,9 +135,7 @@ if not TYPE_CHECKING:
             try:
                 found = _queue.attribute(name)
             except (RuntimeError, ValueError, OSError) as error:
-                raise AttributeError(
-                    f"module 'uwsgi' has no attribute {name!r}: {error}"
-                ) from error
+                raise AttributeError(f"{missing}: {error}", name=name) from error
             if found is not None:
                 return found
         raise AttributeError(missing, name=name)
