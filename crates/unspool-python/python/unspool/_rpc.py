@@ -23,7 +23,7 @@ def register_rpc(name: str, function: Callable[..., object], arguments: int = 0,
         raise TypeError(f"the name of an RPC function is a str, not {type(name).__name__}")
     # uWSGI takes the number of arguments and does not look at it in Python.
     operator.index(arguments)
-    if _process.role() in (_process.Role.SPOOL_WORKER, _process.Role.SIGNAL_WORKER):
+    if _process.is_worker():
         raise ValueError(
             f"unable to register rpc function {name}: this process is a worker; register it while "
             "the application is imported"
