@@ -42,6 +42,8 @@ QUESTIONS = [
     Question("uwsgi.metric_get('mine')"),
     Question("uwsgi.queue_push('value')"),
     Question("uwsgi.queue_pull()"),
+    Question("uwsgi.register_rpc('mine', lambda: b'value')"),
+    Question("uwsgi.rpc(None, b'mine')"),
     Question("uwsgi.log('a line')"),
     Question("uwsgi.started_on", "type"),
 ]
@@ -49,13 +51,12 @@ QUESTIONS = [
 # Why a name of uWSGI's is not there; "later" is meant to come. Reasons, each with its names.
 REASONS = """
 later, with signals, mules and the control of processes:
-    add_file_monitor call farm_get_msg farm_msg in_farm mule_get_msg mule_msg register_rpc rpc
-    rpc_list
+    add_file_monitor farm_get_msg farm_msg in_farm mule_get_msg mule_msg
 later, with the statistics:
     alarm is_a_reload set_warning_message
 never, it belongs to the request that a web worker answers:
-    accepting add_var chunked_read chunked_read_nb cl disconnect get_logvar listen_queue
-    log_this_request offload ready request_id send sendfile set_logvar start_response
+    accepting add_var chunked_read chunked_read_nb cl disconnect get_logvar
+    log_this_request offload send sendfile set_logvar start_response
     websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary
 never, it belongs to uWSGI's own event loops:
     async_connect async_sleep close connect connection_fd green_schedule is_connected ready_fd recv

@@ -65,7 +65,8 @@ A process opens the file at its first call, and a forked child its own. On two c
 process did 80,000 gets, 30,000 updates and 40,000 increments a second (100 bytes).
 
 Without a spool there is no place for them, so in a daemon of timers alone `cache_*`, `metric_*` and
-`lock` are absent. `queue_*` are there where the process's own configuration has a `queue`.
+`lock` are absent. `queue_*` are there where the configuration has a `queue`: the process's own or,
+in a producer that is configured by nothing but its spool, that of the daemon that used them last.
 
 Options: `cache2` (`name`, `items`, `blocksize`, `blocks`, `bitmap`, `keysize`, `purge_lru`,
 `clear_on_full`, `no_expire`, `math_initial`, `store`), `cache`, `cache-blocksize`,

@@ -135,6 +135,12 @@ DIFFERENT = [
         "True",
         "what cannot be carried out is recorded and named in the log",
     ),
+    Difference(
+        "spool(spool(fresh('again')))",
+        "AttributeError",
+        "TypeError",
+        "an error that says what is wrong: such a task would submit itself for ever",
+    ),
     Difference("spool(fresh('x'))(at=2000000000)[:1]", "ValueError", "b'/'", "numbers are taken"),
     Difference(
         "manage_spool_request({**task, b'a': b'\\xff'})",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from both import Both, System
 from harness import REAL_UWSGI, ROOT, Project
-from module_cases import BARE, FULL, Row
+from module_cases import BARE, FULL, RPC, Row
 from spooling import foreign, publish
 
 Outcome = tuple[str, Any]
@@ -40,6 +40,7 @@ FULL_OPTIONS = (
 TABLES: dict[str, tuple[list[Row], tuple[str, ...]]] = {
     "full": (FULL, FULL_OPTIONS),
     "bare": (BARE, ()),
+    "rpc": (RPC, ("--import=interop_surface",)),
 }
 CASES = [
     pytest.param(table, number, id=f"{table}-{number}-{row.expression[:60]}")

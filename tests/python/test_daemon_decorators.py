@@ -69,9 +69,6 @@ def test_what_is_not_carried_out_yet_is_named_once(project: Project, daemon: Dae
         @farm("workers")
         def farmed(message): pass
 
-        @rpc("answer")
-        def answering(): pass
-
         @filemon("/tmp")
         def changed(number): pass
 
@@ -91,7 +88,7 @@ def test_what_is_not_carried_out_yet_is_named_once(project: Project, daemon: Dae
     )
     running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
     line = running.wait_log("WARN .*registered and not carried out yet").string
-    for name in ("brain", "looping", "messages", "farmed", "answering", "process"):
+    for name in ("brain", "looping", "messages", "farmed", "process"):
         assert f" tasks.{name} (needs " in line, name
     submit(project, "task")
     text = project.events.wait("refused")["text"]

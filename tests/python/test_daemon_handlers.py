@@ -126,6 +126,44 @@ BARE = """
 """
 
 
+def test_a_function_whose_call_runs_nothing_of_it_is_not_done(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write(
+        "tasks.py",
+        """
+        import asyncio
+        from reporting import report
+        from uwsgidecorators import spool
+
+        @spool
+        async def later(args):
+            report("later")
+
+        @spool
+        def yielding(args):
+            yield report("yielding")
+
+        async def work():
+            report("work")
+
+        @spool
+        def runs_it(args):
+            asyncio.run(work())
+            return (number for number in range(3))
+        """,
+    )
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    for function, what in (("later", "is asynchronous"), ("yielding", "is a generator")):
+        path = submit(project, function)
+        running.wait_log(f"TypeError: {function} {what}, so that calling it ran nothing of it")
+        assert path.exists()
+    done = submit(project, "runs_it")
+    project.events.wait("work")
+    wait_gone(done)
+    assert not any("never awaited" in line for line in running.log)
+
+
 def test_a_bare_handler_in_module_runs_tasks_without_a_spooler_import(
     project: Project, daemon: DaemonFactory
 ) -> None:

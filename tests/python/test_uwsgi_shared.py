@@ -46,6 +46,33 @@ def ini(project: Project) -> dict[str, str]:
     return {**project.env, "UNSPOOL_CONFIG": os.fspath(project.write("app.ini", INI))}
 
 
+def test_a_producer_that_knows_the_spool_alone_has_the_daemons_queue(
+    project: Project, daemon: DaemonFactory, ini: dict[str, str]
+) -> None:
+    source = """
+    import sys, uwsgi
+    names = ["queue_push", "queue_pull", "queue_size", "queue_nothing"]
+    print([hasattr(uwsgi, name) for name in names])
+    if hasattr(uwsgi, "queue_size"):
+        print(uwsgi.queue_push("a"), uwsgi.queue_size, uwsgi.queue_pull())
+        from uwsgi import queue_slot
+    """
+    assert project.python(source, env=project.producer_env).stdout == f"{[False] * 4}\n"
+    daemon(project.root / "app.ini")
+    found = project.python(source, env=project.producer_env).stdout
+    assert found == "[True, True, True, False]\nTrue 100 b'a'\n"
+
+
+def test_a_queue_of_a_later_configuration_is_there(project: Project, ini: dict[str, str]) -> None:
+    source = """
+    import unspool, uwsgi
+    assert not hasattr(uwsgi, "queue_push")
+    unspool.configure(config="app.ini")
+    assert uwsgi.queue_push("a") is True and uwsgi.queue_size == 100
+    """
+    project.python(source, env=project.producer_env)
+
+
 @pytest.mark.parametrize("by", ["UNSPOOL_CONFIG", "UNSPOOL_SPOOL"])
 def test_a_producer_and_the_daemons_workers_share_them(
     project: Project, daemon: DaemonFactory, ini: dict[str, str], by: str
@@ -70,11 +97,9 @@ def test_a_producer_and_the_daemons_workers_share_them(
     import uwsgi
     print(uwsgi.cache_num("count"), uwsgi.metric_get("done"), hasattr(uwsgi, "queue_pull"))
     """
-    queue = by == "UNSPOOL_CONFIG"
-    assert project.python(asked, env=env).stdout == f"3 3 {queue}\n"
-    if queue:
-        pulled = project.python("import uwsgi; print(uwsgi.queue_pull())", env=env).stdout
-        assert pulled == "b'from a task'\n"
+    assert project.python(asked, env=env).stdout == "3 3 True\n"
+    pulled = project.python("import uwsgi; print(uwsgi.queue_pull())", env=env).stdout
+    assert pulled == "b'from a task'\n"
 
 
 def test_a_daemon_that_starts_alone_empties_them_but_what_is_stored(

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _control, _harakiri, _inform, _process, _signals
+from unspool import _control, _harakiri, _inform, _process, _rpc, _signals
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -61,6 +61,10 @@ add_cron = _signals.add_cron
 set_user_harakiri = _harakiri.set_user_harakiri
 reload = _control.reload
 stop = _control.stop
+register_rpc = _rpc.register_rpc
+rpc = _rpc.rpc
+call = _rpc.call
+rpc_list = _rpc.rpc_list
 
 log = _inform.log
 logsize = _inform.logsize
@@ -70,6 +74,9 @@ setprocname = _inform.setprocname
 extract = _inform.extract
 workers = _inform.workers
 total_requests = _inform.total_requests
+request_id = _inform.request_id
+listen_queue = _inform.listen_queue
+ready = _inform.ready
 
 if TYPE_CHECKING or _process.spoolers():
     from unspool._cache import cache_clear as cache_clear
@@ -113,6 +120,25 @@ if TYPE_CHECKING or _process.own_queue():
     from unspool._queue import queue_push as queue_push
     from unspool._queue import queue_set as queue_set
     from unspool._queue import queue_slot as queue_slot
+
+
+if not TYPE_CHECKING:
+    # Else every name would pass for one that is there.
+    def __getattr__(name: str) -> Any:
+        """`queue_*` of the daemon, where this process is configured by nothing but its spool, and
+        those of a configuration that came after the import.
+        """
+        missing = f"module 'uwsgi' has no attribute {name!r}"
+        if name.startswith("queue_"):
+            from unspool import _queue
+
+            try:
+                found = _queue.attribute(name)
+            except (RuntimeError, ValueError, OSError) as error:
+                raise AttributeError(f"{missing}: {error}", name=name) from error
+            if found is not None:
+                return found
+        raise AttributeError(missing, name=name)
 
 
 def masterpid() -> int:

@@ -6,7 +6,7 @@ values that are not UTF-8 stay bytes; a plain task may have a key `args`; a func
 `pass_arguments` that has a parameter `body` is given the body, as bytes; functions of one name in
 several modules are several. Works on a real uWSGI too.
 
-What needs a mule, RPC or a file monitor is recorded where there is none, and says so when it is
+What needs a mule or a file monitor is recorded where there is none, and says so when it is
 called.
 """
 
@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import partial, update_wrapper, wraps
 from threading import Thread
+from types import CoroutineType
 from typing import Any, TypeVar, overload
 
 import uwsgi
@@ -93,6 +94,12 @@ class _spoolraw:
         if not ("spooler" in uwsgi.opt or "spooler-external" in uwsgi.opt):
             raise Exception(
                 f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator"
+            )
+        if isinstance(f, _spoolraw):
+            # Its runs would submit it again, for ever.
+            raise TypeError(
+                f"{f.base_dict['ud_spool_func']} is decorated already, with "
+                f"@{type(f).__name__.lstrip('_')}: a task function has one such decorator"
             )
         self.f = f
         self.module = _functions.module_of(f)
@@ -269,7 +276,25 @@ def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
         returned = function(**_with_body(function, (), keywords, vars))
     else:
         returned = function(message)
+    if returned is not None:
+        _check_that_it_ran(name, function, returned)
     return _result(name, returned if forced is None else forced)
+
+
+def _check_that_it_ran(name: str, function: Any, returned: Any) -> None:
+    """TypeError if the call only made an object that nobody will run: the task is not done."""
+    code = getattr(returned, "gi_code", None) or getattr(returned, "ag_code", None)
+    if isinstance(returned, CoroutineType):
+        returned.close()
+        what = "is asynchronous"
+    elif code is not None and code is getattr(function, "__code__", None):
+        what = "is a generator"
+    else:
+        return
+    raise TypeError(
+        f"{name} {what}, so that calling it ran nothing of it: decorate a plain function, which "
+        "runs it, for example with asyncio.run()"
+    )
 
 
 def _meant(name: str, module: str | None) -> tuple[Callable[..., Any], _spoolraw | None]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import time
+from collections.abc import Callable
 from typing import Any
 
 import uwsgi
@@ -33,5 +35,28 @@ def handle(_: dict[Any, Any]) -> int:
     report("rows", outcomes=[evaluate(expression, names) for expression in expressions])
     return uwsgi.SPOOL_OK
 
+
+def fail() -> None:
+    """An RPC function that raises."""
+    raise LookupError
+
+
+RPC: dict[str, Callable[..., object]] = {
+    "echo": lambda *arguments: b"|".join(arguments),
+    "one": lambda argument: argument,
+    "text": lambda: "text",
+    "number": lambda: 5,
+    "nothing": lambda: None,
+    "empty": lambda: b"",
+    "large": lambda: b"x" * 100_000,
+    "fail": fail,
+}
+# In uWSGI only the process that imports for all can do so.
+with contextlib.suppress(ValueError):
+    for name, function in RPC.items():
+        uwsgi.register_rpc(name, function)
+    uwsgi.register_rpc("counted", RPC["echo"], 2)
+    uwsgi.register_rpc("twice", lambda: b"first")
+    uwsgi.register_rpc("twice", lambda: b"second")
 
 uwsgi.spooler = handle

@@ -1,8 +1,26 @@
-"""Errors that no Rust code raises."""
+"""Errors that no Rust code raises, and the text of those that applications raise."""
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Iterable
+
+
+def told() -> str:
+    """The traceback of the error that is being handled, in text that any log can take."""
+    kind = sys.exc_info()[0]
+    try:
+        return encodable(traceback.format_exc())
+    except Exception:
+        # An application may have broken the module `traceback`.
+        name = kind.__name__ if kind is not None else "an error"
+        return f"{name}, and its traceback could not be formatted"
+
+
+def encodable(text: str) -> str:
+    r"""The text with `\udcff` and its like spelled out: names of files may hold them."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class SharedStoreError(RuntimeError):

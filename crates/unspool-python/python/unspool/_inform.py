@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import operator
 import os
 import pwd
 import time
@@ -57,6 +58,21 @@ def workers() -> tuple[dict[str, object], ...]:
 def total_requests() -> int:
     """0: there are no web workers."""
     return 0
+
+
+def request_id() -> int:
+    """0: there are no web workers."""
+    return 0
+
+
+def listen_queue(socket: int = 0, /) -> int:
+    """ValueError, as in a uWSGI without a socket of this number: there are none."""
+    raise ValueError(f"unable to find socket {operator.index(socket)}")
+
+
+def ready() -> bool:
+    """True: whoever can ask was started."""
+    return True
 
 
 def spooler_pids() -> list[int]:

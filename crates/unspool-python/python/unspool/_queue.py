@@ -7,7 +7,7 @@ newest. A full ring loses its oldest value. Where it lies is `_shared`'s busines
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unspool import _process, _shared
 from unspool._cache import as_bytes, whole
@@ -110,6 +110,31 @@ def queue_slot() -> int:
 def queue_pull_slot() -> int:
     """The slot of the next pull."""
     return _store(_queue()).change(lambda db: _position(db, PULL))
+
+
+_ATTRIBUTES = {
+    function.__name__: function
+    for function in (
+        queue_get,
+        queue_last,
+        queue_pop,
+        queue_pull,
+        queue_pull_slot,
+        queue_push,
+        queue_set,
+        queue_slot,
+    )
+}
+
+
+def attribute(name: str) -> Any:
+    """What the module `uwsgi` has under this name while there is a queue; None without one."""
+    if name != "queue_size" and name not in _ATTRIBUTES:
+        return None
+    queue = _process.shared_settings().queue
+    if queue is None:
+        return None
+    return queue.slots if name == "queue_size" else _ATTRIBUTES[name]
 
 
 def _queue() -> Queue:

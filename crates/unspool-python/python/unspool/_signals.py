@@ -23,7 +23,8 @@ from unspool import _native, _process, _requests
 Handler = Callable[[int], object]
 
 SIGNALS = 256
-SCHEDULES_MAX = 1024
+# All of them and all signals fit into one packet of the zygote's.
+SCHEDULES_MAX = 256
 TARGET_BYTES_MAX = 63
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unspool import _native, _process, _signals
+from unspool import _errors, _native, _process, _signals
 from unspool._errors import UnknownFunction
 
 NO_HANDLER = (
@@ -88,15 +88,19 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
     try:
         result = handler(task)
     except UnknownFunction as error:
-        return partial(channel.not_registered, str(error))
+        return partial(channel.not_registered, _errors.encodable(str(error)))
     # SystemExit and KeyboardInterrupt too: a task must not end the worker of the others.
     except BaseException:
-        return partial(channel.fail, traceback.format_exc())
+        return partial(channel.fail, _errors.told())
     if isinstance(result, int) and -(2**63) <= result < 2**63:
         return partial(channel.finish, result)
+    try:
+        shown = _errors.encodable(f"{result!r:.100}")
+    except Exception:
+        shown = f"a {type(result).__name__}"
     return partial(
         channel.fail,
-        f"the handler returned {result!r:.100}, which is no int: return uwsgi.SPOOL_OK (-2), "
+        f"the handler returned {shown}, which is no int: return uwsgi.SPOOL_OK (-2), "
         "SPOOL_RETRY (-1) or SPOOL_IGNORE (0)",
     )
 
@@ -106,7 +110,7 @@ def _run_signal(channel: _native.Worker, signal: int) -> Callable[[], None]:
     try:
         _signals.dispatch(signal)
     except BaseException:
-        return partial(channel.fail, traceback.format_exc())
+        return partial(channel.fail, _errors.told())
     return channel.tick_done
 
 

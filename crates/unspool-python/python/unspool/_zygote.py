@@ -13,10 +13,9 @@ import os
 import socket
 import sys
 import threading
-import traceback
 from typing import Any, NoReturn
 
-from unspool import _imports, _process, _requests, _signals, _unarmed, _worker
+from unspool import _errors, _imports, _process, _requests, _signals, _unarmed, _worker
 from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
@@ -85,7 +84,7 @@ def _import_application(imports: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 def _traceback() -> str:
-    text = traceback.format_exc()
+    text = _errors.told()
     return text if len(text) <= 16_384 else text[:8192] + "\n[...]\n" + text[-8192:]
 
 
@@ -182,13 +181,22 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     return (json.loads(data) if data else None), descriptors
 
 
+def _packet(message: dict[str, Any]) -> bytes:
+    # The names of functions are any text, and half a surrogate is no JSON to anybody else.
+    return json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+
+
 def _send(control: socket.socket, message: dict[str, Any]) -> None:
-    data = json.dumps(message).encode()
+    data = _packet(message)
     if len(data) > PACKET_BYTES:
-        # Only failures grow without bound; the first ones say most.
-        message["failures"] = message.get("failures", [])[:3]
+        # The first ones say most; what must arrive, signals and schedules, has bounds of its own.
+        message["failures"] = [
+            {**failure, "traceback": failure["traceback"][-4096:]}
+            for failure in message.get("failures", [])[:3]
+        ]
         message["functions"] = []
-        data = json.dumps(message).encode()
+        message["remarks"] = [remark[:1000] for remark in message.get("remarks", [])[:10]]
+        data = _packet(message)
     try:
         control.send(data)
     except (BrokenPipeError, ConnectionResetError):
