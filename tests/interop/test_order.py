@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from both import Both, System
 
@@ -17,7 +19,7 @@ MODULE = """
 
 
 def put(both: Both, writer: System, *tasks: tuple[str, str]) -> None:
-    calls = []
+    calls: list[Any] = []
     for name, priority in tasks:
         pairs = {b"ud_spool_func": b"mark", b"ud_spool_ret": b"-2", b"id": name.encode()}
         if priority:

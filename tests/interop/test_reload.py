@@ -6,6 +6,7 @@ Where the two differ here is the point of unspool, and listed in docs/uwsgi-diff
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 import pytest
 from both import Both, System
@@ -39,7 +40,7 @@ def start(both: Both, system: System) -> Daemon:
 
 
 def put(both: Both, name: str, *ids: str) -> None:
-    calls = [("spool", ({b"ud_spool_func": name.encode(), b"ud_spool_ret": b"-2",
+    calls: list[Any] = [("spool", ({b"ud_spool_func": name.encode(), b"ud_spool_ret": b"-2",
                          b"id": number.encode()},), {}) for number in ids]  # fmt: skip
     both.write("unspool", *calls)
 
