@@ -53,14 +53,13 @@ REASONS = """
 later, with signals, mules and the control of processes:
     add_file_monitor farm_get_msg farm_msg in_farm mule_get_msg mule_msg
 later, with the statistics:
-    alarm is_a_reload set_warning_message
+    is_a_reload set_warning_message
 never, it belongs to the request that a web worker answers:
-    accepting add_var chunked_read chunked_read_nb cl disconnect get_logvar
-    log_this_request offload send sendfile set_logvar start_response
+    add_var chunked_read chunked_read_nb offload send sendfile start_response
     websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary
 never, it belongs to uWSGI's own event loops:
     async_connect async_sleep close connect connection_fd green_schedule is_connected ready_fd recv
-    suspend wait_fd_read wait_fd_write
+    wait_fd_read wait_fd_write
 never, it is an inside of uWSGI:
     SymbolsImporter SymbolsZipImporter ZipImporter embedded_data
 never, there are no legions:

@@ -185,8 +185,9 @@ def test_what_a_producer_sees(project: Project) -> None:
     uwsgi.spooler = uwsgi.post_fork_hook = uwsgi.mule_msg_hook = uwsgi.atexit = print
     assert uwsgi.spool is uwsgi.send_to_spooler
     assert uwsgi.log('a line') is True
+    assert uwsgi.alarm('name', b'what \\xff') is None
     """
-    assert project.python(source).stderr == "a line\n"
+    assert project.python(source).stderr == "a line\nalarm name: what \\xff\n"
 
 
 def test_what_is_not_real_is_not_there(project: Project) -> None:

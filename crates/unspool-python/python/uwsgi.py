@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _control, _harakiri, _inform, _process, _rpc, _signals
+from unspool import _control, _harakiri, _inform, _process, _request, _rpc, _signals
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -66,6 +66,16 @@ rpc = _rpc.rpc
 call = _rpc.call
 rpc_list = _rpc.rpc_list
 
+set_logvar = _request.set_logvar
+get_logvar = _request.get_logvar
+log_this_request = _request.log_this_request
+disconnect = _request.disconnect
+accepting = _request.accepting
+cl = _request.cl
+request_id = _request.request_id
+suspend = _request.suspend
+
+alarm = _inform.alarm
 log = _inform.log
 logsize = _inform.logsize
 mem = _inform.mem
@@ -74,7 +84,6 @@ setprocname = _inform.setprocname
 extract = _inform.extract
 workers = _inform.workers
 total_requests = _inform.total_requests
-request_id = _inform.request_id
 listen_queue = _inform.listen_queue
 ready = _inform.ready
 

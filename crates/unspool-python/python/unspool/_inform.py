@@ -20,6 +20,12 @@ def log(message: str, /) -> bool:
     return True
 
 
+def alarm(name: str, message: str | bytes, /) -> None:
+    """Writes the message to the log, under the name of the alarm: nothing else is raised yet."""
+    text = message.decode("utf-8", "backslashreplace") if isinstance(message, bytes) else message
+    log(f"alarm {_text(name)}: {_text(text)}")
+
+
 def logsize() -> int:
     """0: the log goes to standard error."""
     return 0
@@ -56,11 +62,6 @@ def workers() -> tuple[dict[str, object], ...]:
 
 
 def total_requests() -> int:
-    """0: there are no web workers."""
-    return 0
-
-
-def request_id() -> int:
     """0: there are no web workers."""
     return 0
 
