@@ -294,3 +294,14 @@ def test_python_is_told_what_named_the_file(project: Project) -> None:
     )
     path = project.root / "gone.ini"
     assert f"unspool.configure(): failed to read `{path}`" in done.stderr
+
+
+def test_settings_that_the_workers_cannot_be_told_are_an_error_before_the_start(
+    project: Project,
+) -> None:
+    ini = project.write("app.ini", f"[uwsgi]\nspooler = spool\nenv = A={'x' * 140_000}\n")
+    for command in ("config", "run"):
+        done = project.unspool(command, str(ini), check=False)
+        assert done.returncode == 2
+        assert "the settings of the application are" in done.stderr
+    assert not project.spool.exists()

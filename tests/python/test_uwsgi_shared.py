@@ -291,7 +291,7 @@ def test_numbered_locks_are_apart_and_end_with_their_holder(
         ("cache2 = name=a,items=0", "0 is not between"),
         ("cache2 = foo", "is not of the form key=value"),
         ("queue = -1", "this is not a number"),
-        ("queue = 1000001 # more", "1000001 is not between"),
+        ("queue = 1000001 # more", "this is more than 1000000"),
         ("locks = many", "app.ini:3: `locks = many`: this is not a number"),
         ("metric = type=gauge", "write `metric = NAME`"),
     ],
@@ -326,10 +326,10 @@ def test_a_daemon_with_a_wrong_definition_says_so_and_runs_nothing(
 ) -> None:
     project.write("tasks.py", TASKS)
     ini = project.write(
-        "app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\nlocks = 9999\n"
+        "app.ini", "[uwsgi]\nspooler = spool\nspooler-import = tasks\ncache2 = name=a,items=0\n"
     )
     running = daemon(ini, ready=False)
-    running.wait_log(r"^unspool: `locks`: 9999 is not between")
+    running.wait_log(r"^unspool: `cache2 = name=a,items=0`: 0 is not between")
 
 
 def test_without_a_daemon_a_producer_is_its_own_master(project: Project) -> None:

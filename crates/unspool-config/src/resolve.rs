@@ -145,11 +145,7 @@ impl Resolver {
     /// Carries one option out; whether this option is one of those that are.
     fn apply(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
         if value.is_empty() && self.take_back(known::canonical(value.name())) {
-            self.notices.push(Notice::NoEffect {
-                name: value.name().to_owned(),
-                origin: value.origin().clone(),
-                reason: "its value is empty",
-            });
+            self.no_effect(value, "its value is empty");
             return Ok(true);
         }
         shared::check(value)?;
@@ -159,6 +155,11 @@ impl Resolver {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
         Ok(applied)
+    }
+
+    fn no_effect(&mut self, value: Value<'_>, reason: &'static str) {
+        let (name, origin) = (value.name().to_owned(), value.origin().clone());
+        self.notices.push(Notice::NoEffect { name, origin, reason });
     }
 
     /// An empty value of an option that names a module, a file or a directory, as `$(VARIABLE)` makes
@@ -262,6 +263,7 @@ impl Resolver {
             "chdir2" => config.chdir2 = Some(PathBuf::from(value.plain()?)),
             // Without a value it takes the variable away, as `putenv` does in uWSGI.
             "env" => match value.text().split_once('=') {
+                Some(("", _)) => self.no_effect(value, "it names no variable"),
                 Some((name, text)) => self.set_variable(name, Some(text), value),
                 None if value.text().is_empty() => {}
                 None => self.set_variable(value.text(), None, value),
@@ -323,12 +325,10 @@ impl Resolver {
     fn add_spooler(&mut self, value: Value<'_>, external: bool) -> Result<(), ConfigError> {
         let path = self.config.start_directory.join(value.plain()?);
         if self.config.spoolers.iter().any(|known| known.path == path) {
-            self.notices.push(Notice::NoEffect {
-                name: value.name().to_owned(),
-                origin: value.origin().clone(),
-                reason: "this directory is a spool already; for more workers set \
-                         `spooler-processes`",
-            });
+            self.no_effect(
+                value,
+                "this directory is a spool already; for more workers set `spooler-processes`",
+            );
             return Ok(());
         }
         let origin = value.origin().clone();

@@ -1,6 +1,6 @@
 //! The options of caches, queues, metrics and locks: finds mistakes in them before anything starts.
 //!
-//! What they mean, with their bounds and defaults, is `unspool._settings`'s matter.
+//! What they mean, and their defaults, is the matter of `unspool._settings`, which has the same bounds.
 
 use crate::error::ConfigError;
 use crate::values::Value;
@@ -12,9 +12,9 @@ const CACHE_NUMBERS: [&str; 7] =
 /// Whether this option can be used, if it is one of those.
 pub(crate) fn check(value: Value<'_>) -> Result<(), ConfigError> {
     match value.name() {
-        "cache" | "cache-blocksize" | "queue" | "queue-blocksize" | "locks" => {
-            value.number().map(|_| ())
-        }
+        "cache" | "cache-blocksize" | "queue-blocksize" => value.number().map(|_| ()),
+        "queue" => at_most(value, 1_000_000),
+        "locks" => at_most(value, 4096),
         "cache2" => check_cache(value),
         "metric" if value.text().contains('=') => {
             let pairs = pairs(value)?;
@@ -23,6 +23,13 @@ pub(crate) fn check(value: Value<'_>) -> Result<(), ConfigError> {
         }
         _ => Ok(()),
     }
+}
+
+fn at_most(value: Value<'_>, most: u64) -> Result<(), ConfigError> {
+    if value.number()? > most {
+        return Err(value.invalid(&format!("this is more than {most}; write a smaller number")));
+    }
+    Ok(())
 }
 
 fn check_cache(value: Value<'_>) -> Result<(), ConfigError> {

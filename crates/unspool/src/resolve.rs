@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use unspool_config::{Config, Spooler};
-use unspool_core::limits::WORKERS_MAX;
+use unspool_core::limits::{PACKET_BYTES_MAX, WORKERS_MAX};
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
@@ -34,6 +34,11 @@ pub(crate) enum ResolveError {
     Directory { option: &'static str, path: PathBuf, source: io::Error },
     #[error("`virtualenv`: there is no Python in `{path}` (looked for bin/python3 and bin/python)")]
     Virtualenv { path: PathBuf },
+    #[error(
+        "the settings of the application are {bytes} bytes, more than {most}: shorten the longest \
+         values of `env` and other options"
+    )]
+    TooLarge { bytes: usize, most: usize },
     #[error("`{path}` is not UTF-8 text, which the application's settings need to be")]
     Text { path: PathBuf },
 }
@@ -77,7 +82,13 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own)).count();
     within_workers_max(spools * config.spooler_processes.max(1) as usize)?;
     python(config)?;
-    setup(config).map(|_| ())
+    let setup = setup(config)?;
+    // What the packet with these settings may still need for other things.
+    let most = PACKET_BYTES_MAX - 1024;
+    match serde_json::to_vec(&setup).map_or(0, |packet| packet.len()) {
+        bytes if bytes > most => Err(ResolveError::TooLarge { bytes, most }),
+        _ => Ok(()),
+    }
 }
 
 fn own_spoolers(config: &Config) -> Vec<&Spooler> {

@@ -96,6 +96,8 @@ impl Loader<'_> {
             return Err(unsupported(origin, name, "only files are read; save it as one"));
         }
         let mut content = files::read(&self.start.join(name), origin)?;
+        // As in a variable of `envdir`, and as uWSGI reads it.
+        content.truncate(content.find('\0').unwrap_or(content.len()));
         if content.ends_with('\n') {
             content.pop();
         }

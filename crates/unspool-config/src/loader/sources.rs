@@ -45,6 +45,13 @@ impl Loader<'_> {
             Format::Ini => files::read_ini(&names.absolute, origin)?,
             _ => files::read(&names.absolute, origin)?,
         };
+        if let Some(at) = content.find('\0') {
+            let line = content[..at].split('\n').count();
+            return Err(ConfigError::Syntax {
+                origin: Origin::line(&given, u32::try_from(line).unwrap_or(u32::MAX)),
+                problem: "a NUL byte is in this line; remove it".to_owned(),
+            });
+        }
         let record = self.records.len();
         self.records.push(FileRecord { names, section: section.clone(), parent });
         if matches!(way, Way::As(_)) {

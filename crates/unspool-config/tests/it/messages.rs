@@ -35,6 +35,15 @@ fn values_that_are_no_values() {
         "app.ini:2: `spooler-settle = 10s`: this is not a number of seconds; write digits \
          only, as in 30 or 0.5",
     );
+    check(
+        "locks = 5000\n",
+        "app.ini:2: `locks = 5000`: this is more than 4096; write a smaller number",
+    );
+    check(
+        "cache2 = name=a,items=many\n",
+        "app.ini:2: `cache2 = name=a,items=many`: `items` is not a number",
+    );
+    check("master\nchdir = a\0b\n", "app.ini:3: a NUL byte is in this line; remove it");
     check("spooler =\n", "app.ini:2: `spooler = `: the value is missing; write it after `=`");
     check(
         "spooler-durability = fsync\n",
@@ -239,10 +248,11 @@ fn notices_about_values() {
         ],
     );
     check(
-        "spooler-import =\nhome = # none\n",
+        "env = =x\nspooler-import =\nhome = # none\n",
         &[
-            "app.ini:2: `spooler-import` has no effect here: its value is empty",
-            "app.ini:3: `home` has no effect here: its value is empty",
+            "app.ini:2: `env` has no effect here: it names no variable",
+            "app.ini:3: `spooler-import` has no effect here: its value is empty",
+            "app.ini:4: `home` has no effect here: its value is empty",
         ],
     );
     check(

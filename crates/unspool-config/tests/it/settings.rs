@@ -147,6 +147,7 @@ fn an_empty_value_takes_a_setting_back() {
         (&settings.virtualenv, &settings.chdir2, &settings.spooler_chdir),
         (&None, &None, &None)
     );
+    assert_eq!(config("umask = 22\n").umask, Some(0o22), "uWSGI takes 000");
     assert_eq!((settings.umask, settings.pythonpath.len(), settings.unenv.len()), (None, 0, 0));
     assert_eq!(settings.spooler_harakiri, Some(Duration::from_secs(5)));
     assert_eq!(settings.spooler_frequency, Duration::from_secs(7));
