@@ -188,3 +188,25 @@ def test_a_checkout_of_many_files_reloads_once(project: Project, daemon: DaemonF
     assert version(project) == 2
     # A machine under load may take longer over them than the wait for the last one.
     assert 2 <= sum("reloading the application" in line for line in running.log) <= 3
+
+
+def test_what_a_task_imports_is_watched_too(project: Project, daemon: DaemonFactory) -> None:
+    project.write("late.py", "VERSION = 1\n")
+    project.write("helper.py", "")
+    # Imported by the worker, in the task.
+    project.write(
+        "tasks.py",
+        TASKS.replace("from helper import VERSION", "").replace(
+            "report(", "from late import VERSION; report("
+        ),
+    )
+    running = daemon(
+        "--spooler", project.spool, "--spooler-import", "tasks", "--py-autoreload", "1"
+    )
+    assert version(project) == 1
+    submit(project, "mark")
+    project.events.wait("mark")
+    mark = running.mark()
+    rename_over(project.root / "late.py", "VERSION = 2\n")
+    running.wait_reloaded(mark)
+    assert version(project) == 2

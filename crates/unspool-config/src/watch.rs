@@ -71,6 +71,10 @@ impl Watched {
         value: Value<'_>,
         notices: &mut Vec<Notice>,
     ) -> Result<bool, ConfigError> {
+        if value.is_empty() && is_named(value.name()) {
+            notices.push(no_effect(value, "its value is empty"));
+            return Ok(true);
+        }
         let option = match value.name() {
             "touch-reload" => "touch-reload",
             "touch-workers-reload" => "touch-workers-reload",
@@ -151,6 +155,12 @@ impl Watched {
             *path = base.join(&*path);
         }
     }
+}
+
+/// Whether the option names a file or a module, and so may be empty as in uWSGI.
+fn is_named(name: &str) -> bool {
+    name.starts_with("touch-")
+        || ["fs-reload", "master-fifo", "py-auto-reload-ignore"].contains(&name)
 }
 
 /// The file and what stands behind it.
