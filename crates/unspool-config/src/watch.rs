@@ -71,10 +71,6 @@ impl Watched {
         value: Value<'_>,
         notices: &mut Vec<Notice>,
     ) -> Result<bool, ConfigError> {
-        if value.is_empty() && is_named(value.name()) {
-            notices.push(no_effect(value, "its value is empty"));
-            return Ok(true);
-        }
         let option = match value.name() {
             "touch-reload" => "touch-reload",
             "touch-workers-reload" => "touch-workers-reload",
@@ -87,6 +83,11 @@ impl Watched {
             "touch-signal" => "touch-signal",
             "py-auto-reload" | "py-autoreload" | "python-auto-reload" | "python-autoreload" => {
                 self.autoreload = Some(value.seconds()?).filter(|interval| !interval.is_zero());
+                return Ok(true);
+            }
+            // Taken by uWSGI too.
+            "py-auto-reload-ignore" | "master-fifo" if value.is_empty() => {
+                notices.push(no_effect(value, "its value is empty"));
                 return Ok(true);
             }
             "py-auto-reload-ignore" => {
@@ -116,6 +117,10 @@ impl Watched {
         value: Value<'_>,
         notices: &mut Vec<Notice>,
     ) -> Result<(), ConfigError> {
+        if value.is_empty() {
+            notices.push(no_effect(value, "its value is empty"));
+            return Ok(());
+        }
         if self.touches.len() >= TOUCHES_MAX {
             return Err(value.invalid("there are 1024 such options already; remove one"));
         }
@@ -155,12 +160,6 @@ impl Watched {
             *path = base.join(&*path);
         }
     }
-}
-
-/// Whether the option names a file or a module, and so may be empty as in uWSGI.
-fn is_named(name: &str) -> bool {
-    name.starts_with("touch-")
-        || ["fs-reload", "master-fifo", "py-auto-reload-ignore"].contains(&name)
 }
 
 /// The file and what stands behind it.
