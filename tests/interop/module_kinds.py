@@ -51,9 +51,9 @@ QUESTIONS = [
 # Why a name of uWSGI's is not there; "later" is meant to come. Reasons, each with its names.
 REASONS = """
 later, with signals, mules and the control of processes:
-    add_file_monitor farm_get_msg farm_msg in_farm mule_get_msg mule_msg
+    farm_get_msg farm_msg in_farm mule_get_msg mule_msg
 later, with the statistics:
-    is_a_reload set_warning_message
+    set_warning_message
 never, it belongs to the request that a web worker answers:
     add_var chunked_read chunked_read_nb offload send sendfile start_response
     websocket_handshake websocket_recv websocket_recv_nb websocket_send websocket_send_binary

@@ -69,8 +69,6 @@ def test_what_is_not_carried_out_yet_is_named_once(project: Project, daemon: Dae
         @farm("workers")
         def farmed(message): pass
 
-        @filemon("/tmp")
-        def changed(number): pass
 
         @erlang("pid")
         def process(message): pass

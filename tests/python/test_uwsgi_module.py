@@ -193,8 +193,7 @@ def test_what_a_producer_sees(project: Project) -> None:
 def test_what_is_not_real_is_not_there(project: Project) -> None:
     source = """
     import uwsgi
-    for name in ('mule_msg', 'queue_push',
-                 'queue_size', 'add_file_monitor', 'send_message'):
+    for name in ('mule_msg', 'queue_push', 'queue_size', 'send_message'):
         assert not hasattr(uwsgi, name), name
     """
     project.python(source)

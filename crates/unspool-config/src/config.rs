@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::origin::{Entry, Origin};
+use crate::watch::Watched;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +123,9 @@ pub struct Config {
     pub pyargv: Option<String>,
     /// `show-config`: the options are to be printed at the start.
     pub show_config: bool,
+
+    /// What is watched besides the spools.
+    pub watched: Watched,
 
     pub uid: Option<String>,
     pub gid: Option<String>,

@@ -81,14 +81,17 @@ const OTHER_BUILDS: [(&str, bool); 38] = [
 ];
 
 /// Options of the same meaning, and the name under which they are shown.
-const ALIASES: [(&str, &str); 22] = [
+const ALIASES: [(&str, &str); 25] = [
     ("file", "wsgi-file"),
     ("home", "virtualenv"),
     ("lazy", "lazy-apps"),
     ("pp", "pythonpath"),
+    ("py-auto-reload", "py-autoreload"),
     ("py-import", "import"),
     ("pyhome", "virtualenv"),
     ("pyimport", "import"),
+    ("python-auto-reload", "py-autoreload"),
+    ("python-autoreload", "py-autoreload"),
     ("python-import", "import"),
     ("python-path", "pythonpath"),
     ("set-ph", "set-placeholder"),

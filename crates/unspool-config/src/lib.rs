@@ -36,6 +36,7 @@ mod settings;
 mod shared;
 mod suggest;
 mod values;
+mod watch;
 mod xml;
 mod yaml;
 
@@ -51,6 +52,7 @@ pub use error::ConfigError;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use settings::Setting;
+pub use watch::{Touch, TouchAction, Watched};
 
 /// Where options come from.
 #[derive(Debug, Clone)]

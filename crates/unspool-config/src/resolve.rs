@@ -21,6 +21,7 @@ use crate::settings::{self, Places};
 use crate::shared;
 use crate::suggest;
 use crate::values::Value;
+use crate::watch::Watched;
 
 /// A waiting task is looked at again this soon at the earliest: less would keep a core busy.
 const FREQUENCY_MIN: Duration = Duration::from_millis(10);
@@ -149,8 +150,10 @@ impl Resolver {
             return Ok(true);
         }
         shared::check(value)?;
-        let applied =
-            self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
+        let applied = self.apply_spooler(value)?
+            || self.apply_python(value)?
+            || self.apply_process(value)?
+            || self.config.watched.apply(value, &mut self.notices)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -399,6 +402,7 @@ impl Resolver {
                 None => config.unenv.push(name),
             }
         }
+        config.watched.join(&base);
         config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
         config.virtualenv = config.virtualenv.take().map(|path| base.join(path));
@@ -459,6 +463,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         unenv: Vec::new(),
         pyargv: None,
         show_config: false,
+        watched: Watched::default(),
         uid: None,
         gid: None,
         umask: None,

@@ -127,6 +127,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
         list.at(import.kind.as_str(), value, &import.origin);
     }
     surroundings(&mut list, config);
+    watched(&mut list, config);
     others(&mut list, config);
     list.settings
 }
@@ -171,6 +172,13 @@ fn surroundings(list: &mut List<'_>, config: &Config) {
     if config.lazy_apps {
         list.one("lazy-apps", true);
     }
+}
+
+fn watched(list: &mut List<'_>, config: &Config) {
+    for touch in &config.watched.touches {
+        list.at(touch.option, touch.shown(), &touch.origin);
+    }
+    list.some("py-autoreload", config.watched.autoreload.map(seconds));
 }
 
 /// What has no setting of its own, and steers no reading.

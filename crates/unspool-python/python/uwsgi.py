@@ -33,6 +33,7 @@ loop = None
 applications: Any = None
 sockets: list[int] = []
 started_on = _process.started_on()
+is_a_reload = _process.is_a_reload()
 magic_table = _inform.magic_table()
 opt = _process.options
 
@@ -57,6 +58,7 @@ add_timer = _signals.add_timer
 add_rb_timer = _signals.add_rb_timer
 add_ms_timer = _signals.add_ms_timer
 add_cron = _signals.add_cron
+add_file_monitor = _signals.add_file_monitor
 
 set_user_harakiri = _harakiri.set_user_harakiri
 reload = _control.reload

@@ -477,10 +477,7 @@ def filemon(fsobj: str, signum: int | None = None, target: str = "") -> Callable
     def register(f: F) -> F:
         number = get_free_signal() if signum is None else signum
         uwsgi.register_signal(number, target, f)
-        if hasattr(uwsgi, "add_file_monitor"):
-            uwsgi.add_file_monitor(number, fsobj)
-        else:
-            _unarmed.record(f"filemon({fsobj!r})", f, "file monitors")
+        uwsgi.add_file_monitor(number, fsobj)
         return f
 
     return register

@@ -11,5 +11,8 @@ mod events;
 mod settings;
 mod supervisor;
 
-pub use settings::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
+pub use settings::{
+    AdoptChoice, AdoptSettings, Callback, Settings, SpoolSettings, Touch, TouchAction,
+    WatchSettings, ZygoteSettings,
+};
 pub use supervisor::{RunError, run};

@@ -1,6 +1,8 @@
 //! What the binary decides before it starts the daemon.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use unspool_spool::SpoolDir;
@@ -15,6 +17,66 @@ pub struct Settings {
     pub zygote: ZygoteSettings,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
+    /// What it watches besides the spools.
+    pub watch: WatchSettings,
+    /// Opens the log's files anew; `None` if there are none.
+    pub reopen_log: Option<Callback>,
+    /// Writes the files with the daemon's process number; `None` if there are none.
+    pub write_pidfiles: Option<Callback>,
+}
+
+/// Something that the binary does for the supervisor. It must not wait.
+#[derive(Clone)]
+pub struct Callback(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Callback")
+    }
+}
+
+/// What the daemon watches besides the spools.
+#[derive(Debug, Default)]
+pub struct WatchSettings {
+    /// Files whose touch does something.
+    pub touches: Vec<Touch>,
+    /// Whether a change of the application's files reloads it, and how often they are looked at
+    /// where the system sends no events.
+    pub autoreload: Option<Duration>,
+    /// Where the commands of touches run.
+    pub directory: PathBuf,
+    /// FIFOs for commands, by slot.
+    pub fifos: Vec<PathBuf>,
+    /// The FIFO is removed at the end.
+    pub remove_fifo: bool,
+    /// A reload stops the daemon instead.
+    pub exit_on_reload: bool,
+}
+
+/// A file whose touch does something.
+#[derive(Debug)]
+pub struct Touch {
+    /// The option that names it.
+    pub option: &'static str,
+    /// Absolute.
+    pub path: PathBuf,
+    /// Any event counts, as for a monitor; else a change of its modification time.
+    pub any_event: bool,
+    /// What follows.
+    pub action: TouchAction,
+}
+
+/// What follows from a touch.
+#[derive(Debug, Clone)]
+pub enum TouchAction {
+    /// The application is imported anew.
+    Reload,
+    /// A shell command runs.
+    Exec(String),
+    /// A uwsgi signal is raised.
+    Signal(u8),
+    /// The log's files are opened anew.
+    ReopenLog,
 }
 
 /// One spool.

@@ -346,6 +346,15 @@ pub fn set_mtime(file: BorrowedFd<'_>, mtime_ns: i64) -> io::Result<()> {
     Ok(fs::futimens(file, &Timestamps { last_access, last_modification })?)
 }
 
+/// Looks at a path, following links; `None` if there is nothing.
+pub fn look(path: &Path) -> io::Result<Option<Stat>> {
+    match fs::stat(path) {
+        Ok(stat) => Ok(Some(Stat::new(&stat))),
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The canonical form of a path: absolute, without links.
 pub fn canonical(path: &Path) -> io::Result<std::path::PathBuf> {
     path.canonicalize()

@@ -4,6 +4,7 @@
 //! only one with `unsafe`. It decides nothing: policies and file names live above.
 
 pub mod clock;
+pub mod fifo;
 pub mod folder;
 pub mod host;
 pub mod lock;

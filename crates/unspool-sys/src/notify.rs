@@ -23,6 +23,8 @@ pub enum Interest {
     Changes,
     /// The creation of names: [`Hint::Created`], and [`Hint::Look`] for directories.
     Creations,
+    /// Whatever changes names, contents or attributes, each change as it is made.
+    Everything,
 }
 
 /// Something that happened in a watched folder.
@@ -69,6 +71,13 @@ pub enum Hint {
     Overflow,
 }
 
+const NAMES: WatchFlags = WatchFlags::MOVED_TO
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF);
+
 impl AsFd for Watcher {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -80,13 +89,8 @@ impl Watcher {
     pub fn new(interest: Interest) -> io::Result<Self> {
         let interest = match interest {
             Interest::Creations => WatchFlags::CREATE,
-            Interest::Changes => WatchFlags::CLOSE_WRITE
-                .union(WatchFlags::MOVED_TO)
-                .union(WatchFlags::MOVED_FROM)
-                .union(WatchFlags::DELETE)
-                .union(WatchFlags::ATTRIB)
-                .union(WatchFlags::DELETE_SELF)
-                .union(WatchFlags::MOVE_SELF),
+            Interest::Changes => WatchFlags::CLOSE_WRITE | NAMES,
+            Interest::Everything => WatchFlags::CREATE | WatchFlags::MODIFY | NAMES,
         };
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self { fd, interest, buffer: vec![MaybeUninit::uninit(); 64 * 1024] })
@@ -97,6 +101,11 @@ impl Watcher {
     pub fn add(&self, path: &Path) -> io::Result<i32> {
         let how = WatchFlags::EXCL_UNLINK | WatchFlags::ONLYDIR;
         Ok(inotify::add_watch(&self.fd, path, self.interest | how)?)
+    }
+
+    /// Ends a watch. One that is gone already is no error.
+    pub fn remove(&self, watch: i32) {
+        let _ = inotify::remove_watch(&self.fd, watch);
     }
 
     /// Reads what there is, at most a buffer of it, without waiting, and calls `each` for it.
@@ -117,6 +126,28 @@ impl Watcher {
             }
         }
     }
+}
+
+/// Magic numbers of file systems that other machines or programs change without an event here: NFS,
+/// SMB and CIFS, FUSE, 9p, AFS, Ceph, Coda, and the folders that `VirtualBox` shares.
+const WITHOUT_EVENTS: &[u64] = &[
+    0x6969,
+    0xFE53_4D42,
+    0xFF53_4D42,
+    0x517B,
+    0x6573_5546,
+    0x0102_1997,
+    0x5346_414F,
+    0x00C3_6400,
+    0x7375_7245,
+    0x786F_4256,
+];
+
+/// Whether every change in a directory raises an event: not where others change it from outside.
+pub fn hears_all(path: &Path) -> io::Result<bool> {
+    let kind = rustix::fs::statfs(path)?.f_type;
+    // The type of the field differs between machines.
+    Ok(!WITHOUT_EVENTS.contains(&(u64::from(kind as u32))))
 }
 
 fn hint(event: &inotify::Event<'_>) -> Option<Hint> {

@@ -62,6 +62,12 @@ pub struct Setup {
     pub durability: String,
     /// Seconds between retries.
     pub frequency: f64,
+    /// Whether a generation of the application came before.
+    pub is_a_reload: bool,
+    /// Whether to tell which source files were read.
+    pub autoreload: bool,
+    /// Modules whose files are left out of that.
+    pub autoreload_ignore: Vec<String>,
 }
 
 /// One import.
@@ -79,6 +85,16 @@ pub struct Import {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FromZygote {
+    /// Source files that the import has read. Some of these precede `Ready` if they were asked for.
+    Sources {
+        /// A part of them.
+        sources: Vec<Source>,
+    },
+    /// File monitors that the application registered. Some of these may precede `Ready`.
+    Monitors {
+        /// A part of them.
+        monitors: Vec<MonitorSpec>,
+    },
     /// Everything is imported, or was tried to be.
     Ready(Box<Ready>),
     /// A worker was forked.
@@ -151,6 +167,26 @@ pub struct TimerSpec {
     /// How often it fires; 0: for ever.
     #[serde(default)]
     pub iterations: u64,
+}
+
+/// A registered file monitor.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MonitorSpec {
+    /// The uwsgi signal that it raises.
+    pub signal: u8,
+    /// A file or a directory, absolute.
+    pub path: String,
+}
+
+/// A source file as it was when Python read it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Source {
+    /// Absolute.
+    pub path: String,
+    /// Its modification time.
+    pub mtime_ns: i64,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// A registered cron, in uWSGI's numbers: -1 is any, -N is every N.

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{CronSpec, TimerSpec};
+use crate::control::{CronSpec, MonitorSpec, Source, TimerSpec};
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -25,6 +25,13 @@ pub enum Request {
     Timer(TimerSpec),
     /// A cron to add.
     Cron(CronSpec),
+    /// A file monitor to add.
+    Monitor(MonitorSpec),
+    /// Source files that the sender has read after its fork.
+    Sources {
+        /// A part of them.
+        sources: Vec<Source>,
+    },
     /// The sender waits for a signal, for any if none is named.
     Wait {
         /// Its number.

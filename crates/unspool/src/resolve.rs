@@ -7,7 +7,10 @@ use unspool_config::{Config, Spooler};
 use unspool_core::limits::{PACKET_BYTES_MAX, WORKERS_MAX};
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
-use unspool_supervisor::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
+use unspool_supervisor::{
+    AdoptChoice, AdoptSettings, Settings, SpoolSettings, Touch, TouchAction, WatchSettings,
+    ZygoteSettings,
+};
 use unspool_wire::control::{Import, Setup};
 
 use crate::exit;
@@ -125,7 +128,34 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
         spools,
         zygote: ZygoteSettings { python, setup },
         stop_timeout: config.stop_timeout,
+        watch: watch(config),
+        reopen_log: None,
+        write_pidfiles: None,
     })
+}
+
+/// What is watched besides the spools.
+fn watch(config: &Config) -> WatchSettings {
+    let watched = &config.watched;
+    let touches = watched.touches.iter().map(|touch| Touch {
+        option: touch.option,
+        path: touch.path.clone(),
+        any_event: touch.option == "fs-reload",
+        action: match &touch.action {
+            unspool_config::TouchAction::Reload => TouchAction::Reload,
+            unspool_config::TouchAction::Exec(command) => TouchAction::Exec(command.clone()),
+            unspool_config::TouchAction::Signal(number) => TouchAction::Signal(*number),
+            unspool_config::TouchAction::ReopenLog => TouchAction::ReopenLog,
+        },
+    });
+    WatchSettings {
+        touches: touches.collect(),
+        autoreload: watched.autoreload,
+        directory: config.chdir.clone().unwrap_or_else(|| config.start_directory.clone()),
+        fifos: watched.master_fifos.clone(),
+        remove_fifo: config.option("vacuum").is_some(),
+        exit_on_reload: watched.exit_on_reload,
+    }
 }
 
 /// What becomes of tasks that uWSGI left behind.
@@ -191,6 +221,8 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         shared: config.shared_state(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
+        autoreload: config.watched.autoreload.is_some(),
+        autoreload_ignore: config.watched.autoreload_ignore.clone(),
         ..Setup::default()
     })
 }

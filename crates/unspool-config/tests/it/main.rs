@@ -8,6 +8,7 @@ mod golden;
 mod messages;
 mod robust;
 mod settings;
+mod watch;
 
 use std::ffi::OsString;
 use std::fs::File;

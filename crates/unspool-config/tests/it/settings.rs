@@ -47,7 +47,7 @@ fn article_as_printed() {
             "mysite.ini:11: `module = wsgi: application` is read as `wsgi:application`; remove \
              the blank",
             "these options are read but not yet in effect: `socket`, `processes`, \
-             `max-requests`, `touch-reload`",
+             `max-requests`",
         ]
     );
 }

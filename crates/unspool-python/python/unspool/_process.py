@@ -60,6 +60,7 @@ class _State:
     worker_id = 0
     worker_pid = 0
     daemon_pid = 0
+    is_a_reload = False
     spoolers: tuple[bytes, ...] = ()
     frequency = 30.0
     shared: Sequence[tuple[str, bytes | None]] = ()
@@ -139,6 +140,7 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
     """Takes over what the daemon says; called once, before anything is imported."""
     _state.role = Role.ZYGOTE
     _state.daemon_pid = setup["daemon_pid"]
+    _state.is_a_reload = setup["is_a_reload"]
     _apply(
         {
             "spoolers": [os.fsencode(path) for path in setup["spoolers"]],
@@ -216,6 +218,11 @@ def spoolers() -> tuple[bytes, ...]:
 def daemon_pid() -> int:
     """The daemon that this process belongs to, 0 if there is none."""
     return _state.daemon_pid
+
+
+def is_a_reload() -> bool:
+    """Whether the daemon had imported the application before."""
+    return _state.is_a_reload
 
 
 def live_daemon_pid() -> int:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from unspool import _native, _process
 
 # The daemon reads at once, unless the machine stands still.
 SEND_SECONDS_MAX = 5.0
+# A packet has at most 128 KiB.
+PART_BYTES = 64 * 1024
 
 _socket: socket.socket | None = None
 
@@ -36,6 +40,21 @@ def send(kind: str, **fields: object) -> None:
             raise RuntimeError(f"unable to ask the daemon for `{kind}`: {error}") from error
         return
     _ask(kind, request)
+
+
+def parts(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """A list of any length in pieces that fit in a packet each."""
+    part: list[Any] = []
+    room = PART_BYTES
+    for item in items:
+        size = len(json.dumps(item)) + 2
+        if part and size > room:
+            yield part
+            part, room = [], PART_BYTES
+        part.append(item)
+        room -= size
+    if part:
+        yield part
 
 
 def _ask(kind: str, request: dict[str, object]) -> None:

@@ -26,6 +26,7 @@ SIGNALS = 256
 # All of them and all signals fit into one packet of the zygote's.
 SCHEDULES_MAX = 256
 TARGET_BYTES_MAX = 63
+PATH_BYTES_MAX = 4095
 
 
 class _Registered(NamedTuple):
@@ -53,6 +54,7 @@ class _RunTimeOwners:
 _handlers: dict[int, _Registered] = {}
 _timers: list[dict[str, Any]] = []
 _crons: list[dict[str, int]] = []
+_monitors: list[dict[str, Any]] = []
 _owners: _RunTimeOwners | None = None
 
 
@@ -221,6 +223,36 @@ def add_cron(number: int, minute: int, hour: int, day: int, month: int, weekday:
     else:
         _crons.append(cron)
     return True
+
+
+def add_file_monitor(number: int, path: str) -> None:
+    """Raises the signal when the file changes, or anything in the directory.
+
+    Created, removed, replaced, written, moved or with other attributes: each counts, and several at
+    once raise one signal. It need not exist yet.
+    """
+    number = _signal(number)
+    if not isinstance(path, str):
+        raise TypeError(f"the path of a file monitor is a str, not {type(path).__name__}")
+    failed = f"unable to add file monitor of signal {number}"
+    _check_room(_monitors, "file monitor")
+    path = os.path.abspath(path)
+    try:
+        length = len(path.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{failed}: {path!r} is no UTF-8") from None
+    if not 0 < length <= PATH_BYTES_MAX or "\0" in path:
+        raise ValueError(f"{failed}: {path!r:.100} is no path of at most {PATH_BYTES_MAX} bytes")
+    monitor = {"signal": number, "path": path}
+    if _process.is_worker():
+        _requests.send("monitor", **monitor)
+    elif monitor not in _monitors:
+        _monitors.append(monitor)
+
+
+def monitors() -> list[dict[str, Any]]:
+    """The registered file monitors, in the words of the control protocol."""
+    return [dict(monitor) for monitor in _monitors]
 
 
 def snapshot() -> dict[str, Any]:

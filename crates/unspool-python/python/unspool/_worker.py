@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unspool import _errors, _native, _process, _signals
+from unspool import _errors, _native, _process, _signals, _sources
 from unspool._errors import UnknownFunction
 
 NO_HANDLER = (
@@ -78,6 +78,7 @@ def _loop(channel: _native.Worker, uwsgi: Any) -> None:
             # parent's.
             os._exit(0)
         report()
+        _sources.tell()
 
 
 def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Callable[[], None]:

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from unspool import _errors, _imports, _process, _requests, _signals, _unarmed, _worker
+from unspool import _errors, _imports, _process, _requests, _signals, _sources, _unarmed, _worker
 from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
@@ -39,9 +39,15 @@ def main() -> None:
         )
     _requests.connect(descriptors[0])
     _prepare(setup)
+    if setup["autoreload"]:
+        _sources.record(setup["autoreload_ignore"])
     failures = _import_application(setup["imports"])
     if setup["chdir2"] is not None:
         os.chdir(setup["chdir2"])
+    if setup["autoreload"]:
+        _sources.note_modules()
+        _send_parts(control, "sources", _sources.news())
+    _send_parts(control, "monitors", _signals.monitors())
     _send(control, {"type": "ready", "failures": failures, **_registered()})
     # What exists now is shared with all workers: keep the collector from touching its pages.
     gc.collect()
@@ -179,6 +185,11 @@ def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
         # What a task starts must not hold the worker's socket or slots.
         os.set_inheritable(descriptor, False)
     return (json.loads(data) if data else None), descriptors
+
+
+def _send_parts(control: socket.socket, kind: str, items: list[dict[str, Any]]) -> None:
+    for part in _requests.parts(items):
+        _send(control, {"type": kind, kind: part})
 
 
 def _packet(message: dict[str, Any]) -> bytes:

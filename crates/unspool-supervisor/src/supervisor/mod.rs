@@ -5,6 +5,7 @@
 //! delay a limit or a stop. Every wait has a bound, and one event loop holds them all.
 
 mod children;
+mod fifo;
 mod reload;
 mod requests;
 mod schedule;
@@ -12,11 +13,14 @@ mod signals;
 mod spools;
 mod stop;
 mod ticks;
+mod watched;
+mod watcher;
 mod zygote;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
@@ -28,17 +32,20 @@ use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, process};
 
 use self::children::WorkerProcess;
+use self::fifo::MasterFifo;
 use self::requests::Requests;
 use self::schedule::Schedule;
 use self::signals::Routes;
 use self::spools::SpoolActor;
 use self::stop::Ladder;
 use self::ticks::TickPool;
+use self::watched::TouchCommands;
+use self::watcher::Watcher;
 use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
-use crate::settings::{Settings, ZygoteSettings};
+use crate::settings::{Callback, Settings, WatchSettings, ZygoteSettings};
 
 /// Why the daemon could not run, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +65,14 @@ pub enum RunError {
         /// The spool and what happened.
         why: String,
     },
+    /// A master FIFO cannot be made.
+    #[error("cannot make the master FIFO `{}`", path.display())]
+    Fifo {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A spool cannot be used.
     #[error("cannot run spool `{path}`")]
     Spool {
@@ -72,6 +87,7 @@ const KEY_SIGNALS: u64 = 0;
 const KEY_INBOX: u64 = 1;
 const KEY_WALL: u64 = 2;
 const KEY_REQUESTS: u64 = 3;
+const KEY_FIFO: u64 = 4;
 /// Kinds of members that come and go, in the upper half of a key; the lower half is a number.
 const KIND_WORKER: u64 = 1 << 32;
 const KIND_ZYGOTE: u64 = 2 << 32;
@@ -79,6 +95,7 @@ const KIND_ZYGOTE_SOCKET: u64 = 3 << 32;
 const KIND_TICK_SOCKET: u64 = 4 << 32;
 const KIND_CONTROL: u64 = 5 << 32;
 const KIND_CLIENT: u64 = 6 << 32;
+const KIND_COMMAND: u64 = 9 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
 /// Messages from dispatchers that wait: a few per worker.
@@ -95,6 +112,12 @@ struct Supervisor {
     wall_at_ns: Option<i64>,
     zygote_settings: ZygoteSettings,
     stop_timeout: Duration,
+    watch: WatchSettings,
+    watcher: Watcher,
+    fifo: MasterFifo,
+    touch_commands: TouchCommands,
+    reopen_log: Option<Callback>,
+    write_pidfiles: Option<Callback>,
     spools: Vec<SpoolActor>,
     /// The zygote that workers are forked from.
     zygote: Option<Zygote>,
@@ -161,6 +184,12 @@ impl Supervisor {
             spools.push(actor);
         }
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
+        let fifo = MasterFifo::new(&settings.watch)
+            .map_err(|(path, source)| RunError::Fifo { path, source })?;
+        if let Some(fifo) = fifo.fifo() {
+            poll.add_once(fifo.as_fd(), KEY_FIFO).map_err(system("wait for events"))?;
+        }
+        let watcher = watched::start(&settings.watch, &waker).map_err(system("watch files"))?;
         Ok(Self {
             poll,
             signals,
@@ -170,6 +199,12 @@ impl Supervisor {
             wall_at_ns: None,
             zygote_settings: settings.zygote,
             stop_timeout: settings.stop_timeout,
+            watch: settings.watch,
+            watcher,
+            fifo,
+            touch_commands: TouchCommands::default(),
+            reopen_log: settings.reopen_log,
+            write_pidfiles: settings.write_pidfiles,
             spools,
             zygote: None,
             next_zygote: None,
@@ -201,6 +236,7 @@ impl Supervisor {
             for key in keys.clone() {
                 self.event(key);
             }
+            self.rearm_fifo();
             self.restart_zygote_if_due();
             self.kill_late_workers();
             zygotes_end_ns = self.end_zygotes();
@@ -218,6 +254,7 @@ impl Supervisor {
         for spool in &mut self.spools {
             spool.clean_up();
         }
+        self.fifo.clean_up();
         info!("stopped");
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
     }
@@ -231,10 +268,12 @@ impl Supervisor {
             KIND_TICK_SOCKET => self.read_tick_worker(number),
             KIND_CONTROL => self.accept_client(number as usize),
             KIND_CLIENT => self.read_client(number),
+            KIND_COMMAND => self.touch_command_ended(number as usize),
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
                 KEY_REQUESTS => self.read_requests(),
+                KEY_FIFO => self.read_fifo(),
                 _ => {
                     self.wall.clear();
                     self.wall_at_ns = None;
@@ -260,6 +299,7 @@ impl Supervisor {
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
             self.requests.next_close_ns(),
+            self.fifo.rest_until_ns(),
         ]
         .into_iter()
         .flatten()
@@ -279,6 +319,7 @@ impl Supervisor {
 
     fn read_inbox(&mut self) {
         self.waker.clear();
+        self.read_watcher();
         while let Ok(message) = self.inbox.try_recv() {
             match message {
                 ToSupervisor::Ready { worker } => self.worker_ready(worker),

@@ -7,9 +7,14 @@ use super::Supervisor;
 use crate::events::ToDispatcher;
 
 impl Supervisor {
-    /// SIGHUP.
+    /// SIGHUP, a touch, a changed source file or the master FIFO.
     pub(super) fn reload(&mut self) {
         if self.ladder.is_some() {
+            return;
+        }
+        if self.watch.exit_on_reload {
+            info!("`exit-on-reload`: a reload was asked for, so the daemon stops");
+            self.stop();
             return;
         }
         if self.next_zygote.is_some() {

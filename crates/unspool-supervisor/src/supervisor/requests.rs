@@ -160,6 +160,9 @@ impl Supervisor {
             Request::Signal { signal } => self.raise(signal),
             Request::Timer(timer) => self.schedule.add_timer(&timer)?,
             Request::Cron(cron) => self.schedule.add_cron(cron)?,
+            Request::Monitor(monitor) => self.add_monitor(monitor)?,
+            Request::Sources { sources } if pid.is_some() => self.add_sources(sources),
+            Request::Sources { .. } => return Err("only workers tell of their files".into()),
             Request::Register { signal } => {
                 let worker = self.sender(worker, pid)?;
                 self.register_in(worker, signal)?;

@@ -248,6 +248,7 @@ impl Supervisor {
         }
         for signal in &lost {
             self.schedule.remove(*signal);
+            self.watcher.remove_monitors(*signal);
         }
         let pid = self.pid_of(worker);
         warn!(pid, signals = ?lost, "handlers that were registered at run time end with their process");

@@ -77,6 +77,16 @@ impl Supervisor {
         }
     }
 
+    /// Stops without waiting for the tasks.
+    pub(super) fn stop_at_once(&mut self) {
+        if self.ladder.is_none() {
+            self.stop();
+        }
+        if matches!(self.ladder, Some(Ladder::Asked { .. })) {
+            self.terminate("told to stop at once");
+        }
+    }
+
     /// Climbs the ladder: when nothing is left to wait for, or the wait is over.
     pub(super) fn climb(&mut self) {
         let Some(rung) = self.ladder else { return };

@@ -10,8 +10,9 @@ use unspool_sys::process::{Child, Exit};
 use unspool_sys::socket::{self, Received};
 use unspool_sys::{clock, host};
 use unspool_wire::PROTOCOL_VERSION;
-use unspool_wire::control::{FromZygote, Ready, ToZygote};
+use unspool_wire::control::{FromZygote, MonitorSpec, Ready, Source, ToZygote};
 
+use super::watcher::{MONITORS_MAX, SOURCES_MAX};
 use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, Supervisor};
 use crate::settings::ZygoteSettings;
 
@@ -23,6 +24,9 @@ pub(super) struct Zygote {
     socket: OwnedFd,
     /// Its socket is closed: it has to end by then.
     end_by_ns: Option<u64>,
+    /// What it has said so far of the source files that it reads.
+    sources: Vec<Source>,
+    monitors: Vec<MonitorSpec>,
 }
 
 /// How long a zygote may take to end after it has closed its socket.
@@ -45,6 +49,7 @@ impl Zygote {
     fn start(
         settings: &ZygoteSettings,
         generation: u32,
+        is_a_reload: bool,
         requests: BorrowedFd<'_>,
     ) -> io::Result<Self> {
         let (ours, theirs) = socket::pair()?;
@@ -54,10 +59,18 @@ impl Zygote {
             .stdin(Stdio::from(theirs))
             .spawn()?;
         let child = Child::open(child.id())?;
-        let zygote = Self { generation, child, socket: ours, end_by_ns: None };
+        let zygote = Self {
+            generation,
+            child,
+            socket: ours,
+            end_by_ns: None,
+            sources: Vec::new(),
+            monitors: Vec::new(),
+        };
         let mut setup = settings.setup.clone();
         setup.version = PROTOCOL_VERSION;
         setup.daemon_pid = host::pid();
+        setup.is_a_reload = is_a_reload;
         if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests]) {
             return Ok(zygote);
         }
@@ -81,12 +94,15 @@ impl Supervisor {
     pub(super) fn start_zygote(&mut self) {
         self.last_generation += 1;
         let number = self.last_generation;
+        let is_a_reload = self.generation != 0;
         let requests = self.requests.for_children();
-        let started = Zygote::start(&self.zygote_settings, number, requests).and_then(|zygote| {
-            self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
-            self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
-            Ok(zygote)
-        });
+        let started = Zygote::start(&self.zygote_settings, number, is_a_reload, requests).and_then(
+            |zygote| {
+                self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
+                self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
+                Ok(zygote)
+            },
+        );
         self.zygote_at_ns = None;
         match started {
             Ok(zygote) => self.next_zygote = Some(zygote),
@@ -134,6 +150,14 @@ impl Supervisor {
                 }
             };
             match serde_json::from_slice(&buffer[..bytes]) {
+                Ok(FromZygote::Sources { sources }) => {
+                    let room = SOURCES_MAX.saturating_sub(zygote.sources.len());
+                    zygote.sources.extend(sources.into_iter().take(room));
+                }
+                Ok(FromZygote::Monitors { monitors }) => {
+                    let room = MONITORS_MAX.saturating_sub(zygote.monitors.len());
+                    zygote.monitors.extend(monitors.into_iter().take(room));
+                }
                 Ok(FromZygote::Ready(ready)) => self.zygote_ready(generation, *ready),
                 Ok(FromZygote::Forked { worker, pid }) => self.worker_forked(worker, pid),
                 Ok(FromZygote::Failed { worker, error }) => {
@@ -147,9 +171,12 @@ impl Supervisor {
 
     /// A zygote has imported the application, or tried to.
     fn zygote_ready(&mut self, generation: u32, ready: Ready) {
-        if self.next_zygote.as_ref().is_none_or(|z| z.generation != generation) {
+        let Some(next) = self.next_zygote.as_mut().filter(|z| z.generation == generation) else {
             return;
-        }
+        };
+        let sources = std::mem::take(&mut next.sources);
+        let monitors = std::mem::take(&mut next.monitors);
+        self.watch_sources(sources, !ready.failures.is_empty());
         for failure in &ready.failures {
             error!(module = failure.target, detail = failure.traceback, "cannot import");
         }
@@ -181,6 +208,7 @@ impl Supervisor {
         if let Some(old) = old {
             self.drop_zygote(old);
         }
+        self.watch_monitors(monitors);
         self.schedule.replace(&ready.timers, &ready.crons);
         self.routes.replace(&ready.signals);
         self.adopt_generation();

@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make and damage files on their own")]
 
 mod child;
+mod fifo;
 mod roles;
 
 mod folder;
