@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
@@ -123,9 +124,8 @@ pub struct Config {
     /// `show-config`: the options are to be printed at the start.
     pub show_config: bool,
 
-    pub uid: Option<String>,
-    pub gid: Option<String>,
-    pub umask: Option<u32>,
+    /// The process and its log.
+    pub daemon: DaemonConfig,
     pub strict: bool,
     /// Set, or implied by a spool.
     pub master: bool,

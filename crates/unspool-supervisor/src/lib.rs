@@ -10,6 +10,9 @@ mod dispatcher;
 mod events;
 mod settings;
 mod supervisor;
+mod uwsgi_lines;
 
-pub use settings::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
+pub use settings::{
+    AdoptChoice, AdoptSettings, Moment, Moments, OnQuit, Settings, SpoolSettings, ZygoteSettings,
+};
 pub use supervisor::{RunError, run};

@@ -15,6 +15,56 @@ pub struct Settings {
     pub zygote: ZygoteSettings,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
+    /// What SIGQUIT asks for.
+    pub on_quit: OnQuit,
+    /// What the binary does at moments of the daemon's life.
+    pub moments: Moments,
+}
+
+/// What SIGQUIT asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnQuit {
+    /// Stop, and wait for no task.
+    #[default]
+    Stop,
+    /// Reload: uWSGI's `die-on-term` swaps SIGTERM and SIGQUIT.
+    Reload,
+}
+
+/// What the binary does at moments of the daemon's life. None of it may take long: the supervisor
+/// waits for it.
+#[derive(Debug, Default)]
+pub struct Moments {
+    /// Spools are open and signals are answered.
+    pub started: Moment,
+    /// The application was imported for the first time, or that was tried.
+    pub imported: Moment,
+    /// The files of the log are to be opened again: an outside tool has moved them.
+    pub reopen_logs: Moment,
+}
+
+/// What is done at one of them.
+#[derive(Default)]
+pub struct Moment(Option<Box<dyn FnMut() + Send>>);
+
+impl Moment {
+    /// Does this.
+    pub fn new(act: impl FnMut() + Send + 'static) -> Self {
+        Self(Some(Box::new(act)))
+    }
+
+    /// It is time.
+    pub(crate) fn reached(&mut self) {
+        if let Some(act) = &mut self.0 {
+            act();
+        }
+    }
+}
+
+impl std::fmt::Debug for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Moment").field(&self.0.is_some()).finish()
+    }
 }
 
 /// One spool.

@@ -25,7 +25,7 @@ use tracing::{error, info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
-use unspool_sys::{clock, process};
+use unspool_sys::{clock, host, process};
 
 use self::children::WorkerProcess;
 use self::requests::Requests;
@@ -38,7 +38,8 @@ use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
-use crate::settings::{Settings, ZygoteSettings};
+use crate::settings::{Moments, OnQuit, Settings, ZygoteSettings};
+use crate::uwsgi_lines;
 
 /// Why the daemon could not run, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +96,8 @@ struct Supervisor {
     wall_at_ns: Option<i64>,
     zygote_settings: ZygoteSettings,
     stop_timeout: Duration,
+    on_quit: OnQuit,
+    moments: Moments,
     spools: Vec<SpoolActor>,
     /// The zygote that workers are forked from.
     zygote: Option<Zygote>,
@@ -127,6 +130,8 @@ struct Supervisor {
 /// Only where the daemon cannot start; what fails later is logged and tried again.
 pub fn run(settings: Settings) -> Result<(), RunError> {
     let mut supervisor = Supervisor::new(settings)?;
+    supervisor.moments.started.reached();
+    uwsgi_lines::master(host::pid());
     supervisor.start_zygote();
     supervisor.run()
 }
@@ -170,6 +175,8 @@ impl Supervisor {
             wall_at_ns: None,
             zygote_settings: settings.zygote,
             stop_timeout: settings.stop_timeout,
+            on_quit: settings.on_quit,
+            moments: settings.moments,
             spools,
             zygote: None,
             next_zygote: None,
@@ -219,6 +226,7 @@ impl Supervisor {
             spool.clean_up();
         }
         info!("stopped");
+        uwsgi_lines::goodbye();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
     }
 
@@ -271,6 +279,10 @@ impl Supervisor {
         for asked in self.signals.take() {
             match asked {
                 Asked::Stop => self.stop(),
+                Asked::Quit if self.on_quit == OnQuit::Reload => self.reload(),
+                Asked::Quit => self.stop_now(),
+                Asked::State => self.log_state(),
+                Asked::Pause => info!("there are no web workers to pause; tasks go on"),
                 Asked::Reload => self.reload(),
                 Asked::ChildEnded => self.reap_strangers(),
             }
@@ -313,6 +325,21 @@ impl Supervisor {
             self.announced = true;
             let workers = self.workers.len();
             info!(spools = self.spools.len(), workers, "unspool is ready");
+        }
+    }
+
+    /// SIGUSR1.
+    fn log_state(&self) {
+        let (workers, generation) = (self.workers.len(), self.generation);
+        info!(
+            pid = host::pid(),
+            spools = self.spools.len(),
+            workers,
+            generation,
+            "state of the daemon"
+        );
+        for spool in 0..self.spools.len() {
+            self.tell(spool, ToDispatcher::LogState);
         }
     }
 
