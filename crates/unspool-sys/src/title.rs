@@ -18,7 +18,7 @@ pub fn set(title: &[u8]) {
 
 /// Names this process, or thread, where `top` looks: the first 15 bytes.
 pub fn set_name(name: &[u8]) {
-    let short = &name[..name.len().min(NAME_BYTES_MAX)];
+    let short = name[..name.len().min(NAME_BYTES_MAX)].trim_ascii_end();
     if let Ok(short) = CString::new(short) {
         // A process whose name stays is no reason to stop.
         let _ = rustix::thread::set_name(&short);

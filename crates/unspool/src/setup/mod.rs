@@ -41,6 +41,11 @@ pub(crate) enum SetupError {
 }
 
 impl SetupError {
+    /// Whether it would be none if root did the same.
+    pub(crate) fn is_about_root(&self) -> bool {
+        matches!(self, Self::Identity(UnknownIdentity::NotRoot { .. }))
+    }
+
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Identity(_) | Self::LogDate { .. } => exit::USAGE,
@@ -84,11 +89,12 @@ pub(crate) fn check(config: &DaemonConfig) -> Result<(), SetupError> {
 pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
     let daemon = &config.daemon;
     check(daemon)?;
-    let (immediate, lasting) = (Identity::immediate(daemon)?, Identity::lasting(daemon)?);
     if let Some(mask) = daemon.umask {
         host::set_umask(mask);
     }
-    immediate.take_on("immediate-uid")?;
+    Identity::immediate(daemon)?.take_on("immediate-uid")?;
+    // Asked anew: who is not root any more has nothing left to take on.
+    let lasting = Identity::lasting(daemon)?;
     let stderr = background::keep_error_output().map(File::from);
     let stderr = stderr.map_err(system("keep the standard error"))?;
     let mut log: Option<(PathBuf, File)> = None;
