@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
 use crate::watch::Watched;
 
@@ -127,9 +128,8 @@ pub struct Config {
     /// What is watched besides the spools.
     pub watched: Watched,
 
-    pub uid: Option<String>,
-    pub gid: Option<String>,
-    pub umask: Option<u32>,
+    /// The process and its log.
+    pub daemon: DaemonConfig,
     pub strict: bool,
     /// Set, or implied by a spool.
     pub master: bool,

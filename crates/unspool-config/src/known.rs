@@ -28,10 +28,11 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone; each takes a value.
-const UNSPOOL_OPTIONS: [&str; 5] = [
+const UNSPOOL_OPTIONS: [&str; 6] = [
     "spooler-adopt",
     "spooler-adopt-age",
     "spooler-durability",
+    "spooler-log-format",
     "spooler-settle",
     "spooler-stop-timeout",
 ];
@@ -81,10 +82,12 @@ const OTHER_BUILDS: [(&str, bool); 38] = [
 ];
 
 /// Options of the same meaning, and the name under which they are shown.
-const ALIASES: [(&str, &str); 25] = [
+const ALIASES: [(&str, &str); 27] = [
     ("file", "wsgi-file"),
     ("home", "virtualenv"),
     ("lazy", "lazy-apps"),
+    ("log-prefix", "log-date"),
+    ("logdate", "log-date"),
     ("pp", "pythonpath"),
     ("py-auto-reload", "py-autoreload"),
     ("py-import", "import"),

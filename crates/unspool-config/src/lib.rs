@@ -13,6 +13,7 @@
 
 mod cli;
 mod config;
+mod daemon;
 mod effect;
 mod envdir;
 mod environment;
@@ -43,6 +44,7 @@ mod yaml;
 use std::ffi::OsString;
 
 pub use config::{Config, Import, ImportKind, Spooler};
+pub use daemon::{DaemonConfig, Daemonize, LogDate, LogForm, Logger, PidFiles, Titles};
 pub use effect::{Effect, effect, options_in_effect, options_not_yet};
 pub use environment::{
     CONFIG_VARIABLE, Environment, LOG_VARIABLE, ProducerSource, SPOOL_VARIABLE,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::Loaded;
 use crate::config::{Config, Import, ImportKind, Spooler};
+use crate::daemon::{Bases, DaemonConfig};
 use crate::effect::{Effect, effect};
 use crate::envdir;
 use crate::error::ConfigError;
@@ -153,7 +154,8 @@ impl Resolver {
         let applied = self.apply_spooler(value)?
             || self.apply_python(value)?
             || self.apply_process(value)?
-            || self.config.watched.apply(value, &mut self.notices)?;
+            || self.config.watched.apply(value, &mut self.notices)?
+            || self.config.daemon.apply(value, &self.config.start_directory)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -176,7 +178,7 @@ impl Resolver {
             "virtualenv" => self.config.virtualenv = None,
             "chdir2" => self.config.chdir2 = None,
             "spooler-chdir" => self.config.spooler_chdir = None,
-            "umask" => self.config.umask = None,
+            "umask" => self.config.daemon.umask = None,
             _ => return false,
         }
         true
@@ -276,15 +278,6 @@ impl Resolver {
                 self.notices.push(Notice::Printed { text: value.text().to_owned() });
             }
             "show-config" => config.show_config = value.switch(),
-            "uid" => config.uid = Some(value.plain()?.to_owned()),
-            "gid" => config.gid = Some(value.plain()?.to_owned()),
-            "umask" => {
-                let mask = u32::from_str_radix(value.plain()?, 8).ok().filter(|&m| m <= 0o777);
-                let mask = mask.ok_or_else(|| {
-                    value.invalid("this is not a mask; write three octal digits, as in 022")
-                })?;
-                config.umask = Some(mask);
-            }
             "master" => config.master = value.switch(),
             "lazy" | "lazy-apps" => config.lazy_apps |= value.switch(),
             // Acted on while the options were read.
@@ -403,6 +396,7 @@ impl Resolver {
             }
         }
         config.watched.join(&base);
+        config.daemon.finish(&Bases { start, chdir: &base });
         config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
         config.virtualenv = config.virtualenv.take().map(|path| base.join(path));
@@ -464,9 +458,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         pyargv: None,
         show_config: false,
         watched: Watched::default(),
-        uid: None,
-        gid: None,
-        umask: None,
+        daemon: DaemonConfig::default(),
         strict: false,
         master: false,
         lazy_apps: false,

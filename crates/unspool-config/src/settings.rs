@@ -65,7 +65,7 @@ impl Places {
     }
 }
 
-struct List<'a> {
+pub(crate) struct List<'a> {
     places: &'a Places,
     secrets: Vec<&'a Entry>,
     settings: Vec<Setting>,
@@ -83,11 +83,11 @@ impl List<'_> {
         });
     }
 
-    fn one(&mut self, name: &'static str, value: impl ToString) {
+    pub(crate) fn one(&mut self, name: &'static str, value: impl ToString) {
         self.add(name, "", value.to_string());
     }
 
-    fn some(&mut self, name: &'static str, value: Option<impl ToString>) {
+    pub(crate) fn some(&mut self, name: &'static str, value: Option<impl ToString>) {
         if let Some(value) = value {
             self.one(name, value);
         }
@@ -164,9 +164,7 @@ fn surroundings(list: &mut List<'_>, config: &Config) {
         list.add("unenv", name, name.clone());
     }
     list.some("pyargv", config.pyargv.as_deref());
-    list.some("uid", config.uid.as_deref());
-    list.some("gid", config.gid.as_deref());
-    list.some("umask", config.umask.map(|mask| format!("{mask:03o}")));
+    config.daemon.list(list);
     list.one("master", config.master);
     list.one("strict", config.strict);
     if config.lazy_apps {

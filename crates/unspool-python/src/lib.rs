@@ -8,6 +8,7 @@ mod config;
 mod errors;
 mod inspect;
 mod message;
+mod process;
 mod running;
 mod settings;
 mod spool;
@@ -29,9 +30,11 @@ mod _native {
     #[pymodule_export]
     use crate::message::decoded;
     #[pymodule_export]
+    use crate::process::set_title;
+    #[pymodule_export]
     use crate::settings::configure;
     #[pymodule_export]
-    use crate::spool::{spool, submit};
+    use crate::spool::{report_submissions, spool, submit};
     #[pymodule_export]
     use crate::worker::Worker;
     #[pymodule_export]

@@ -1,6 +1,8 @@
 //! Submitting: `uwsgi.spool` and `unspool.spool`.
 
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
@@ -73,13 +75,39 @@ fn publish<'py>(
     if let Some(priority) = priority {
         name_priority(&mut message, priority)?;
     }
-    let path = py
-        .detach(|| unspool_spool::submit(&spool, &message, durability.unwrap_or(default)))
+    let submitted = py
+        .detach(|| unspool_spool::submit_measured(&spool, &message, durability.unwrap_or(default)))
         .map_err(|error| submit_error(py, &error))?;
     if let Some(items) = consumed {
         items.del_item(PyBytes::new(py, b"body"))?;
     }
-    Ok(PyBytes::new(py, path.as_os_str().as_bytes()))
+    let path = PyBytes::new(py, submitted.path.as_os_str().as_bytes());
+    if let Some(report) = reporter(py) {
+        report.call1((submitted.bytes, &path))?;
+    }
+    Ok(path)
+}
+
+/// Who is told of submissions.
+static REPORTER: Mutex<Option<Py<PyAny>>> = Mutex::new(None);
+/// Whether there is somebody: most processes never need to take the lock.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// Has each submission of this process told to a function, with its size in bytes and its path;
+/// `None`: to nobody.
+#[pyfunction]
+#[pyo3(signature = (reporter, /))]
+pub(crate) fn report_submissions(reporter: Option<Py<PyAny>>) {
+    REPORTED.store(reporter.is_some(), Ordering::Release);
+    *REPORTER.lock().unwrap_or_else(PoisonError::into_inner) = reporter;
+}
+
+fn reporter(py: Python<'_>) -> Option<Bound<'_, PyAny>> {
+    if !REPORTED.load(Ordering::Acquire) {
+        return None;
+    }
+    let reporter = REPORTER.lock().unwrap_or_else(PoisonError::into_inner);
+    reporter.as_ref().map(|reporter| reporter.bind(py).clone())
 }
 
 /// The `spooler` named is a priority's folder of a spool.

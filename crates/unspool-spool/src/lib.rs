@@ -33,5 +33,5 @@ pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};
 pub use scan::{Found, Scan};
 pub use shared::{Lifetime, shared_lock, shared_store};
-pub use submit::{SubmitError, submit};
+pub use submit::{SubmitError, Submitted, submit, submit_measured};
 pub use watch::{Change, Watch};

@@ -66,6 +66,27 @@ pub fn submit(
     message: &Message,
     durability: Durability,
 ) -> Result<PathBuf, SubmitError> {
+    submit_measured(spool, message, durability).map(|submitted| submitted.path)
+}
+
+/// A task that was submitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// The absolute path of its file, which may be gone already.
+    pub path: PathBuf,
+    /// The length of that file.
+    pub bytes: u64,
+}
+
+/// Like [`submit`], and tells how much was written.
+///
+/// # Errors
+/// As for [`submit`].
+pub fn submit_measured(
+    spool: &SpoolDir,
+    message: &Message,
+    durability: Durability,
+) -> Result<Submitted, SubmitError> {
     let due_ns = message.get(KEY_AT).map(due::parse_at).transpose()?.flatten();
     let priority = match message.get(KEY_PRIORITY) {
         None | Some(b"") => None,
@@ -107,7 +128,7 @@ pub fn submit(
         Durability::File | Durability::Group => target.sync(),
     };
     match flushed {
-        Ok(()) => Ok(path),
+        Ok(()) => Ok(Submitted { path, bytes: file.len() as u64 }),
         Err(source) => Err(SubmitError::Unknown { path, source }),
     }
 }

@@ -45,6 +45,8 @@ pub(crate) enum ToDispatcher {
     },
     /// The time between retries changes; `None`: to what the configuration says.
     Frequency(Option<Duration>),
+    /// Log how the spool is doing.
+    LogState,
     /// Claim no more; all workers finish what they run and leave.
     Stop,
     /// All workers are gone: end the thread.

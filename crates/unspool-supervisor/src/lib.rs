@@ -10,9 +10,10 @@ mod dispatcher;
 mod events;
 mod settings;
 mod supervisor;
+mod uwsgi_lines;
 
 pub use settings::{
-    AdoptChoice, AdoptSettings, Callback, Settings, SpoolSettings, Touch, TouchAction,
-    WatchSettings, ZygoteSettings,
+    AdoptChoice, AdoptSettings, Moment, Moments, OnQuit, Settings, SpoolSettings, Touch,
+    TouchAction, WatchSettings, ZygoteSettings,
 };
 pub use supervisor::{RunError, run};

@@ -1,8 +1,6 @@
 //! What the binary decides before it starts the daemon.
 
-use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use unspool_spool::SpoolDir;
@@ -19,19 +17,57 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// What it watches besides the spools.
     pub watch: WatchSettings,
-    /// Opens the log's files anew; `None` if there are none.
-    pub reopen_log: Option<Callback>,
-    /// Writes the files with the daemon's process number; `None` if there are none.
-    pub write_pidfiles: Option<Callback>,
+    /// What SIGQUIT asks for.
+    pub on_quit: OnQuit,
+    /// What the binary does at moments of the daemon's life.
+    pub moments: Moments,
 }
 
-/// Something that the binary does for the supervisor. It must not wait.
-#[derive(Clone)]
-pub struct Callback(pub Arc<dyn Fn() + Send + Sync>);
+/// What SIGQUIT asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnQuit {
+    /// Stop, and wait for no task.
+    #[default]
+    Stop,
+    /// Reload: uWSGI's `die-on-term` swaps SIGTERM and SIGQUIT.
+    Reload,
+}
 
-impl fmt::Debug for Callback {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Callback")
+/// What the binary does at moments of the daemon's life. None of it may take long: the supervisor
+/// waits for it.
+#[derive(Debug, Default)]
+pub struct Moments {
+    /// Spools are open and signals are answered.
+    pub started: Moment,
+    /// The application was imported for the first time, or that was tried.
+    pub imported: Moment,
+    /// The files of the log are to be opened again: an outside tool has moved them.
+    pub reopen_logs: Moment,
+    /// The files with the daemon's process number are to be written again.
+    pub write_pidfiles: Moment,
+}
+
+/// What is done at one of them.
+#[derive(Default)]
+pub struct Moment(Option<Box<dyn FnMut() + Send>>);
+
+impl Moment {
+    /// Does this.
+    pub fn new(act: impl FnMut() + Send + 'static) -> Self {
+        Self(Some(Box::new(act)))
+    }
+
+    /// It is time.
+    pub(crate) fn reached(&mut self) {
+        if let Some(act) = &mut self.0 {
+            act();
+        }
+    }
+}
+
+impl std::fmt::Debug for Moment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Moment").field(&self.0.is_some()).finish()
     }
 }
 

@@ -3,8 +3,10 @@
 //! The only crate that changes a file system or reads a clock, and with the Python binding the
 //! only one with `unsafe`. It decides nothing: policies and file names live above.
 
+pub mod background;
 pub mod clock;
 pub mod fifo;
+pub mod files;
 pub mod folder;
 pub mod host;
 pub mod lock;
@@ -14,6 +16,8 @@ pub mod process;
 pub mod signal;
 pub mod slots;
 pub mod socket;
+pub mod title;
+pub mod user;
 
 pub use folder::{FileKind, Folder, Stat};
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

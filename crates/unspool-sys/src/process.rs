@@ -23,6 +23,20 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// What a daemon can be told by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// Whether an error means that there is no such process.
+pub fn is_gone(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
 /// A child, or a descendant that was adopted.
 #[derive(Debug)]
 pub struct Child {
@@ -59,6 +73,15 @@ impl Child {
     /// Asks it to end.
     pub fn terminate(&self) {
         let _ = process::pidfd_send_signal(&self.fd, Signal::TERM);
+    }
+
+    /// Tells another daemon what to do.
+    pub fn notify(&self, notice: Notice) -> io::Result<()> {
+        let signal = match notice {
+            Notice::Stop => Signal::INT,
+            Notice::Reload => Signal::HUP,
+        };
+        Ok(process::pidfd_send_signal(&self.fd, signal)?)
     }
 
     /// Kills the process group that it leads: itself and what it started in its session.
@@ -122,4 +145,13 @@ fn peek_ended() -> Option<u32> {
     // SAFETY: waitid filled in the child's fields, or left the zeros that stand for "none".
     let pid = unsafe { info.si_pid() };
     (pid > 0).then_some(pid as u32)
+}
+
+/// The name of the file that a process executes, without its directory; `None` if there is no such
+/// process, or it is not ours to look at.
+pub fn executable(pid: u32) -> Option<String> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    // What the kernel says of one that was replaced meanwhile.
+    Some(name.strip_suffix(" (deleted)").map_or(name.clone(), str::to_owned))
 }

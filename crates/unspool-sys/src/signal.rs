@@ -6,26 +6,47 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{
+    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
+};
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
     /// SIGTERM or SIGINT: stop.
     Stop,
+    /// SIGQUIT: stop at once.
+    Quit,
     /// SIGHUP: reload the application.
     Reload,
+    /// SIGUSR1: say how things are.
+    State,
+    /// SIGTSTP: pause.
+    Pause,
     /// SIGCHLD: a child ended.
     ChildEnded,
 }
+
+/// Signals and what they ask for, in the order in which they are acted on.
+const ANSWERED: [(i32, Asked); 7] = [
+    (SIGTERM, Asked::Stop),
+    (SIGINT, Asked::Stop),
+    (SIGQUIT, Asked::Quit),
+    (SIGHUP, Asked::Reload),
+    (SIGUSR1, Asked::State),
+    (SIGTSTP, Asked::Pause),
+    (SIGCHLD, Asked::ChildEnded),
+];
+
+/// Signals that would end this process and mean nothing to it. A handler and not `SIG_IGN`, which
+/// programs that it starts would inherit.
+const PASSED_OVER: [i32; 2] = [SIGUSR2, SIGALRM];
 
 /// The signals that this process answers to.
 #[derive(Debug)]
 pub struct Signals {
     wake: UnixStream,
-    stop: Arc<AtomicBool>,
-    reload: Arc<AtomicBool>,
-    child: Arc<AtomicBool>,
+    flags: Vec<(Arc<AtomicBool>, Asked)>,
 }
 
 impl AsFd for Signals {
@@ -39,16 +60,20 @@ impl Signals {
     pub fn install() -> io::Result<Self> {
         let (wake, sender) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let reload = Arc::new(AtomicBool::new(false));
-        let child = Arc::new(AtomicBool::new(false));
-        for (signal, flag) in
-            [(SIGTERM, &stop), (SIGINT, &stop), (SIGHUP, &reload), (SIGCHLD, &child)]
-        {
-            signal_hook::flag::register(signal, Arc::clone(flag))?;
+        let mut flags: Vec<(Arc<AtomicBool>, Asked)> = Vec::new();
+        for (signal, asked) in ANSWERED {
+            let flag = match flags.iter().find(|(_, other)| *other == asked) {
+                Some((flag, _)) => Arc::clone(flag),
+                None => Arc::new(AtomicBool::new(false)),
+            };
+            signal_hook::flag::register(signal, Arc::clone(&flag))?;
             signal_hook::low_level::pipe::register(signal, sender.try_clone()?)?;
+            flags.push((flag, asked));
         }
-        Ok(Self { wake, stop, reload, child })
+        for signal in PASSED_OVER {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
+        Ok(Self { wake, flags })
     }
 
     /// What was asked for since the last call.
@@ -56,15 +81,7 @@ impl Signals {
         let mut bytes = [0u8; 64];
         // The flags hold the news; the bytes only woke us.
         while rustix::io::read(&self.wake, &mut bytes).is_ok_and(|got| got > 0) {}
-        let flags = [
-            (&self.stop, Asked::Stop),
-            (&self.reload, Asked::Reload),
-            (&self.child, Asked::ChildEnded),
-        ];
-        flags
-            .iter()
-            .filter(|(flag, _)| flag.swap(false, Ordering::SeqCst))
-            .map(|(_, a)| *a)
-            .collect()
+        let set = self.flags.iter().filter(|(flag, _)| flag.swap(false, Ordering::SeqCst));
+        set.map(|(_, asked)| *asked).collect()
     }
 }

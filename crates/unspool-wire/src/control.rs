@@ -68,6 +68,32 @@ pub struct Setup {
     pub autoreload: bool,
     /// Modules whose files are left out of that.
     pub autoreload_ignore: Vec<String>,
+    /// What processes say of their tasks.
+    pub lines: Lines,
+    /// What processes are called.
+    pub titles: Titles,
+}
+
+/// Whether and how processes write uWSGI's log lines.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Lines {
+    /// They do.
+    pub uwsgi: bool,
+    /// But for those of each task.
+    pub quiet: bool,
+    /// The format of strftime of the time in front; `None` is no time.
+    pub date: Option<String>,
+}
+
+/// Titles of processes.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Titles {
+    /// The title of all; `None`: a name for each kind.
+    pub name: Option<String>,
+    /// In front of it.
+    pub prefix: String,
+    /// Behind it.
+    pub append: String,
 }
 
 /// One import.

@@ -1,13 +1,15 @@
-//! The way of log lines to standard error: a bounded queue and a thread that writes.
+//! The way of log lines to where they are written: a bounded queue and a thread that writes.
 //!
-//! Whoever logs never waits: a reader that stalls costs lines, which are counted, and a standard
-//! error that cannot be written costs all of them. Neither stops a task.
+//! Whoever logs never waits: a reader that stalls costs lines, which are counted, and a place that
+//! cannot be written costs all of them. Neither stops a task.
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
+
+use crate::log_sink::{Sink, lost_note};
 
 /// Lines that wait.
 const LINES_MAX: usize = 8192;
@@ -17,25 +19,42 @@ const FLUSH_WAIT: Duration = Duration::from_secs(1);
 enum Item {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
+    /// Look at `reopen`.
+    Wake,
 }
 
 /// The queue's open end.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct LogQueue {
     sender: SyncSender<Item>,
     dropped: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
 }
 
 impl LogQueue {
     /// Starts the thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(sinks: Vec<Sink>) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&dropped);
-        std::thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(move || write_lines(&receiver, &counted))?;
-        Ok(Self { sender, dropped })
+        let reopen = Arc::new(AtomicBool::new(false));
+        let writer =
+            Writer { sinks, receiver, dropped: Arc::clone(&dropped), reopen: Arc::clone(&reopen) };
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { sender, dropped, reopen })
+    }
+
+    /// Adds a line, or several that belong together.
+    pub(crate) fn put(&self, line: Vec<u8>) {
+        if self.sender.try_send(Item::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the files opened anew before the next line is written.
+    pub(crate) fn reopen(&self) {
+        self.reopen.store(true, Ordering::SeqCst);
+        // A full queue wakes the thread as well.
+        let _ = self.sender.try_send(Item::Wake);
     }
 
     /// Waits until what was logged is written, or nobody seems to read it.
@@ -49,9 +68,7 @@ impl LogQueue {
 
 impl Write for LogQueue {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.sender.try_send(Item::Line(line.to_vec())).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        self.put(line.to_vec());
         Ok(line.len())
     }
 
@@ -60,24 +77,45 @@ impl Write for LogQueue {
     }
 }
 
-fn write_lines(receiver: &Receiver<Item>, dropped: &AtomicU64) {
-    let mut stderr = io::stderr();
-    for item in receiver {
-        // Standard error that cannot be written is nobody's fault that could be told of it.
-        match item {
-            Item::Line(line) => {
-                let _ = stderr.write_all(&line);
+struct Writer {
+    sinks: Vec<Sink>,
+    receiver: Receiver<Item>,
+    dropped: Arc<AtomicU64>,
+    reopen: Arc<AtomicBool>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(item) = self.receiver.recv() {
+            if self.reopen.swap(false, Ordering::SeqCst) {
+                self.reopen_all();
             }
-            Item::Flush(written) => {
-                let _ = written.try_send(());
+            match item {
+                Item::Line(line) => self.write(&line),
+                Item::Flush(written) => {
+                    let _ = written.try_send(());
+                }
+                Item::Wake => {}
+            }
+            let lost = self.dropped.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                self.write(lost_note(lost, "they are read too slowly").as_bytes());
             }
         }
-        let lost = dropped.swap(0, Ordering::Relaxed);
-        if lost > 0 {
-            let _ = writeln!(
-                stderr,
-                "unspool: {lost} log lines were dropped: they are read too slowly"
-            );
+    }
+
+    fn write(&mut self, text: &[u8]) {
+        for sink in &mut self.sinks {
+            sink.write(text);
+        }
+    }
+
+    fn reopen_all(&mut self) {
+        for sink in &mut self.sinks {
+            if let Err(error) = sink.reopen() {
+                // It still has the file that it had.
+                sink.write(format!("unspool: cannot open the log anew: {error}\n").as_bytes());
+            }
         }
     }
 }

@@ -3,9 +3,12 @@
 mod cli;
 mod commands;
 mod exit;
+mod log_pipe;
 mod log_queue;
+mod log_sink;
 mod logging;
 mod resolve;
+mod setup;
 
 use std::process::ExitCode;
 

@@ -3,17 +3,18 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use unspool_config::{Config, Spooler};
+use unspool_config::{Config, LogForm, Spooler};
 use unspool_core::limits::{PACKET_BYTES_MAX, WORKERS_MAX};
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
-    AdoptChoice, AdoptSettings, Settings, SpoolSettings, Touch, TouchAction, WatchSettings,
-    ZygoteSettings,
+    AdoptChoice, AdoptSettings, Moments, OnQuit, Settings, SpoolSettings, Touch, TouchAction,
+    WatchSettings, ZygoteSettings,
 };
-use unspool_wire::control::{Import, Setup};
+use unspool_wire::control::{Import, Lines, Setup, Titles};
 
 use crate::exit;
+use crate::logging::date_of_lines;
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +119,8 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
                 frequency: config.spooler_frequency,
                 settle: config.spooler_settle,
                 adopt: adopt(config),
-                quiet: config.spooler_quiet,
+                // In uWSGI's form the workers themselves say what becomes of their tasks.
+                quiet: config.spooler_quiet || config.daemon.log_form == LogForm::Uwsgi,
             });
         }
     }
@@ -129,8 +131,8 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
         zygote: ZygoteSettings { python, setup },
         stop_timeout: config.stop_timeout,
         watch: watch(config),
-        reopen_log: None,
-        write_pidfiles: None,
+        on_quit: if config.daemon.die_on_term { OnQuit::Reload } else { OnQuit::Stop },
+        moments: Moments::default(),
     })
 }
 
@@ -223,6 +225,16 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         frequency: config.spooler_frequency.as_secs_f64(),
         autoreload: config.watched.autoreload.is_some(),
         autoreload_ignore: config.watched.autoreload_ignore.clone(),
+        lines: Lines {
+            uwsgi: config.daemon.log_form == LogForm::Uwsgi,
+            quiet: config.spooler_quiet,
+            date: date_of_lines(&config.daemon.log_date),
+        },
+        titles: Titles {
+            name: config.daemon.titles.name.clone(),
+            prefix: config.daemon.titles.prefix.clone(),
+            append: config.daemon.titles.append.clone(),
+        },
         ..Setup::default()
     })
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where a step fails")]
 
+mod daemon;
 mod docs;
 mod every_option;
 mod golden;

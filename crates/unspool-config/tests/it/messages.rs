@@ -222,8 +222,8 @@ fn notices() {
            write `set-placeholder = hourglass_config=...`"],
     );
     check(
-        "http = :80\nthreads = 2\nthreads = 4\ndaemonize = log\nuid = me\n",
-        &["these options are read but not yet in effect: `http`, `threads`, `daemonize`, `uid`"],
+        "http = :80\nthreads = 2\nthreads = 4\nhttp-socket = :81\n",
+        &["these options are read but not yet in effect: `http`, `threads`, `http-socket`"],
     );
 }
 

@@ -130,8 +130,8 @@ fn python_settings() {
     assert_eq!(config.chdir, Some(sub));
     assert_eq!(config.env, [("A".to_owned(), "1 # 2".to_owned())]);
     assert_eq!(config.unenv, ["B"]);
-    assert_eq!(config.umask, Some(0o22));
-    assert_eq!(config.uid.as_deref(), Some("www-data"));
+    assert_eq!(config.daemon.umask, Some(0o22));
+    assert_eq!(config.daemon.uid.as_deref(), Some("www-data"));
     assert!(config.lazy_apps && !config.master);
 }
 
@@ -147,8 +147,11 @@ fn an_empty_value_takes_a_setting_back() {
         (&settings.virtualenv, &settings.chdir2, &settings.spooler_chdir),
         (&None, &None, &None)
     );
-    assert_eq!(config("umask = 22\n").umask, Some(0o22), "uWSGI takes 000");
-    assert_eq!((settings.umask, settings.pythonpath.len(), settings.unenv.len()), (None, 0, 0));
+    assert_eq!(config("umask = 22\n").daemon.umask, Some(0o22), "uWSGI takes 000");
+    assert_eq!(
+        (settings.daemon.umask, settings.pythonpath.len(), settings.unenv.len()),
+        (None, 0, 0)
+    );
     assert_eq!(settings.spooler_harakiri, Some(Duration::from_secs(5)));
     assert_eq!(settings.spooler_frequency, Duration::from_secs(7));
 }

@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from typing import Any, final
 
 from unspool._process import Found
@@ -17,6 +18,8 @@ __all__ = [
     "load_config",
     "open_first_spool",
     "parsefile",
+    "report_submissions",
+    "set_title",
     "shared_lock",
     "shared_store",
     "spool",
@@ -41,6 +44,8 @@ def spool(message: dict[Any, Any] | None = None, /, **pairs: Any) -> bytes: ...
 def submit(
     message: dict[Any, Any] | None, pairs: dict[str, Any], durability: str | None, /
 ) -> bytes: ...
+def report_submissions(reporter: Callable[[int, bytes], object] | None, /) -> None: ...
+def set_title(name: bytes, /) -> None: ...
 def decoded(items: dict[Any, Any], /) -> tuple[dict[Any, Any], str | None]: ...
 def open_first_spool() -> bytes: ...
 def shared_store(kept: bool, /) -> bytes: ...

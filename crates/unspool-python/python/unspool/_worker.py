@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unspool import _errors, _native, _process, _signals, _sources
+from unspool import _errors, _lines, _native, _process, _signals, _sources, _titles
 from unspool._errors import UnknownFunction
 
 NO_HANDLER = (
@@ -36,6 +36,8 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     if tasks:
         os.fchdir(descriptors[2])
         os.close(descriptors[2])
+        _lines.work_for(os.getcwdb())
+    _titles.show(f"unspool worker {request['worker']} ({request['role']})")
     _process.become_worker(request["role"], request["worker"])
     channel = _native.Worker(
         descriptors[0], slots, request["row"], setup["frequency"], setup["spooler_chdir"]
@@ -84,7 +86,9 @@ def _loop(channel: _native.Worker, uwsgi: Any) -> None:
 def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Callable[[], None]:
     """Calls the handler of a task. Returns what reports its outcome."""
     handler = getattr(uwsgi, "spooler", None)
+    _lines.begin(task)
     if handler is None:
+        _lines.no_function()
         return partial(channel.not_registered, NO_HANDLER)
     try:
         result = handler(task)
@@ -94,6 +98,10 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
     except BaseException:
         return partial(channel.fail, _errors.told())
     if isinstance(result, int) and -(2**63) <= result < 2**63:
+        if _lines.of_tasks():
+            # What the task printed comes before the line of its end.
+            _flush()
+            _lines.end(result)
         return partial(channel.finish, result)
     try:
         shown = _errors.encodable(f"{result!r:.100}")

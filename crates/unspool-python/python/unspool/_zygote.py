@@ -15,7 +15,18 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-from unspool import _errors, _imports, _process, _requests, _signals, _sources, _unarmed, _worker
+from unspool import (
+    _errors,
+    _imports,
+    _lines,
+    _process,
+    _requests,
+    _signals,
+    _sources,
+    _titles,
+    _unarmed,
+    _worker,
+)
 from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
@@ -71,8 +82,11 @@ def _prepare(setup: dict[str, Any]) -> None:
         os.chdir(setup["chdir"])
     # As in uWSGI, which puts each in front of those before it.
     sys.path[:0] = [*reversed(setup["pythonpath"]), ".", ""]
+    _titles.configure(setup["titles"])
+    _titles.show("unspool zygote")
     arguments = dict(setup["opt"]).get("pyargv") or ""
     sys.argv = ["uwsgi", *(word for word in arguments.split(" ") if word)]
+    _lines.configure(setup["lines"])
     try:
         _process.configure_daemon_child(setup)
     except ConfigError as error:

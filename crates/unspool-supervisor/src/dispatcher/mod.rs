@@ -11,6 +11,7 @@ mod history;
 mod index;
 mod look;
 mod outcome;
+mod state;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
+use self::state::Counts;
 use self::worker::{Held, Stage, Worker};
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
 
@@ -101,6 +103,7 @@ struct Dispatcher {
     creations: Creations,
     index: Index,
     history: History,
+    counts: Counts,
     scanner: Scanner,
     /// While old tasks may be held.
     adopting: Option<Adopting>,
@@ -175,6 +178,7 @@ impl Dispatcher {
             creations: Creations::default(),
             index: Index::default(),
             history: History::default(),
+            counts: Counts::default(),
             scanner: Scanner::default(),
             adopting: start.adopting,
             folders: Vec::new(),
@@ -285,6 +289,7 @@ impl Dispatcher {
                     let given_ns = frequency.map(|frequency| frequency.as_nanos() as i64);
                     self.frequency_ns = given_ns.unwrap_or(self.first_frequency_ns);
                 }
+                ToDispatcher::LogState => self.log_state(),
                 ToDispatcher::Stop => {
                     self.life = Life::Stopping;
                     self.leave(|_| true);

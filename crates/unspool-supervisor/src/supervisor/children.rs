@@ -10,6 +10,7 @@ use unspool_wire::control::{Role, ToZygote};
 
 use super::{KIND_TICK_SOCKET, KIND_WORKER, Supervisor};
 use crate::events::{ToDispatcher, WorkerId};
+use crate::uwsgi_lines;
 
 /// A worker that is not ready this long after it was asked for is killed.
 const START_NS_MAX: u64 = 60_000_000_000;
@@ -139,6 +140,9 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 worker.child = Some(child);
+                if worker.role == Role::Spool {
+                    uwsgi_lines::spawned(&self.spools[worker.spool].path, pid);
+                }
                 self.reap_strangers();
                 // It may have said that it is ready before the zygote said that it is there.
                 self.announce();
@@ -220,6 +224,9 @@ impl Supervisor {
             // One that was asked for and never forked had no number, and nothing to leave.
             if worker.child.is_some() {
                 info!(pid, "worker left");
+                if self.ladder.is_some() {
+                    uwsgi_lines::annihilated(pid);
+                }
             }
             return;
         }
@@ -227,6 +234,7 @@ impl Supervisor {
         spool.spawn_at_ns = Some(clock::monotonic_ns() + delay.as_nanos() as u64);
         let again_ms = delay.as_millis() as u64;
         warn!(pid, again_ms, "worker {exit}; replacing it");
+        uwsgi_lines::respawning();
     }
 
     /// A worker closed its socket: its process ends, or has to.

@@ -117,11 +117,11 @@ impl Supervisor {
                     self.stop();
                 }
             }
-            b'Q' => self.stop_at_once(),
+            b'Q' => self.stop_now(),
             b'l' => self.reopen_log(),
             b'L' => warn!("master FIFO: the log is not rotated here; rotate it and send `l`"),
             b's' => self.log_state(),
-            b'P' => self.write_pidfiles(),
+            b'P' => self.moments.write_pidfiles.reached(),
             b'0'..=b'9' => self.select_fifo(usize::from(command - b'0')),
             b'p' => info!("master FIFO: there are no web workers to pause or resume"),
             b'+' | b'-' | b'B' | b'C' | b'E' | b'f' | b'S' => {
@@ -131,15 +131,6 @@ impl Supervisor {
             _ => return false,
         }
         true
-    }
-
-    fn write_pidfiles(&self) {
-        if let Some(write) = &self.write_pidfiles {
-            info!("master FIFO: writing the pidfiles");
-            (write.0)();
-        } else {
-            info!("master FIFO: no pidfile is configured");
-        }
     }
 
     fn select_fifo(&mut self, slot: usize) {
@@ -167,26 +158,6 @@ impl Supervisor {
             Err(error) => {
                 error!(path = %path.display(), %error, "master FIFO: cannot make it");
             }
-        }
-    }
-
-    /// Says in the log how things stand.
-    fn log_state(&self) {
-        let generation = self.generation;
-        let zygote = self.zygote.as_ref().map_or(0, |zygote| zygote.child.pid());
-        let importing = self.next_zygote.is_some();
-        let stopping = self.ladder.is_some();
-        info!(generation, zygote, importing, stopping, "state");
-        for (number, spool) in self.spools.iter().enumerate() {
-            let of_spool =
-                || self.workers.values().filter(|w| w.spool == number && w.row.is_some());
-            let workers: Vec<String> = of_spool()
-                .filter_map(|w| w.child.as_ref())
-                .map(|child| child.pid().to_string())
-                .collect();
-            let old = of_spool().filter(|w| w.generation != generation).count();
-            let pids = workers.join(" ");
-            info!(spool = %spool.path.display(), wanted = spool.target, pids, old, "state of a spool");
         }
     }
 }

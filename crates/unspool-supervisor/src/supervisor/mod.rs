@@ -29,7 +29,7 @@ use tracing::{error, info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
-use unspool_sys::{clock, process};
+use unspool_sys::{clock, host, process};
 
 use self::children::WorkerProcess;
 use self::fifo::MasterFifo;
@@ -45,7 +45,8 @@ use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
-use crate::settings::{Callback, Settings, WatchSettings, ZygoteSettings};
+use crate::settings::{Moments, OnQuit, Settings, WatchSettings, ZygoteSettings};
+use crate::uwsgi_lines;
 
 /// Why the daemon could not run, or not go on.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +117,8 @@ struct Supervisor {
     watcher: Watcher,
     fifo: MasterFifo,
     touch_commands: TouchCommands,
-    reopen_log: Option<Callback>,
-    write_pidfiles: Option<Callback>,
+    on_quit: OnQuit,
+    moments: Moments,
     spools: Vec<SpoolActor>,
     /// The zygote that workers are forked from.
     zygote: Option<Zygote>,
@@ -150,6 +151,8 @@ struct Supervisor {
 /// Only where the daemon cannot start; what fails later is logged and tried again.
 pub fn run(settings: Settings) -> Result<(), RunError> {
     let mut supervisor = Supervisor::new(settings)?;
+    supervisor.moments.started.reached();
+    uwsgi_lines::master(host::pid());
     supervisor.start_zygote();
     supervisor.run()
 }
@@ -203,8 +206,8 @@ impl Supervisor {
             watcher,
             fifo,
             touch_commands: TouchCommands::default(),
-            reopen_log: settings.reopen_log,
-            write_pidfiles: settings.write_pidfiles,
+            on_quit: settings.on_quit,
+            moments: settings.moments,
             spools,
             zygote: None,
             next_zygote: None,
@@ -256,6 +259,7 @@ impl Supervisor {
         }
         self.fifo.clean_up();
         info!("stopped");
+        uwsgi_lines::goodbye();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
     }
 
@@ -311,6 +315,10 @@ impl Supervisor {
         for asked in self.signals.take() {
             match asked {
                 Asked::Stop => self.stop(),
+                Asked::Quit if self.on_quit == OnQuit::Reload => self.reload(),
+                Asked::Quit => self.stop_now(),
+                Asked::State => self.log_state(),
+                Asked::Pause => info!("there are no web workers to pause; tasks go on"),
                 Asked::Reload => self.reload(),
                 Asked::ChildEnded => self.reap_strangers(),
             }
@@ -354,6 +362,23 @@ impl Supervisor {
             self.announced = true;
             let workers = self.workers.len();
             info!(spools = self.spools.len(), workers, "unspool is ready");
+        }
+    }
+
+    /// Says in the log how things stand.
+    fn log_state(&self) {
+        info!(
+            pid = host::pid(),
+            spools = self.spools.len(),
+            workers = self.workers.len(),
+            generation = self.generation,
+            zygote = self.zygote.as_ref().map_or(0, |zygote| zygote.child.pid()),
+            importing = self.next_zygote.is_some(),
+            stopping = self.ladder.is_some(),
+            "state of the daemon"
+        );
+        for spool in 0..self.spools.len() {
+            self.tell(spool, ToDispatcher::LogState);
         }
     }
 

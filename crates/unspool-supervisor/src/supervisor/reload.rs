@@ -5,6 +5,7 @@ use tracing::info;
 
 use super::Supervisor;
 use crate::events::ToDispatcher;
+use crate::uwsgi_lines;
 
 impl Supervisor {
     /// SIGHUP, a touch, a changed source file or the master FIFO.
@@ -23,6 +24,7 @@ impl Supervisor {
             return;
         }
         info!("reloading the application");
+        uwsgi_lines::reloading();
         self.start_zygote();
     }
 

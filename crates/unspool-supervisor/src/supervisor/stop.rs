@@ -7,6 +7,8 @@ use unspool_sys::clock;
 
 use super::Supervisor;
 use crate::events::ToDispatcher;
+use crate::uwsgi_lines;
+use unspool_wire::control::Role;
 
 /// A rung: what was done, and how long it may take.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,11 @@ impl Supervisor {
                 let since_ns = clock::monotonic_ns();
                 let until_ns = after(self.stop_timeout);
                 self.ladder = Some(Ladder::Asked { since_ns, until_ns });
+                uwsgi_lines::stopping();
+                let spoolers = self.workers.values().filter(|w| w.role == Role::Spool);
+                for child in spoolers.filter_map(|w| w.child.as_ref()) {
+                    uwsgi_lines::killing(child.pid());
+                }
                 // One that is not ready runs nothing that could be waited for.
                 for child in
                     self.workers.values().filter(|w| !w.ready).filter_map(|w| w.child.as_ref())
@@ -78,7 +85,7 @@ impl Supervisor {
     }
 
     /// Stops without waiting for the tasks.
-    pub(super) fn stop_at_once(&mut self) {
+    pub(super) fn stop_now(&mut self) {
         if self.ladder.is_none() {
             self.stop();
         }

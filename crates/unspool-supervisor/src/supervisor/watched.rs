@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use unspool_sys::poll::Waker;
 use unspool_sys::process::Child;
 use unspool_wire::control::{MonitorSpec, Source};
@@ -138,12 +138,8 @@ impl Supervisor {
     }
 
     pub(super) fn reopen_log(&mut self) {
-        if let Some(reopen) = &self.reopen_log {
-            (reopen.0)();
-            info!("the log was opened anew");
-        } else {
-            warn!("there is no log file to open anew: the log goes to standard error");
-        }
+        self.moments.reopen_logs.reached();
+        info!("the log's files were opened anew");
     }
 
     /// Watches what a zygote has read. `failed`: not everything could be imported.

@@ -199,6 +199,9 @@ impl Supervisor {
             self.reload_again_if_wanted();
             return;
         }
+        if self.generation == 0 {
+            self.moments.imported.reached();
+        }
         self.zygote_backoff.reset();
         self.generation = generation;
         let old = std::mem::replace(&mut self.zygote, self.next_zygote.take());

@@ -9,13 +9,12 @@ use std::io::Write as _;
 
 use serde_json::{Value, json};
 use unspool_config::{
-    CONFIG_VARIABLE, ConfigError, Environment, Loaded, Notice, Origin, ProducerSource, Setting,
-    Sources, load, load_file, spool_from_environment,
+    CONFIG_VARIABLE, Config, ConfigError, Environment, Loaded, Notice, Origin, ProducerSource,
+    Setting, Sources, load, load_file, spool_from_environment,
 };
 
-use crate::exit;
-use crate::logging::{complain, with_causes};
-use crate::resolve::{self, ResolveError};
+use crate::logging::{complain, complain_text, with_causes};
+use crate::{exit, resolve, setup};
 
 const USAGE: &str = "\
 Show what `unspool run` with the same arguments would take for its configuration.
@@ -34,15 +33,6 @@ struct Asked {
     json: bool,
     secrets: bool,
     args: Vec<OsString>,
-}
-
-/// A configuration that `run` would refuse.
-#[derive(Debug, thiserror::Error)]
-enum Unusable {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Resolve(#[from] ResolveError),
 }
 
 /// Shows the configuration.
@@ -69,30 +59,38 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
             return exit::USAGE;
         }
     };
-    let problem = resolve::check(&loaded.config).err();
+    let problem = problem_of(&loaded.config);
     if asked.json {
-        print(&format!("{:#}\n", as_json(&loaded, problem.as_ref(), asked.secrets)));
+        print(&format!("{:#}\n", as_json(&loaded, problem.as_deref(), asked.secrets)));
     } else {
         print(&as_text(&loaded, asked.secrets));
     }
     match problem {
-        Some(error) => {
-            complain(&error);
+        Some(problem) => {
+            complain_text(&problem);
             exit::USAGE
         }
         None => exit::OK,
     }
 }
 
-fn read(asked: &Asked) -> Result<Loaded, Unusable> {
+/// What keeps `unspool run` from using this, as far as that can be known without doing it.
+fn problem_of(config: &Config) -> Option<String> {
+    let resolved = resolve::check(config).err().map(|error| with_causes(&error));
+    // Who asks need not be root, as the daemon may.
+    let wrong = || setup::check(&config.daemon).err().filter(|error| !error.is_about_root());
+    resolved.or_else(|| wrong().map(|error| with_causes(&error)))
+}
+
+fn read(asked: &Asked) -> Result<Loaded, ConfigError> {
     let environment = Environment::current();
     if asked.args.is_empty()
         && let Some(ProducerSource::Config(file)) = spool_from_environment(&environment)
     {
         let origin = Origin::Environment { variable: CONFIG_VARIABLE.into() };
-        return Ok(load_file(&file, &origin, &environment)?);
+        return load_file(&file, &origin, &environment);
     }
-    Ok(load(&Sources { args: asked.args.clone(), environment })?)
+    load(&Sources { args: asked.args.clone(), environment })
 }
 
 fn print(text: &str) {
@@ -135,7 +133,7 @@ fn as_text(loaded: &Loaded, secrets: bool) -> String {
     text
 }
 
-fn as_json(loaded: &Loaded, problem: Option<&ResolveError>, secrets: bool) -> Value {
+fn as_json(loaded: &Loaded, problem: Option<&str>, secrets: bool) -> Value {
     let settings = loaded.settings.iter().map(|setting| {
         json!({
             "name": setting.name,
@@ -160,7 +158,7 @@ fn as_json(loaded: &Loaded, problem: Option<&ResolveError>, secrets: bool) -> Va
     });
     json!({
         "usable": problem.is_none(),
-        "error": problem.map(|error| with_causes(error)),
+        "error": problem,
         "files": loaded.config.config_files,
         "start_directory": loaded.config.start_directory,
         "settings": settings.collect::<Vec<_>>(),

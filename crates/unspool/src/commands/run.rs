@@ -1,14 +1,20 @@
-//! `unspool run`: the daemon, in the foreground.
+//! `unspool run`: the daemon, in the foreground unless `daemonize` says otherwise.
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{info, warn};
-use unspool_config::{Environment, Notice, Sources, load};
-use unspool_sys::host;
+use unspool_config::{Config, Environment, Loaded, Notice, Sources, load};
+use unspool_supervisor::{Moment, Moments, Settings};
+use unspool_sys::background::Launcher;
+use unspool_sys::{host, title};
 
-use crate::logging::complain;
-use crate::{exit, logging, resolve};
+use super::signal;
+use crate::logging::{Log, complain, complain_text};
+use crate::resolve::ResolveError;
+use crate::setup::{Begun, PidFiles};
+use crate::{exit, logging, resolve, setup};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -26,13 +32,19 @@ Options are uWSGI's; those that matter most:
   --chdir DIR              change to this directory first
   --virtualenv DIR         the Python environment of the workers
   --ini FILE[:SECTION]     a configuration file; also --yaml, --xml, --json
+  --daemonize FILE         go into the background and log to FILE
+  --pidfile FILE           where to write the process; `--stop FILE` and `--reload FILE` read it
+  --uid USER, --gid GROUP  who to become, when started as root
+  --logger file:FILE       where to log; also stdio, syslog and socket:ADDRESS
 Of unspool alone:
   --spooler-durability L   none, file or group: when a submission returns [default: group]
   --spooler-stop-timeout S seconds that running tasks may take at a stop [default: 60]
   --spooler-settle S       seconds that a torn file is left alone [default: 60]
+  --spooler-log-format F   unspool, or uwsgi for the lines of uWSGI's log [default: unspool]
   --spooler-adopt WHAT     run, hold or bury what uWSGI left and never ran [default: ask]
 
-SIGTERM, SIGINT: let running tasks finish, then stop. SIGHUP: reload the application.
+SIGTERM, SIGINT: let running tasks finish, then stop. SIGQUIT: stop at once. SIGHUP: reload the
+application. SIGUSR1: log how the spools are doing.
 ";
 
 /// Runs the daemon until it is told to stop.
@@ -42,51 +54,124 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
         let _ = std::io::stdout().write_all(USAGE.as_bytes());
         return exit::OK;
     }
+    if let Some(status) = signal::run(&args) {
+        return status;
+    }
     let environment = Environment::current();
-    let log = match logging::start(environment.log_filter().as_deref()) {
-        Ok(log) => log,
-        Err(error) => {
-            complain(&error);
-            return exit::FAILED;
-        }
-    };
-    let status = run_daemon(Sources { args, environment });
-    log.flush();
-    status
-}
-
-fn run_daemon(sources: Sources) -> u8 {
-    let loaded = match load(&sources) {
+    let filter = environment.log_filter();
+    let loaded = match load(&Sources { args, environment }) {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error);
             return exit::USAGE;
         }
     };
+    // What is wrong is told on the terminal, as far as it can be known already.
+    if let Err(error) = resolve::check(&loaded.config) {
+        complain(&error);
+        return error.exit_status();
+    }
+    let mut process = match setup::begin(&loaded.config) {
+        Ok(Begun::Daemon(process)) => process,
+        Ok(Begun::Launcher(status)) => return status,
+        Err(error) => {
+            complain(&error);
+            return error.exit_status();
+        }
+    };
+    let sinks = std::mem::take(&mut process.sinks);
+    let log = match logging::start(filter.as_deref(), sinks, &loaded.config.daemon) {
+        Ok(log) => log,
+        Err(error) => {
+            complain(&error);
+            return exit::FAILED;
+        }
+    };
+    let launcher = Arc::new(Mutex::new(process.launcher.take()));
+    let pid_files = Arc::new(Mutex::new(process.pid_files));
+    let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files) };
+    let status = run_daemon(&loaded, process.became.as_deref(), &process.remarks, &log, up);
+    for remark in locked(&pid_files).remove() {
+        warn!("{remark}");
+    }
+    log.flush();
+    tell(&launcher, status);
+    status
+}
+
+/// What is done once the daemon is up.
+struct Up {
+    launcher: Arc<Mutex<Option<Launcher>>>,
+    pid_files: Arc<Mutex<PidFiles>>,
+}
+
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Ends the wait of the command that started the daemon, once.
+fn tell(launcher: &Mutex<Option<Launcher>>, status: u8) {
+    if let Some(launcher) = locked(launcher).take() {
+        launcher.tell(status);
+    }
+}
+
+/// When the daemon is up: the launcher ends, and the pid files are written that say so.
+fn moments(config: &Config, log: &Log, up: Up) -> Moments {
+    let waits_for_import =
+        config.daemon.daemonize.as_ref().is_some_and(|daemonize| daemonize.after_import);
+    let Up { launcher, pid_files } = up;
+    let tell_now = Arc::clone(&launcher);
+    let again = Arc::clone(&pid_files);
+    Moments {
+        started: Moment::new(move || {
+            if !waits_for_import {
+                tell(&tell_now, exit::OK);
+            }
+        }),
+        imported: Moment::new(move || {
+            for remark in locked(&pid_files).write_safe() {
+                warn!("{remark}");
+            }
+            tell(&launcher, exit::OK);
+        }),
+        reopen_logs: Moment::new(log.reopener()),
+        write_pidfiles: Moment::new(move || {
+            for remark in locked(&again).write_again() {
+                warn!("{remark}");
+            }
+        }),
+    }
+}
+
+fn run_daemon(loaded: &Loaded, became: Option<&str>, remarks: &[String], log: &Log, up: Up) -> u8 {
     for notice in &loaded.notices {
         match notice {
             Notice::Printed { text } => info!("{text}"),
             notice => warn!("{notice}"),
         }
     }
+    for remark in remarks {
+        warn!("{remark}");
+    }
     if loaded.config.show_config {
         for entry in &loaded.config.entries {
             info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
         }
     }
-    if let Some(mask) = loaded.config.umask {
-        host::set_umask(mask);
-    }
     let settings = match resolve::settings(&loaded.config) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
+            if let (Some(user), ResolveError::Spool(spool)) = (became, &error) {
+                complain_text(&setup::advice(user, spool));
+            }
             return error.exit_status();
         }
     };
     host::raise_open_files_limit();
     if host::is_root() {
-        warn!("running as root: tasks can do anything to this machine");
+        warn!("running as root: tasks can do anything to this machine; name a user with `uid`");
     }
     for spool in &settings.spools {
         let path = spool.dir.path().display();
@@ -98,7 +183,11 @@ fn run_daemon(sources: Sources) -> u8 {
             );
         }
     }
-    match unspool_supervisor::run(settings) {
+    if let Some(title) = loaded.config.daemon.titles.of_daemon() {
+        title::set(title.as_bytes());
+    }
+    let moments = moments(&loaded.config, log, up);
+    match unspool_supervisor::run(Settings { moments, ..settings }) {
         Ok(()) => exit::OK,
         Err(error) => {
             complain(&error);

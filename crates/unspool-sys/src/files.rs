@@ -1,0 +1,99 @@
+//! Files beside the spools, by their paths: log files, and small files that are replaced whole.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{self, Mode, OFlags};
+
+use crate::folder::{self, Folder};
+use crate::host;
+
+/// Opens a file to append to it, making it with mode 0640 if it is missing. Writing to it does not
+/// wait, also if it is a FIFO.
+pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+    Ok(fs::open(path, flags | OFlags::NOCTTY | OFlags::NONBLOCK, mode)?)
+}
+
+/// What a file is, so that one that was replaced is told from it: device and inode.
+pub fn identity(file: impl AsFd) -> io::Result<(u64, u64)> {
+    let stat = folder::stat_file(file.as_fd())?;
+    Ok((stat.device, stat.inode))
+}
+
+/// Puts a file of this content and mode 0644 in the place of `path`, in one step. Where only the
+/// file itself may be written, and not its directory, it is written in place.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let (parent, name) = split(path)?;
+    let aside = {
+        let mut aside = name.to_owned().into_vec();
+        aside.insert(0, b'.');
+        aside.extend_from_slice(format!(".{}", host::pid()).as_bytes());
+        aside
+    };
+    let write = || {
+        let folder = Folder::open_to_look(parent)?;
+        // Left by a process of the same number that was killed in between.
+        let _ = folder.unlink(&aside);
+        let file = folder.create(&aside)?;
+        let written = folder::write_all(file.as_fd(), content)
+            .and_then(|()| Ok(fs::fchmod(&file, Mode::from_raw_mode(0o644))?))
+            .and_then(|()| folder.replace(&aside, name.as_bytes()));
+        if written.is_err() {
+            let _ = folder.unlink(&aside);
+        }
+        written
+    };
+    match write() {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            match fs::open(path, flags, Mode::empty()) {
+                Ok(file) => folder::write_all(file.as_fd(), content),
+                Err(_) => Err(error),
+            }
+        }
+        other => other,
+    }
+}
+
+/// Deletes a file if it has this content. Returns whether it did.
+pub fn remove_if(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let (parent, name) = split(path)?;
+    match std::fs::read(path) {
+        Ok(found) if found == content => Folder::open_to_look(parent)?.unlink(name.as_bytes()),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let name = path.file_name().ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidInput, "this is not the name of a file")
+    })?;
+    Ok((parent.unwrap_or(Path::new(".")), name))
+}
+
+/// Makes a directory of mode 0700 for another user, if it is missing and nobody but root could put
+/// something else in its place meanwhile. Returns whether it was made.
+pub fn make_directory_for(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<bool> {
+    let (parent, name) = split(path)?;
+    let parent = Folder::open(parent)?;
+    let stat = fs::fstat(&parent)?;
+    if stat.st_uid != 0 || stat.st_mode & 0o022 != 0 {
+        return Ok(false);
+    }
+    if !parent.make_sub(name.as_bytes())? {
+        return Ok(false);
+    }
+    let made = parent.open_sub(name.as_bytes())?;
+    let owner = uid.map(rustix::fs::Uid::from_raw);
+    let group = gid.map(rustix::fs::Gid::from_raw);
+    fs::fchown(&made, owner, group)?;
+    Ok(true)
+}

@@ -1,0 +1,245 @@
+"""`uid`, `gid` and their kin: who the daemon becomes, and what that user needs.
+
+They need root, and a Python that another user can execute: where one is missing, a test says so.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from factory import DaemonFactory
+from harness import PYTHON, SUPPORT, Daemon, Project
+from logfile import LogFile
+
+USER = "nobody"
+MODULE = """
+    import os
+
+    import uwsgi
+    from reporting import report
+
+    @lambda f: setattr(uwsgi, "spooler", f)
+    def spooler(task):
+        report(
+            "look",
+            uid=os.getresuid(),
+            gid=os.getresgid(),
+            groups=os.getgroups(),
+            home=os.environ.get("HOME"),
+            user=os.environ.get("USER"),
+        )
+        return uwsgi.SPOOL_OK
+"""
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="not run: only root can become others")
+
+
+@pytest.fixture
+def python(project: Project) -> Path:
+    """An environment that everybody can execute, with the package unspool in it."""
+    system = Path("/usr/bin/python3")
+    others = [path for path in (system, PYTHON.resolve()) if everybody_can_execute(path)]
+    if not others:
+        pytest.skip(f"not run: {USER} can execute no Python here")
+    home = project.root / "venv"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "python3").symlink_to(others[0])
+    package = Path(subprocess.check_output(
+        [PYTHON, "-c", "import unspool; print(unspool.__path__[0])"], text=True
+    ).strip())  # fmt: skip
+    library = project.root / "library"
+    shutil.copytree(package, library / "unspool")
+    for name in ("uwsgi.py", "uwsgidecorators.py"):
+        shutil.copy(package.parent / name, library)
+    shutil.copytree(SUPPORT, library / "support")
+    for path in [project.root, *library.rglob("*"), library]:
+        path.chmod(0o755)
+    (project.root / "events.sock").chmod(0o777)
+    project.env["PYTHONPATH"] = f"{library}:{library / 'support'}"
+    project.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    return home
+
+
+def everybody_can_execute(path: Path) -> bool:
+    try:
+        return all(part.stat().st_mode & 0o005 == 0o005 for part in [path, *path.parents])
+    except OSError:
+        return False
+
+
+def start(
+    project: Project, daemon: DaemonFactory, python: Path, *options: str, ready: bool = True
+) -> Daemon:
+    project.write("tasks.py", MODULE).chmod(0o644)
+    return daemon(
+        "--virtualenv", python, "--spooler", project.spool, "--import", "tasks", *options,
+        ready=ready,
+    )  # fmt: skip
+
+
+def put(project: Project) -> None:
+    """A task, by root, in the spool of another user."""
+    path = project.spool / "uwsgi_spoolfile_on_test_1_1_1_1_1"
+    path.write_bytes(b"\x11\x00\x00\x00")
+    owner = project.spool.stat()
+    os.chown(path, owner.st_uid, owner.st_gid)
+
+
+@root_only
+def test_the_daemon_and_its_workers_become_the_user(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    running = start(project, daemon, python, f"--uid={USER}", "--add-gid=daemon")
+    user = pwd.getpwnam(USER)
+    status = Path(f"/proc/{running.pid}/status").read_text()
+    assert f"Uid:\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\t{user.pw_uid}\n" in status
+    assert not any("running as root" in line for line in running.log)
+    put(project)
+    look = project.events.wait("look")
+    assert look["uid"] == (user.pw_uid,) * 3
+    # Its own group, where uWSGI would keep that of root.
+    assert look["gid"] == (user.pw_gid,) * 3
+    assert sorted(look["groups"]) == sorted({user.pw_gid, grp.getgrnam("daemon").gr_gid})
+    # As in uWSGI.
+    assert look["home"] == os.environ.get("HOME")
+    assert look["user"] == os.environ.get("USER")
+
+
+@root_only
+def test_numbers(project: Project, daemon: DaemonFactory, python: Path) -> None:
+    start(project, daemon, python, "--uid=12345", "--gid=23456")
+    put(project)
+    look = project.events.wait("look")
+    assert (look["uid"], look["gid"]) == ((12345,) * 3, (23456,) * 3)
+    assert look["groups"] == [23456]
+
+
+@root_only
+def test_a_spool_that_is_missing_belongs_to_the_user(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    """Its parent is root's alone: uWSGI makes it as root, and its spooler then fails for ever."""
+    start(project, daemon, python, f"--uid={USER}")
+    stat = project.spool.stat()
+    user = pwd.getpwnam(USER)
+    assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o777) == (user.pw_uid, user.pw_gid, 0o700)
+
+
+@root_only
+def test_where_others_could_meddle_the_user_makes_the_spool(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    project.root.chmod(0o777)
+    start(project, daemon, python, f"--uid={USER}")
+    assert project.spool.stat().st_uid == pwd.getpwnam(USER).pw_uid
+
+
+@root_only
+def test_a_spool_of_roots_is_refused_with_the_cure(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    project.spool.mkdir(mode=0o700)
+    running = start(project, daemon, python, f"--uid={USER}", ready=False)
+    assert running.wait_exit() == 1
+    running.wait_log(f"chown -R {USER} {project.spool}` as root gives it the spool")
+
+
+@root_only
+def test_a_spool_below_a_folder_that_is_missing_is_refused_with_the_cure(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    project.spool = project.root / "missing" / "spool"
+    running = start(project, daemon, python, f"--uid={USER}", ready=False)
+    assert running.wait_exit() == 1
+    running.wait_log(f"mkdir -p {project.spool} && chown {USER} {project.spool}` as root makes it")
+
+
+@root_only
+def test_what_is_opened_before_and_after(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    """Only root can write in the project's folder: what is opened there is opened as root."""
+    user = pwd.getpwnam(USER)
+    own = project.root / "own"
+    own.mkdir()
+    os.chown(own, user.pw_uid, user.pw_gid)
+    log = LogFile(project.root / "l1")
+    running = start(
+        project, daemon, python, f"--uid={USER}", "--pidfile=p1", "--logto=l1",
+        f"--pidfile2={own}/p2", f"--safe-pidfile={own}/p3", ready=False,
+    )  # fmt: skip
+    log.wait("unspool is ready")
+    owners = {path.name: path.stat().st_uid for path in [*project.root.iterdir(), *own.iterdir()]}
+    expected = {"p1": 0, "l1": 0, "p2": user.pw_uid, "p3": user.pw_uid}
+    assert {name: owners[name] for name in expected} == expected
+    assert running.stop() == 0
+    second = LogFile(own / "l2")
+    running = start(project, daemon, python, f"--uid={USER}", f"--logto2={own}/l2", ready=False)
+    second.wait("unspool is ready")
+    assert second.path.stat().st_uid == user.pw_uid
+    assert running.stop() == 0
+    running = start(project, daemon, python, f"--uid={USER}", "--logto2=l2", ready=False)
+    assert running.wait_exit() == 1
+    running.wait_log("`logto2`: cannot open the log .*: Permission denied")
+
+
+@root_only
+def test_immediate(project: Project, daemon: DaemonFactory, python: Path) -> None:
+    project.root.chmod(0o777)
+    log = LogFile(project.root / "l1")
+    start(
+        project, daemon, python, f"--immediate-uid={USER}", "--immediate-gid=daemon",
+        "--pidfile=p1", "--logto=l1", ready=False,
+    )  # fmt: skip
+    log.wait("unspool is ready")
+    user, group = pwd.getpwnam(USER).pw_uid, grp.getgrnam("daemon").gr_gid
+    for name in ("p1", "l1", "spool"):
+        stat = (project.root / name).stat()
+        assert (stat.st_uid, stat.st_gid) == (user, group), name
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("uid=no-such-user", "`uid`: there is no user `no-such-user`"),
+        ("gid=no-such-group", "`gid`: there is no group `no-such-group`"),
+        ("add-gid=no-such-group", "`add-gid`: there is no group `no-such-group`"),
+        ("immediate-uid=no-such-user", "`immediate-uid`: there is no user `no-such-user`"),
+        ("immediate-gid=no-such-group", "`immediate-gid`: there is no group `no-such-group`"),
+    ],
+)
+def test_unknown_names_end_the_start(project: Project, option: str, message: str) -> None:
+    for command in ("run", "config"):
+        done = project.unspool(command, "--spooler", "spool", f"--{option}", check=False)
+        assert done.returncode == 2
+        assert message in done.stderr
+    assert not project.spool.exists()
+
+
+@root_only
+def test_a_user_cannot_become_another_one(project: Project) -> None:
+    unspool = project.root / "unspool"
+    shutil.copy(PYTHON.parent / "unspool", unspool)
+    unspool.chmod(0o755)
+    project.root.chmod(0o777)
+
+    def run(option: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [unspool, "run", "--spooler", "spool", option],
+            cwd=project.root, env=project.env, user=USER, group="nogroup", extra_groups=[],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+
+    done = run("--uid=root")
+    assert done.returncode == 2
+    assert "`uid = root` needs root: this process is user" in done.stderr
+    done = run("--gid=daemon")
+    assert done.returncode == 2
+    assert "`gid = daemon` needs root" in done.stderr
+    assert not project.spool.exists()
