@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::origin::{Entry, Origin};
+use crate::programs::Programs;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Config {
     pub entries: Vec<Entry>,
     /// The files that were read, absolute, in order.
     pub config_files: Vec<PathBuf>,
+    /// The same with the section that was asked for, each as often as it was read.
+    pub config_sections: Vec<(PathBuf, String)>,
     /// The directory that relative paths were joined to.
     pub start_directory: PathBuf,
 
@@ -122,6 +125,9 @@ pub struct Config {
     pub pyargv: Option<String>,
     /// `show-config`: the options are to be printed at the start.
     pub show_config: bool,
+
+    /// What runs besides tasks.
+    pub programs: Programs,
 
     pub uid: Option<String>,
     pub gid: Option<String>,

@@ -29,6 +29,7 @@ mod logic;
 mod magic;
 mod notice;
 mod origin;
+mod programs;
 mod resolve;
 mod secrets;
 mod section;
@@ -50,6 +51,7 @@ pub use environment::{
 pub use error::ConfigError;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
+pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use settings::Setting;
 
 /// Where options come from.

@@ -16,6 +16,7 @@ use crate::loader::{Definition, Gathered, ReadOption};
 use crate::logic;
 use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
+use crate::programs::{self, Programs};
 use crate::secrets;
 use crate::settings::{self, Places};
 use crate::shared;
@@ -55,7 +56,10 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
         .rfind(|option| option.entry.name == "strict")
         .is_some_and(|option| Value { option }.switch());
     let mut resolver = Resolver {
-        config: empty_config(start, gathered.files),
+        config: Config {
+            config_sections: gathered.sections,
+            ..empty_config(start, gathered.files)
+        },
         notices: gathered.notices,
         shared_imports: Vec::new(),
         imports: Vec::new(),
@@ -153,8 +157,10 @@ impl Resolver {
             return Ok(true);
         }
         shared::check(value)?;
-        let applied =
-            self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
+        let applied = self.apply_spooler(value)?
+            || self.apply_python(value)?
+            || self.apply_process(value)?
+            || self.config.programs.apply(value, &mut self.notices)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -408,6 +414,8 @@ impl Resolver {
                 config.pythonpath.push(path);
             }
         }
+        let programs_in = config.chdir2.clone().unwrap_or_else(|| base.clone());
+        config.programs.finish(&programs_in);
         config.master |= !config.spoolers.is_empty();
         let application = match (self.module.take(), self.wsgi_file.take()) {
             (Some(module), ignored) => {
@@ -436,6 +444,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
     Config {
         entries: Vec::new(),
         config_files,
+        config_sections: Vec::new(),
         start_directory: start.to_owned(),
         spoolers: Vec::new(),
         spooler_processes: 1,
@@ -459,6 +468,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         unenv: Vec::new(),
         pyargv: None,
         show_config: false,
+        programs: Programs::default(),
         uid: None,
         gid: None,
         umask: None,
@@ -518,7 +528,8 @@ fn leftover(value: Value<'_>) -> Option<String> {
     if keeps_its_text {
         return None;
     }
-    ['%', '$'].into_iter().find_map(|sigil| expand::first_marked(value.text(), sigil))
+    let sigils: &[char] = if programs::is_command(value.name()) { &['%'] } else { &['%', '$'] };
+    sigils.iter().find_map(|&sigil| expand::first_marked(value.text(), sigil))
 }
 
 /// The directories that one `pythonpath` stands for: it may be a pattern.

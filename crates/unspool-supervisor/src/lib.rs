@@ -8,8 +8,10 @@
 mod backoff;
 mod dispatcher;
 mod events;
+mod programs;
 mod settings;
 mod supervisor;
 
+pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
 pub use settings::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
 pub use supervisor::{RunError, run};

@@ -41,6 +41,8 @@ pub struct Stat {
     pub ctime_ns: i64,
     /// Permission bits.
     pub mode: u32,
+    /// The user it belongs to.
+    pub owner: u32,
     /// Kind of file.
     pub kind: FileKind,
 }
@@ -60,6 +62,7 @@ impl Stat {
             mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
             ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             mode: stat.st_mode & 0o7777,
+            owner: stat.st_uid,
             kind,
         }
     }
@@ -315,9 +318,14 @@ pub fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Resu
 
 /// Overwrites one byte in place.
 pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<()> {
+    write_at(file, &[byte], offset)
+}
+
+/// Overwrites a few bytes in place, in one write or not at all.
+pub fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
     loop {
-        match rustix::io::pwrite(file, &[byte], offset) {
-            Ok(1) => return Ok(()),
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(written) if written == bytes.len() => return Ok(()),
             Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
@@ -344,6 +352,28 @@ pub fn set_mtime(file: BorrowedFd<'_>, mtime_ns: i64) -> io::Result<()> {
     };
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     Ok(fs::futimens(file, &Timestamps { last_access, last_modification })?)
+}
+
+/// When the file at a path was changed last.
+pub fn modified_ns(path: &Path) -> io::Result<i64> {
+    Ok(Stat::new(&fs::stat(path)?).mtime_ns)
+}
+
+/// Puts a file of mode 0644 and this content in the place of what has this path, in one step.
+pub fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.as_bytes();
+    let folder = Folder::open(parent.unwrap_or(Path::new(".")))?;
+    let aside = [b".", name, b".", crate::host::pid().to_string().as_bytes()].concat();
+    let _ = folder.unlink(&aside);
+    let file = folder.create(&aside)?;
+    let written = write_all(file.as_fd(), content)
+        .and_then(|()| Ok(fs::fchmod(&file, Mode::from_raw_mode(0o644))?))
+        .and_then(|()| folder.replace(&aside, name));
+    if written.is_err() {
+        let _ = folder.unlink(&aside);
+    }
+    written
 }
 
 /// The canonical form of a path: absolute, without links.

@@ -5,6 +5,7 @@ mod commands;
 mod exit;
 mod log_queue;
 mod logging;
+mod programs;
 mod resolve;
 
 use std::process::ExitCode;

@@ -77,7 +77,8 @@ fn run_daemon(sources: Sources) -> u8 {
     if let Some(mask) = loaded.config.umask {
         host::set_umask(mask);
     }
-    let settings = match resolve::settings(&loaded.config) {
+    let settings = match resolve::settings(&loaded.config, sources.environment.state_directories())
+    {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
