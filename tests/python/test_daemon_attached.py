@@ -82,25 +82,30 @@ def test_one_that_ends_is_started_again_ever_more_slowly(
         )
 
 
-def test_a_reload_restarts_it_or_sends_its_signal(
+def test_a_reload_ends_it_with_its_signal_and_starts_it_again(
     project: Project, daemon: DaemonFactory, program: Path
 ) -> None:
     running = start(
         project,
         daemon,
         f"attach-daemon2 = cmd={program} one,stopsignal=2",
-        f"attach-daemon2 = cmd=exec {program} two,reloadsignal=10",
+        f"attach-daemon2 = cmd={program} two,reloadsignal=2",
+        # It goes on at its reload signal: it has to be killed.
+        f"attach-daemon2 = cmd=exec {program} three,reloadsignal=10",
     )
-    running.wait_log("one runs")
-    running.wait_log("two runs")
+    for name in ("one", "two", "three"):
+        running.wait_log(f"{name} runs")
     mark = running.mark()
     running.reload()
     running.wait_log("one got INT", since=mark)
-    running.wait_log("two got USR1", since=mark)
-    running.wait_log("one runs", since=mark)
+    running.wait_log("two got INT", since=mark)
+    running.wait_log("three got USR1", since=mark)
+    running.wait_log("attached daemon does not end: killing it", since=mark)
+    for name in ("one", "two", "three"):
+        running.wait_log(f"{name} runs", since=mark)
     assert running.stop() == 0
-    assert len([line for line in running.log if line.startswith("two runs")]) == 1
-    assert "two got TERM" in running.log
+    for line in ("one got INT", "two got TERM", "three got TERM"):
+        assert line in running.log[mark:]
 
 
 def test_a_reload_that_is_given_up_leaves_it_alone(
@@ -119,12 +124,21 @@ def test_touching_its_file_restarts_it(
     project: Project, daemon: DaemonFactory, program: Path
 ) -> None:
     touched = project.write("touched", "")
-    running = start(project, daemon, f"attach-daemon2 = cmd={program} one,touch={touched}")
+    running = start(
+        project,
+        daemon,
+        f"attach-daemon2 = cmd={program} one,touch={touched}",
+        f"attach-daemon2 = cmd=exec {program} two,reloadsignal=10,touch=/nowhere;{touched}",
+    )
     running.wait_log("one runs")
+    running.wait_log("two runs")
     mark = running.mark()
     os.utime(touched, (1, 1))
     running.wait_log(f"since {touched} was touched", since=mark)
     running.wait_log("one runs", since=mark)
+    running.wait_log("two got USR1", since=mark)
+    assert running.stop() == 0
+    assert len([line for line in running.log if line.startswith("two runs")]) == 1
 
 
 def test_it_outlives_the_tasks_of_a_stop(

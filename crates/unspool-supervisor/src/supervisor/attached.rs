@@ -21,6 +21,7 @@ use crate::programs::{AttachedDaemon, ProgramSettings, Surroundings};
 const END_NS_MAX: u64 = 10_000_000_000;
 /// One that ran for so long was no failure to start.
 const LASTED_NS: u64 = 10_000_000_000;
+const SIGKILL: i32 = 9;
 /// Between looks at a pidfile that is being written.
 const LOOK_NS: u64 = 200_000_000;
 
@@ -93,6 +94,11 @@ impl Daemon {
         }
         self.next = Some((Next::Start, clock::monotonic_ns() + delay.as_nanos() as u64));
         delay.as_millis() as u64
+    }
+
+    /// Its process, if it runs.
+    fn pid(&self) -> Option<u32> {
+        self.found.as_ref().or(self.child.as_ref()).map(Child::pid)
     }
 
     /// Sends a signal to all that it is.
@@ -191,12 +197,10 @@ impl Supervisor {
                     self.attached.ask(number);
                 }
                 Next::Kill => {
-                    let pid = daemon.child.as_ref().map_or(0, Child::pid);
+                    let pid = daemon.pid();
                     let command = &daemon.settings.shown;
                     warn!(pid, command, "attached daemon does not end: killing it");
-                    if let Some(child) = &daemon.child {
-                        child.kill_group();
-                    }
+                    daemon.signal(SIGKILL);
                 }
             }
         }
@@ -335,38 +339,42 @@ impl Supervisor {
         warn!(pid, again_ms, command, "attached daemon {how}; starting it again");
     }
 
-    /// The application was reloaded: those without a pidfile are reloaded with it, as in uWSGI.
+    /// The application was reloaded: those without a pidfile are started again, as in uWSGI.
     pub(super) fn reload_attached(&mut self) {
         for number in 0..self.attached.daemons.len() {
-            if self.attached.daemons[number].is_plain() {
-                self.reload_one(number, "with the application");
+            let daemon = &self.attached.daemons[number];
+            if daemon.is_plain() {
+                let signal = daemon.settings.reload_signal.unwrap_or(daemon.settings.stop_signal);
+                self.restart(number, signal, "with the application");
             }
         }
     }
 
-    /// A file of `touch` has changed.
+    /// A file of `touch` has changed. One with a reload signal gets that and may go on, as in uWSGI.
     pub(super) fn attached_touched(&mut self, number: usize, path: &std::path::Path) {
-        let why = format!("since {} was touched", path.display());
-        self.reload_one(number, &why);
+        let Some(daemon) = self.attached.daemons.get(number) else { return };
+        let path = path.display();
+        let Some(signal) = daemon.settings.reload_signal else {
+            let signal = daemon.settings.stop_signal;
+            return self.restart(number, signal, &format!("since {path} was touched"));
+        };
+        if let Some(pid) = daemon.pid().filter(|_| self.ladder.is_none()) {
+            let command = &daemon.settings.shown;
+            info!(pid, signal, command, "reloading attached daemon since {path} was touched");
+            daemon.signal(signal);
+        }
     }
 
-    fn reload_one(&mut self, number: usize, why: &str) {
+    /// Asks one to end, to be started again.
+    fn restart(&mut self, number: usize, signal: i32, why: &str) {
         let Some(daemon) = self.attached.daemons.get_mut(number) else { return };
-        let Some(pid) = daemon.found.as_ref().or(daemon.child.as_ref()).map(Child::pid) else {
-            return;
-        };
-        if self.ladder.is_some() || daemon.restarting {
+        let Some(pid) = daemon.pid().filter(|_| !daemon.restarting) else { return };
+        if self.ladder.is_some() {
             return;
         }
-        let command = &daemon.settings.shown;
-        if let Some(signal) = daemon.settings.reload_signal {
-            info!(pid, signal, command, "reloading attached daemon {why}");
-            daemon.signal(signal);
-            return;
-        }
-        info!(pid, command, "restarting attached daemon {why}");
+        info!(pid, command = daemon.settings.shown, "restarting attached daemon {why}");
         daemon.restarting = true;
-        daemon.signal(daemon.settings.stop_signal);
+        daemon.signal(signal);
         daemon.next = Some((Next::Kill, clock::monotonic_ns() + END_NS_MAX));
     }
 }
