@@ -446,6 +446,9 @@ class Project:
         # A module that is rewritten within a second must not be taken from its old bytecode.
         self.env["PYTHONDONTWRITEBYTECODE"] = "1"
         self.env["PYTHONPATH"] = os.fspath(SUPPORT)
+        # What a daemon without a spool keeps; what a service manager gave this process is not its.
+        self.env["XDG_STATE_HOME"] = os.fspath(self.root / "state")
+        self.env.pop("STATE_DIRECTORY", None)
         self.env["UNSPOOL_TEST_ROOT"] = os.fspath(self.root)
 
     @property

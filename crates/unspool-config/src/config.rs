@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
 use crate::watch::Watched;
+use crate::programs::Programs;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,8 @@ pub struct Config {
     pub entries: Vec<Entry>,
     /// The files that were read, absolute, in order.
     pub config_files: Vec<PathBuf>,
+    /// The same with the section that was asked for, each as often as it was read.
+    pub config_sections: Vec<(PathBuf, String)>,
     /// The directory that relative paths were joined to.
     pub start_directory: PathBuf,
 
@@ -130,6 +133,9 @@ pub struct Config {
 
     /// The process and its log.
     pub daemon: DaemonConfig,
+    /// What runs besides tasks.
+    pub programs: Programs,
+
     pub strict: bool,
     /// Set, or implied by a spool.
     pub master: bool,

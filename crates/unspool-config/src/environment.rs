@@ -109,6 +109,23 @@ impl Environment {
         self.variables.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_os_str())
     }
 
+    /// Where a program keeps its state, best first: what the service manager made for it, else the
+    /// user's own places.
+    pub fn state_directories(&self) -> Vec<PathBuf> {
+        let absolute = |variable: &str| {
+            let value = self.variable(variable)?.to_str()?.split(':').next()?;
+            Some(PathBuf::from(value)).filter(|path| path.is_absolute())
+        };
+        [
+            absolute("STATE_DIRECTORY"),
+            absolute("XDG_STATE_HOME").map(|path| path.join("unspool")),
+            absolute("HOME").map(|path| path.join(".local/state/unspool")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
     /// The directory the process was in, unless it no longer exists.
     pub fn current_directory(&self) -> Option<&Path> {
         self.current_directory.as_deref()

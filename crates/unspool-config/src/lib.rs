@@ -30,6 +30,7 @@ mod logic;
 mod magic;
 mod notice;
 mod origin;
+mod programs;
 mod resolve;
 mod secrets;
 mod section;
@@ -53,6 +54,7 @@ pub use environment::{
 pub use error::ConfigError;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
+pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use settings::Setting;
 pub use watch::{Touch, TouchAction, Watched};
 

@@ -17,6 +17,7 @@ use crate::loader::{Definition, Gathered, ReadOption};
 use crate::logic;
 use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
+use crate::programs::{self, Programs};
 use crate::secrets;
 use crate::settings::{self, Places};
 use crate::shared;
@@ -57,7 +58,10 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
         .rfind(|option| option.entry.name == "strict")
         .is_some_and(|option| Value { option }.switch());
     let mut resolver = Resolver {
-        config: empty_config(start, gathered.files),
+        config: Config {
+            config_sections: gathered.sections,
+            ..empty_config(start, gathered.files)
+        },
         notices: gathered.notices,
         shared_imports: Vec::new(),
         imports: Vec::new(),
@@ -155,7 +159,8 @@ impl Resolver {
             || self.apply_python(value)?
             || self.apply_process(value)?
             || self.config.watched.apply(value, &mut self.notices)?
-            || self.config.daemon.apply(value, &self.config.start_directory)?;
+            || self.config.daemon.apply(value, &self.config.start_directory)?
+            || self.config.programs.apply(value, &mut self.notices)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -406,6 +411,8 @@ impl Resolver {
                 config.pythonpath.push(path);
             }
         }
+        let programs_in = config.chdir2.clone().unwrap_or_else(|| base.clone());
+        config.programs.finish(&programs_in);
         config.master |= !config.spoolers.is_empty();
         let application = match (self.module.take(), self.wsgi_file.take()) {
             (Some(module), ignored) => {
@@ -434,6 +441,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
     Config {
         entries: Vec::new(),
         config_files,
+        config_sections: Vec::new(),
         start_directory: start.to_owned(),
         spoolers: Vec::new(),
         spooler_processes: 1,
@@ -459,6 +467,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         show_config: false,
         watched: Watched::default(),
         daemon: DaemonConfig::default(),
+        programs: Programs::default(),
         strict: false,
         master: false,
         lazy_apps: false,
@@ -515,7 +524,8 @@ fn leftover(value: Value<'_>) -> Option<String> {
     if keeps_its_text {
         return None;
     }
-    ['%', '$'].into_iter().find_map(|sigil| expand::first_marked(value.text(), sigil))
+    let sigils: &[char] = if programs::is_command(value.name()) { &['%'] } else { &['%', '$'] };
+    sigils.iter().find_map(|&sigil| expand::first_marked(value.text(), sigil))
 }
 
 /// The directories that one `pythonpath` stands for: it may be a pattern.

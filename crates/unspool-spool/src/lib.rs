@@ -14,6 +14,7 @@ mod present;
 mod quarantine;
 mod read;
 mod scan;
+mod schedule;
 mod shared;
 mod submit;
 mod watch;
@@ -32,6 +33,7 @@ pub use present::{ask_daemon, forget_present, listen_control, live_daemon, say_p
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};
 pub use scan::{Found, Scan};
+pub use schedule::{SchedulePlace, ScheduleStore};
 pub use shared::{Lifetime, shared_lock, shared_store};
 pub use submit::{SubmitError, Submitted, submit, submit_measured};
 pub use watch::{Change, Watch};

@@ -53,7 +53,7 @@ pub(crate) enum ToDispatcher {
     Exit,
 }
 
-/// Dispatcher to supervisor.
+/// To the supervisor: from dispatchers, and from the threads that do its file I/O.
 #[derive(Debug)]
 pub(crate) enum ToSupervisor {
     /// A worker can run tasks.
@@ -93,6 +93,36 @@ pub(crate) enum ToSupervisor {
     Ended {
         /// Index of its spool.
         spool: usize,
+    },
+    /// Whether this daemon fires crons and timers, or another one of its configuration.
+    Leads(bool),
+    /// A minute of crons was written down, or is another's.
+    Minute {
+        /// Since 1970.
+        minute: i64,
+        /// Whether it is this daemon's.
+        taken: std::io::Result<bool>,
+    },
+    /// Who the pidfile of an attached daemon names.
+    Pidfile {
+        /// Its number.
+        daemon: usize,
+        /// The process, if the file names one.
+        pid: Option<u32>,
+    },
+    /// The pidfile of an attached daemon cannot be used.
+    PidfileFailed {
+        /// Its number.
+        daemon: usize,
+        /// Why.
+        problem: String,
+    },
+    /// A file that reloads an attached daemon has changed.
+    Touched {
+        /// Its number.
+        daemon: usize,
+        /// The file.
+        path: std::path::PathBuf,
     },
     /// A dispatcher cannot go on.
     Failed {

@@ -8,10 +8,12 @@
 mod backoff;
 mod dispatcher;
 mod events;
+mod programs;
 mod settings;
 mod supervisor;
 mod uwsgi_lines;
 
+pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
 pub use settings::{
     AdoptChoice, AdoptSettings, Moment, Moments, OnQuit, Settings, SpoolSettings, Touch,
     TouchAction, WatchSettings, ZygoteSettings,

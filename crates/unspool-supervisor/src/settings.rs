@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use unspool_spool::SpoolDir;
+use unspool_spool::{SchedulePlace, SpoolDir};
 use unspool_wire::control::Setup;
+
+use crate::programs::ProgramSettings;
 
 /// Everything that a daemon needs to know.
 #[derive(Debug)]
@@ -13,6 +15,10 @@ pub struct Settings {
     pub spools: Vec<SpoolSettings>,
     /// How it gets its workers.
     pub zygote: ZygoteSettings,
+    /// What runs besides tasks.
+    pub programs: ProgramSettings,
+    /// Where it is written down which crons have run.
+    pub schedule: SchedulePlace,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
     /// What it watches besides the spools.

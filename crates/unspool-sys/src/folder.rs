@@ -41,6 +41,8 @@ pub struct Stat {
     pub ctime_ns: i64,
     /// Permission bits.
     pub mode: u32,
+    /// The user it belongs to.
+    pub owner: u32,
     /// Kind of file.
     pub kind: FileKind,
 }
@@ -60,6 +62,7 @@ impl Stat {
             mtime_ns: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
             ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             mode: stat.st_mode & 0o7777,
+            owner: stat.st_uid,
             kind,
         }
     }
@@ -315,9 +318,14 @@ pub fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Resu
 
 /// Overwrites one byte in place.
 pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<()> {
+    write_at(file, &[byte], offset)
+}
+
+/// Overwrites a few bytes in place, in one write or not at all.
+pub fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
     loop {
-        match rustix::io::pwrite(file, &[byte], offset) {
-            Ok(1) => return Ok(()),
+        match rustix::io::pwrite(file, bytes, offset) {
+            Ok(written) if written == bytes.len() => return Ok(()),
             Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod notify;
 pub mod poll;
 pub mod process;
+pub mod program;
 pub mod signal;
 pub mod slots;
 pub mod socket;

@@ -90,6 +90,13 @@ impl Child {
         self.kill();
     }
 
+    /// Whether it still runs. Works for processes that are no children, too.
+    pub fn is_alive(&self) -> bool {
+        let mut fds = [rustix::event::PollFd::new(&self.fd, rustix::event::PollFlags::IN)];
+        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut fds, Some(&now)), Ok(0))
+    }
+
     /// How it ended, if it has. It is not reaped: its number is still its own.
     pub fn ended(&self) -> io::Result<Option<Exit>> {
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;

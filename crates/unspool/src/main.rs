@@ -7,6 +7,7 @@ mod log_pipe;
 mod log_queue;
 mod log_sink;
 mod logging;
+mod programs;
 mod resolve;
 mod setup;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use unspool_config::{Config, LogForm, Spooler};
+use unspool_config::{Config, LogForm, Origin, Spooler};
 use unspool_core::limits::{PACKET_BYTES_MAX, WORKERS_MAX};
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
@@ -13,16 +13,16 @@ use unspool_supervisor::{
 };
 use unspool_wire::control::{Import, Lines, Setup, Titles};
 
-use crate::exit;
 use crate::logging::date_of_lines;
+use crate::{exit, programs};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum ResolveError {
     #[error(
-        "nothing to run: name a spool (`spooler = DIR` or `--spooler DIR`) or something to import \
-         (`module`, `import`, `spooler-import`)"
+        "nothing to run: name a spool (`spooler = DIR` or `--spooler DIR`), something to import \
+         (`module`, `import`, `spooler-import`) or a program (`cron`, `attach-daemon`)"
     )]
     Nothing,
     #[error(transparent)]
@@ -43,6 +43,10 @@ pub(crate) enum ResolveError {
          values of `env` and other options"
     )]
     TooLarge { bytes: usize, most: usize },
+    #[error("the spool's internals cannot be opened again")]
+    Schedule { source: io::Error },
+    #[error("{origin}: there is no {what} `{name}`")]
+    Unknown { what: &'static str, name: String, origin: Origin },
     #[error("`{path}` is not UTF-8 text, which the application's settings need to be")]
     Text { path: PathBuf },
 }
@@ -59,7 +63,8 @@ impl ResolveError {
 /// What can be found wrong without creating or starting anything.
 pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let own = own_spoolers(config);
-    if own.is_empty() && config.imports.is_empty() {
+    let programs = !config.programs.crons.is_empty() || !config.programs.daemons.is_empty();
+    if own.is_empty() && config.imports.is_empty() && !programs {
         return Err(ResolveError::Nothing);
     }
     config.spooler_durability.parse::<Durability>()?;
@@ -86,6 +91,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own)).count();
     within_workers_max(spools * config.spooler_processes.max(1) as usize)?;
     python(config)?;
+    programs::settings(config)?;
     let setup = setup(config)?;
     // What the packet with these settings may still need for other things.
     let most = PACKET_BYTES_MAX - 1024;
@@ -105,7 +111,7 @@ fn within_workers_max(workers: usize) -> Result<(), ResolveError> {
 }
 
 /// What a daemon needs, from its configuration. Creates the spools that are missing.
-pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
+pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings, ResolveError> {
     check(config)?;
     let own = own_spoolers(config);
     let mut spools: Vec<SpoolSettings> = Vec::new();
@@ -126,8 +132,12 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
     }
     let python = python(config)?;
     let setup = setup(config)?;
+    let schedule = programs::schedule(config, spools.first().map(|spool| &spool.dir), states)
+        .map_err(|source| ResolveError::Schedule { source })?;
     Ok(Settings {
         spools,
+        programs: programs::settings(config)?,
+        schedule,
         zygote: ZygoteSettings { python, setup },
         stop_timeout: config.stop_timeout,
         watch: watch(config),

@@ -59,6 +59,8 @@ pub(crate) struct ReadOption {
 pub(crate) struct Gathered {
     pub(crate) options: Vec<ReadOption>,
     pub(crate) files: Vec<PathBuf>,
+    /// The same with the section that was asked for, each as often as it was read.
+    pub(crate) sections: Vec<(PathBuf, String)>,
     pub(crate) notices: Vec<Notice>,
     /// Names that occur in a placeholder or a condition.
     pub(crate) referenced: HashSet<String>,
@@ -121,6 +123,8 @@ pub(crate) fn gather(
     loader.inherit()?;
     loader.write_out()?;
     for record in &loader.records {
+        let section = (record.names.absolute.clone(), record.section.clone());
+        loader.gathered.sections.push(section);
         if !loader.gathered.files.contains(&record.names.absolute) {
             loader.gathered.files.push(record.names.absolute.clone());
         }

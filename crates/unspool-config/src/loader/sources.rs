@@ -16,7 +16,7 @@ use crate::{ini, json, xml, yaml};
 
 pub(super) struct FileRecord {
     pub(super) names: FileNames,
-    section: String,
+    pub(super) section: String,
     parent: Option<usize>,
 }
 

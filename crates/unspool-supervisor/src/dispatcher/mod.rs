@@ -60,7 +60,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    fn send(&self, message: ToSupervisor) {
+    pub(crate) fn send(&self, message: ToSupervisor) {
         // A supervisor that is gone has no use for news; a full queue cannot be: it holds more
         // than all workers can cause, and its reader never waits for us.
         let _ = self.sender.try_send(message);

@@ -284,6 +284,8 @@ impl Supervisor {
         let known = |pid: u32| {
             zygotes.contains(&pid)
                 || self.touch_commands.has(pid)
+                || self.crons.owns(pid)
+                || self.attached.owns(pid)
                 || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))
         };
         for _ in 0..WORKERS_MAX {

@@ -4,8 +4,12 @@
 //! down by the ladder of `stop`. Does no file I/O on a spool, so that a stalled file system cannot
 //! delay a limit or a stop. Every wait has a bound, and one event loop holds them all.
 
+mod attached;
 mod children;
 mod fifo;
+mod leader;
+mod pidfiles;
+mod programs;
 mod reload;
 mod requests;
 mod schedule;
@@ -31,8 +35,11 @@ use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
 
+use self::attached::Attached;
 use self::children::WorkerProcess;
 use self::fifo::MasterFifo;
+use self::leader::Leader;
+use self::programs::Crons;
 use self::requests::Requests;
 use self::schedule::Schedule;
 use self::signals::Routes;
@@ -45,6 +52,7 @@ use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
+use crate::programs::Surroundings;
 use crate::settings::{Moments, OnQuit, Settings, WatchSettings, ZygoteSettings};
 use crate::uwsgi_lines;
 
@@ -97,6 +105,8 @@ const KIND_TICK_SOCKET: u64 = 4 << 32;
 const KIND_CONTROL: u64 = 5 << 32;
 const KIND_CLIENT: u64 = 6 << 32;
 const KIND_COMMAND: u64 = 9 << 32;
+const KIND_CRON: u64 = 16 << 32;
+const KIND_ATTACHED: u64 = 17 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
 /// Messages from dispatchers that wait: a few per worker.
@@ -136,6 +146,11 @@ struct Supervisor {
     last_worker: WorkerId,
     schedule: Schedule,
     routes: Routes,
+    leader: Leader,
+    crons: Crons,
+    attached: Attached,
+    /// What programs find.
+    surroundings: Surroundings,
     ticks: TickPool,
     requests: Requests,
     ladder: Option<Ladder>,
@@ -174,11 +189,11 @@ impl Supervisor {
             poll.add(member, key).map_err(system("wait for events"))?;
         }
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
+        let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mut spools = Vec::new();
         for (number, spool) in settings.spools.into_iter().enumerate() {
             let path = spool.dir.path().display().to_string();
-            let outbox = Outbox { sender: sender.clone(), waker: Arc::clone(&waker) };
-            let actor = SpoolActor::start(number, spool, outbox)
+            let actor = SpoolActor::start(number, spool, outbox.clone())
                 .map_err(|source| RunError::Spool { path, source })?;
             if let Some(control) = actor.control() {
                 let key = KIND_CONTROL | number as u64;
@@ -219,8 +234,12 @@ impl Supervisor {
             reload_wanted: false,
             workers: BTreeMap::new(),
             last_worker: 0,
-            schedule: Schedule::default(),
             routes: Routes::default(),
+            schedule: Schedule::new(&settings.programs),
+            leader: Leader::new(settings.schedule, outbox.clone()),
+            crons: Crons::new(&settings.programs),
+            attached: Attached::new(&settings.programs, outbox),
+            surroundings: settings.programs.surroundings,
             ticks: TickPool::default(),
             requests,
             ladder: None,
@@ -247,6 +266,8 @@ impl Supervisor {
                 self.ensure_workers(spool);
             }
             self.raise_due_ticks();
+            self.limit_crons();
+            self.tend_attached();
             self.start_ticks();
             self.close_silent_clients();
             self.climb();
@@ -273,6 +294,8 @@ impl Supervisor {
             KIND_CONTROL => self.accept_client(number as usize),
             KIND_CLIENT => self.read_client(number),
             KIND_COMMAND => self.touch_command_ended(number as usize),
+            KIND_CRON => self.cron_ended(number),
+            KIND_ATTACHED => self.attached_ended(number as usize),
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
@@ -300,6 +323,9 @@ impl Supervisor {
             if_so(forking, self.spools.iter().filter_map(|spool| spool.spawn_at_ns).min()),
             if_so(forking, self.schedule.next_timer_ns()),
             if_so(forking, self.ticks.next_retire_ns()),
+            if_so(running, self.leader.until_ns()),
+            self.crons.next_ns(),
+            if_so(running, self.attached.next_ns()),
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
             self.requests.next_close_ns(),
@@ -337,6 +363,13 @@ impl Supervisor {
                 ToSupervisor::TickDone { worker, signal, duration_ns, error } => {
                     self.tick_done(worker, signal, duration_ns, error);
                 }
+                ToSupervisor::Leads(leads) => self.leads(leads),
+                ToSupervisor::Minute { minute, taken } => self.minute_taken(minute, taken),
+                ToSupervisor::Pidfile { daemon, pid } => self.pidfile_read(daemon, pid),
+                ToSupervisor::PidfileFailed { daemon, problem } => {
+                    self.pidfile_failed(daemon, &problem);
+                }
+                ToSupervisor::Touched { daemon, path } => self.attached_touched(daemon, &path),
                 ToSupervisor::Failed { spool, why } => {
                     error!(spool, "{why}");
                     self.failure.get_or_insert(why);

@@ -35,13 +35,16 @@ impl Supervisor {
     }
 
     /// A new generation is there: starts its workers.
-    pub(super) fn adopt_generation(&mut self) {
+    pub(super) fn adopt_generation(&mut self, reloaded: bool) {
         for spool in 0..self.spools.len() {
             self.spools[spool].backoff.reset();
             self.spools[spool].spawn_at_ns = None;
             self.ensure_workers(spool);
         }
         self.retire_tick_workers();
+        if reloaded {
+            self.reload_attached();
+        }
         self.announce();
         self.reload_again_if_wanted();
     }

@@ -1,4 +1,5 @@
-//! The schedule: when timers and crons raise their signals. Missed ticks are dropped.
+//! The schedule: when timers and crons raise their signals, and commands of crons run. Missed ticks
+//! are dropped. Whether this daemon is the one that fires is decided in `leader`.
 
 use jiff::ZonedDateTime;
 use jiff::civil::Weekday;
@@ -7,14 +8,33 @@ use unspool_sys::clock;
 use unspool_wire::control::{CronSpec, TimerSpec};
 
 use super::Supervisor;
+use crate::programs::{CronFields, ProgramSettings};
 
-/// Timers and crons of the current generation.
+/// Timers and crons: those of the configuration, and those of the current generation.
 #[derive(Debug, Default)]
 pub(super) struct Schedule {
+    /// Timers of the configuration.
+    fixed: Vec<TimerSpec>,
+    /// When the commands of the configuration run.
+    commands: Vec<CronFields>,
     timers: Vec<Timer>,
+    /// Those that the import registered.
     crons: Vec<CronSpec>,
+    /// Those that a process of this daemon registered at run time.
+    own_crons: Vec<CronSpec>,
     /// The minute since 1970 for which crons were last looked at.
     minute: i64,
+    /// That minute, while nobody has decided whether this daemon fires it.
+    open: Option<i64>,
+}
+
+/// What a cron asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Raise this signal.
+    Signal(u8),
+    /// Run the command of this number.
+    Command(usize),
 }
 
 #[derive(Debug)]
@@ -24,10 +44,12 @@ struct Timer {
     next_ns: u64,
     /// Ticks left; `None`: for ever.
     left: Option<u64>,
+    /// Registered at run time by a process of this daemon: no other daemon has it.
+    own: bool,
 }
 
 impl Timer {
-    fn new(spec: &TimerSpec, now_ns: u64) -> Option<Self> {
+    fn new(spec: &TimerSpec, now_ns: u64, own: bool) -> Option<Self> {
         // As in uWSGI, a timer of 0 seconds never fires.
         if spec.seconds <= 0.0 || !spec.seconds.is_finite() {
             warn!(signal = spec.signal, seconds = spec.seconds, "timer never fires");
@@ -36,7 +58,7 @@ impl Timer {
         let every_ns = ((spec.seconds * 1e9) as u64).max(EVERY_NS_MIN);
         let left = (spec.iterations > 0).then_some(spec.iterations);
         let next_ns = now_ns.saturating_add(every_ns);
-        Some(Self { signal: spec.signal, every_ns, next_ns, left })
+        Some(Self { signal: spec.signal, every_ns, next_ns, left, own })
     }
 }
 
@@ -47,13 +69,35 @@ const EVERY_NS_MIN: u64 = 1_000_000;
 const MINUTE_NS: i64 = 60_000_000_000;
 
 impl Schedule {
+    pub(super) fn new(settings: &ProgramSettings) -> Self {
+        Self {
+            fixed: settings.timers.clone(),
+            commands: settings.crons.iter().map(|cron| cron.when).collect(),
+            minute: clock::now_ns().div_euclid(MINUTE_NS),
+            ..Self::default()
+        }
+    }
+
+    /// Whether anything could be due that another daemon of the configuration has too.
+    pub(super) fn is_shared(&self) -> bool {
+        let crons = !self.crons.is_empty() || !self.commands.is_empty();
+        crons || self.timers.iter().any(|timer| !timer.own)
+    }
+
+    fn has_crons(&self) -> bool {
+        !self.crons.is_empty() || !self.commands.is_empty() || !self.own_crons.is_empty()
+    }
+
     /// Takes what the application registered. Timers start over, crons do not.
     pub(super) fn replace(&mut self, timers: &[TimerSpec], crons: &[CronSpec]) {
         let now_ns = clock::monotonic_ns();
         self.timers.clear();
-        self.timers.extend(timers.iter().filter_map(|spec| Timer::new(spec, now_ns)));
-        self.crons = crons.to_vec();
+        self.timers.extend(
+            self.fixed.iter().chain(timers).filter_map(|spec| Timer::new(spec, now_ns, false)),
+        );
         self.begin_minutes();
+        self.crons = crons.to_vec();
+        self.own_crons.clear();
     }
 
     /// Adds a timer at run time.
@@ -61,17 +105,17 @@ impl Schedule {
         if self.timers.len() >= SCHEDULES_MAX {
             return Err(format!("there are {SCHEDULES_MAX} timers already"));
         }
-        self.timers.extend(Timer::new(spec, clock::monotonic_ns()));
+        self.timers.extend(Timer::new(spec, clock::monotonic_ns(), true));
         Ok(())
     }
 
     /// Adds a cron at run time.
     pub(super) fn add_cron(&mut self, spec: CronSpec) -> Result<(), String> {
-        if self.crons.len() >= SCHEDULES_MAX {
+        if self.own_crons.len() >= SCHEDULES_MAX {
             return Err(format!("there are {SCHEDULES_MAX} crons already"));
         }
-        self.crons.push(spec);
         self.begin_minutes();
+        self.own_crons.push(spec);
         Ok(())
     }
 
@@ -79,10 +123,12 @@ impl Schedule {
     pub(super) fn remove(&mut self, signal: u8) {
         self.timers.retain(|timer| timer.signal != signal);
         self.crons.retain(|cron| cron.signal != signal);
+        self.own_crons.retain(|cron| cron.signal != signal);
     }
 
+    /// The first cron does not fire in the minute in which it is added.
     fn begin_minutes(&mut self) {
-        if self.minute == 0 {
+        if !self.has_crons() {
             self.minute = clock::now_ns().div_euclid(MINUTE_NS);
         }
     }
@@ -94,17 +140,17 @@ impl Schedule {
 
     /// When crons are looked at next, on the wall clock.
     fn next_minute_ns(&self) -> Option<i64> {
-        (!self.crons.is_empty()).then_some((self.minute + 1) * MINUTE_NS)
+        self.has_crons().then_some((self.minute + 1) * MINUTE_NS)
     }
 
-    /// The signals that are due.
-    fn due(&mut self, now_ns: u64, wall_ns: i64) -> Vec<u8> {
+    /// The signals of timers that are due, and whether no other daemon has the timer.
+    pub(super) fn due_timers(&mut self, now_ns: u64) -> Vec<(u8, bool)> {
         let mut signals = Vec::new();
         for timer in &mut self.timers {
             if timer.next_ns > now_ns {
                 continue;
             }
-            signals.push(timer.signal);
+            signals.push((timer.signal, timer.own));
             // On the grid of its start; ticks that were missed are dropped.
             let missed = (now_ns - timer.next_ns) / timer.every_ns;
             timer.next_ns += (missed + 1) * timer.every_ns;
@@ -113,22 +159,62 @@ impl Schedule {
             }
         }
         self.timers.retain(|timer| timer.left != Some(0));
-        let minute = wall_ns.div_euclid(MINUTE_NS);
-        if minute > self.minute || minute < self.minute - 60 {
-            self.minute = minute;
-            let local = jiff::Timestamp::from_second(minute * 60)
-                .map(|time| time.to_zoned_datetime(jiff::tz::TimeZone::system()));
-            if let Ok(local) = local {
-                signals.extend(self.crons.iter().filter(|c| matches(c, &local)).map(|c| c.signal));
-            }
-        }
         signals
+    }
+
+    /// Looks at the clock. Returns what fires here in any case, at the begin of a minute.
+    pub(super) fn look(&mut self, wall_ns: i64) -> Vec<Due> {
+        let minute = wall_ns.div_euclid(MINUTE_NS);
+        let begins = minute > self.minute || minute < self.minute - 60;
+        if begins {
+            self.minute = minute;
+            self.open = Some(minute);
+        }
+        // One that passed undecided is missed.
+        self.open = self.open.filter(|open| *open == minute);
+        if begins { signals(&self.own_crons, local(minute).as_ref()) } else { Vec::new() }
+    }
+
+    /// The current minute, if nobody has decided whether this daemon fires it: now this one does.
+    pub(super) fn decide(&mut self) -> Option<i64> {
+        self.open.take()
+    }
+
+    /// What the one daemon that fires does in a minute.
+    pub(super) fn matching(&self, minute: i64) -> Vec<Due> {
+        let local = local(minute);
+        let mut due = signals(&self.crons, local.as_ref());
+        if let Some(local) = &local {
+            let all = self.commands.iter().enumerate();
+            let commands = all.filter(|(_, when)| matches(when, local));
+            due.extend(commands.map(|(number, _)| Due::Command(number)));
+        }
+        due
+    }
+}
+
+fn signals(crons: &[CronSpec], time: Option<&ZonedDateTime>) -> Vec<Due> {
+    let Some(time) = time else { return Vec::new() };
+    let due = crons.iter().filter(|cron| matches(&CronFields::from(*cron), time));
+    due.map(|cron| Due::Signal(cron.signal)).collect()
+}
+
+/// A minute since 1970 in local time.
+fn local(minute: i64) -> Option<ZonedDateTime> {
+    let time = jiff::Timestamp::from_second(minute * 60).ok()?;
+    Some(time.to_zoned_datetime(jiff::tz::TimeZone::system()))
+}
+
+impl From<&CronSpec> for CronFields {
+    fn from(spec: &CronSpec) -> Self {
+        let CronSpec { minute, hour, day, month, weekday, .. } = *spec;
+        Self { minute, hour, day, month, weekday }
     }
 }
 
 /// Whether a cron fires in a minute of local time, by uWSGI 2.0.31's rules: -1 is any, -N is every
 /// N; where both day and weekday are given, one of them suffices.
-fn matches(cron: &CronSpec, time: &ZonedDateTime) -> bool {
+fn matches(cron: &CronFields, time: &ZonedDateTime) -> bool {
     let field = |wanted: i32, value: i32| match wanted {
         -1 => true,
         n if n < -1 => value % -n == 0,
@@ -153,20 +239,8 @@ fn matches(cron: &CronSpec, time: &ZonedDateTime) -> bool {
 }
 
 impl Supervisor {
-    /// Raises the signals whose time has come.
-    pub(super) fn raise_due_ticks(&mut self) {
-        if self.ladder.is_some() || self.zygote.is_none() {
-            return;
-        }
-        let signals = self.schedule.due(clock::monotonic_ns(), clock::now_ns());
-        for signal in signals {
-            self.raise(signal);
-        }
-        self.arm_wall();
-    }
-
     /// Sets the wall timer to the next minute, if there are crons.
-    fn arm_wall(&mut self) {
+    pub(super) fn arm_wall(&mut self) {
         let next_ns = self.schedule.next_minute_ns();
         if next_ns == self.wall_at_ns {
             return;
@@ -205,11 +279,11 @@ mod tests {
             ([-1, -1, 1, -1, 5], false),
             ([-1, -1, -1, 12, -1], false),
         ] {
-            assert_eq!(matches(&cron(fields), &time), expect, "{fields:?}");
+            assert_eq!(matches(&(&cron(fields)).into(), &time), expect, "{fields:?}");
         }
         let sunday = jiff::civil::date(2026, 11, 22).at(0, 0, 0, 0).in_tz("UTC").unwrap();
-        assert!(matches(&cron([-1, -1, -1, -1, 0]), &sunday));
-        assert!(matches(&cron([-1, -1, -1, -1, 7]), &sunday));
+        assert!(matches(&(&cron([-1, -1, -1, -1, 0])).into(), &sunday));
+        assert!(matches(&(&cron([-1, -1, -1, -1, 7])).into(), &sunday));
     }
 
     #[test]
@@ -217,23 +291,36 @@ mod tests {
         let mut schedule = Schedule::default();
         schedule.replace(&[TimerSpec { signal: 3, seconds: 1.0, iterations: 2 }], &[]);
         let first = schedule.next_timer_ns().unwrap();
-        assert!(schedule.due(first - 1, 0).is_empty());
-        assert_eq!(schedule.due(first + 3_500_000_000, 0), [3]);
+        assert!(schedule.due_timers(first - 1).is_empty());
+        assert_eq!(schedule.due_timers(first + 3_500_000_000), [(3, false)]);
         assert_eq!(schedule.next_timer_ns(), Some(first + 4_000_000_000));
-        assert_eq!(schedule.due(first + 4_000_000_000, 0), [3]);
+        assert_eq!(schedule.due_timers(first + 4_000_000_000), [(3, false)]);
         assert_eq!(schedule.next_timer_ns(), None);
     }
 
     #[test]
     fn a_cron_fires_once_in_its_minute() {
-        let mut schedule = Schedule::default();
+        let mut schedule = Schedule::new(&ProgramSettings::default());
         schedule.replace(&[], &[cron([-1, -1, -1, -1, -1])]);
-        let next = schedule.next_minute_ns().unwrap();
-        assert!(schedule.due(0, next - 1).is_empty());
-        assert_eq!(schedule.due(0, next), [1]);
-        assert!(schedule.due(0, next + 59_000_000_000).is_empty());
+        schedule.add_cron(CronSpec { signal: 2, ..cron([-1, -1, -1, -1, -1]) }).unwrap();
+        let next_ns = schedule.next_minute_ns().unwrap();
+        let next = next_ns / MINUTE_NS;
+        let own = [Due::Signal(2)];
+        assert_eq!(schedule.look(next_ns - 1), []);
+        assert_eq!(schedule.decide(), None);
+        assert_eq!(schedule.look(next_ns), own);
+        assert_eq!(schedule.matching(next), [Due::Signal(1)]);
+        // Undecided, it can be taken over as long as it lasts.
+        assert_eq!(schedule.look(next_ns + 50_000_000_000), []);
+        assert_eq!(schedule.decide(), Some(next));
+        assert_eq!(schedule.look(next_ns + 59_000_000_000), []);
+        assert_eq!(schedule.decide(), None);
         // The clock steps back a little: not again.
-        assert!(schedule.due(0, next - 30_000_000_000).is_empty());
-        assert_eq!(schedule.due(0, next + 60_000_000_000), [1]);
+        assert_eq!(schedule.look(next_ns - 30_000_000_000), []);
+        assert_eq!(schedule.decide(), None);
+        // Undecided until it is over, it is missed.
+        assert_eq!(schedule.look(next_ns + 60_000_000_000), own);
+        assert_eq!(schedule.look(next_ns + 120_000_000_000), own);
+        assert_eq!(schedule.decide(), Some(next + 2));
     }
 }

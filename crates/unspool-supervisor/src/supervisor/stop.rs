@@ -19,6 +19,8 @@ pub(super) enum Ladder {
     Terminated { until_ns: u64 },
     /// They and what they started got SIGKILL.
     Killed { until_ns: u64 },
+    /// No task and no cron is left; attached daemons, which those may have needed, end.
+    Detached { until_ns: u64, killed: bool },
     /// No process is left; the dispatchers end.
     Ending { until_ns: u64 },
 }
@@ -26,6 +28,8 @@ pub(super) enum Ladder {
 /// A second stop signal counts as one only after this.
 const REPEAT_WAIT: Duration = Duration::from_secs(1);
 const TERMINATE_WAIT: Duration = Duration::from_secs(5);
+/// For attached daemons.
+const DETACH_WAIT: Duration = Duration::from_secs(10);
 const KILL_WAIT: Duration = Duration::from_secs(5);
 const END_WAIT: Duration = Duration::from_secs(5);
 
@@ -36,6 +40,7 @@ impl Ladder {
             Self::Asked { until_ns, .. }
             | Self::Terminated { until_ns }
             | Self::Killed { until_ns }
+            | Self::Detached { until_ns, .. }
             | Self::Ending { until_ns } => *until_ns,
         }
     }
@@ -70,6 +75,7 @@ impl Supervisor {
                     self.tell(spool, ToDispatcher::Stop);
                 }
                 self.retire_tick_workers();
+                self.resign();
                 for zygote in [self.zygote.take(), self.next_zygote.take()].into_iter().flatten() {
                     self.drop_zygote(zygote);
                 }
@@ -101,7 +107,10 @@ impl Supervisor {
             self.over = self.spools.iter().all(|s| s.ended) || clock::monotonic_ns() >= until_ns;
             return;
         }
-        if self.workers.is_empty() {
+        if self.workers.is_empty() && self.crons.len() == 0 {
+            if !self.detach(rung) {
+                return;
+            }
             for spool in 0..self.spools.len() {
                 self.tell(spool, ToDispatcher::Exit);
             }
@@ -115,16 +124,42 @@ impl Supervisor {
         match rung {
             Ladder::Asked { .. } => self.terminate("tasks do not finish in time"),
             Ladder::Terminated { .. } => self.kill(),
-            Ladder::Killed { .. } | Ladder::Ending { .. } => {
-                let workers = self.workers.len();
-                warn!(workers, "workers do not end though they were killed; leaving them");
+            Ladder::Killed { .. } | Ladder::Detached { .. } | Ladder::Ending { .. } => {
+                let (workers, crons) = (self.workers.len(), self.crons.len());
+                warn!(workers, crons, "workers do not end though they were killed; leaving them");
                 self.workers.clear();
+                self.crons.forget();
             }
         }
     }
 
+    /// Ends attached daemons. Returns whether that is done.
+    fn detach(&mut self, rung: Ladder) -> bool {
+        if self.attached.is_ended() {
+            return true;
+        }
+        let Ladder::Detached { until_ns, killed } = rung else {
+            self.attached.stop();
+            let until_ns = after(DETACH_WAIT);
+            self.ladder = Some(Ladder::Detached { until_ns, killed: false });
+            return false;
+        };
+        if clock::monotonic_ns() < until_ns {
+            return false;
+        }
+        if killed {
+            warn!("attached daemons do not end though they were killed; leaving them");
+            return true;
+        }
+        self.attached.kill();
+        self.ladder = Some(Ladder::Detached { until_ns: after(KILL_WAIT), killed: true });
+        false
+    }
+
     fn terminate(&mut self, why: &str) {
-        warn!(workers = self.workers.len(), "{why}: sending SIGTERM to the workers");
+        let (workers, crons) = (self.workers.len(), self.crons.len());
+        warn!(workers, crons, "{why}: sending SIGTERM to the workers");
+        self.crons.terminate();
         for worker in self.workers.values_mut() {
             worker.stopped = true;
             if let Some(child) = &worker.child {
@@ -135,7 +170,9 @@ impl Supervisor {
     }
 
     fn kill(&mut self) {
-        warn!(workers = self.workers.len(), "workers ignore SIGTERM: killing them");
+        let (workers, crons) = (self.workers.len(), self.crons.len());
+        warn!(workers, crons, "workers ignore SIGTERM: killing them");
+        self.crons.kill();
         for worker in self.workers.values_mut() {
             worker.stopped = true;
             if let Some(child) = &worker.child {

@@ -208,13 +208,14 @@ impl Supervisor {
         let pid = self.zygote.as_ref().map_or(0, |z| z.child.pid());
         let functions = ready.functions.join(", ");
         info!(pid, functions, "application imported");
+        let reloaded = old.is_some();
         if let Some(old) = old {
             self.drop_zygote(old);
         }
         self.watch_monitors(monitors);
         self.schedule.replace(&ready.timers, &ready.crons);
         self.routes.replace(&ready.signals);
-        self.adopt_generation();
+        self.adopt_generation(reloaded);
         self.raise_early();
     }
 

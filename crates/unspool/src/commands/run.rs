@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{info, warn};
@@ -59,6 +60,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     }
     let environment = Environment::current();
     let filter = environment.log_filter();
+    let states = environment.state_directories();
     let loaded = match load(&Sources { args, environment }) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -90,7 +92,8 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     let launcher = Arc::new(Mutex::new(process.launcher.take()));
     let pid_files = Arc::new(Mutex::new(process.pid_files));
     let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files) };
-    let status = run_daemon(&loaded, process.became.as_deref(), &process.remarks, &log, up);
+    let became = process.became.as_deref();
+    let status = run_daemon(&loaded, states, became, &process.remarks, &log, up);
     for remark in locked(&pid_files).remove() {
         warn!("{remark}");
     }
@@ -144,7 +147,14 @@ fn moments(config: &Config, log: &Log, up: Up) -> Moments {
     }
 }
 
-fn run_daemon(loaded: &Loaded, became: Option<&str>, remarks: &[String], log: &Log, up: Up) -> u8 {
+fn run_daemon(
+    loaded: &Loaded,
+    states: Vec<PathBuf>,
+    became: Option<&str>,
+    remarks: &[String],
+    log: &Log,
+    up: Up,
+) -> u8 {
     for notice in &loaded.notices {
         match notice {
             Notice::Printed { text } => info!("{text}"),
@@ -159,7 +169,7 @@ fn run_daemon(loaded: &Loaded, became: Option<&str>, remarks: &[String], log: &L
             info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
         }
     }
-    let settings = match resolve::settings(&loaded.config) {
+    let settings = match resolve::settings(&loaded.config, states) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);

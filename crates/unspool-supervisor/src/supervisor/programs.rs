@@ -1,0 +1,186 @@
+//! Commands of crons: started, watched, limited, ended.
+//!
+//! They are children of the daemon, each in a session of its own. When they are due, and whether
+//! this daemon is the one to start them, is decided in `schedule` and `leader`.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd;
+
+use tracing::{error, info, warn};
+use unspool_sys::process::{Child, Exit};
+use unspool_sys::{clock, program};
+
+use super::{KIND_CRON, Supervisor};
+use crate::programs::{CronCommand, ProgramSettings, Surroundings};
+
+/// Commands that run at the same time.
+const RUNNING_MAX: usize = 64;
+
+/// Commands of crons: those of the configuration, and those that run.
+#[derive(Debug)]
+pub(super) struct Crons {
+    commands: Vec<Cron>,
+    running: BTreeMap<u32, Running>,
+    last: u32,
+}
+
+#[derive(Debug)]
+struct Cron {
+    command: CronCommand,
+    /// Runs that were left out since the last one that was not.
+    skipped: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    cron: usize,
+    child: Child,
+    since_ns: u64,
+    /// When it is killed.
+    until_ns: Option<u64>,
+    /// The stop of the daemon has ended it.
+    stopped: bool,
+}
+
+impl Crons {
+    pub(super) fn new(settings: &ProgramSettings) -> Self {
+        let commands = settings.crons.iter().cloned();
+        let commands = commands.map(|command| Cron { command, skipped: 0 }).collect();
+        Self { commands, running: BTreeMap::new(), last: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    /// When the next one is killed.
+    pub(super) fn next_ns(&self) -> Option<u64> {
+        self.running.values().filter_map(|running| running.until_ns).min()
+    }
+
+    pub(super) fn owns(&self, pid: u32) -> bool {
+        self.running.values().any(|running| running.child.pid() == pid)
+    }
+
+    /// Asks all to end.
+    pub(super) fn terminate(&mut self) {
+        for running in self.running.values_mut() {
+            running.stopped = true;
+            program::signal_group(&running.child, SIGTERM);
+        }
+    }
+
+    /// Kills all, with what they started.
+    pub(super) fn kill(&mut self) {
+        for running in self.running.values_mut() {
+            running.stopped = true;
+            running.child.kill_group();
+        }
+    }
+
+    /// Leaves those behind that do not end.
+    pub(super) fn forget(&mut self) {
+        self.running.clear();
+    }
+}
+
+const SIGTERM: i32 = 15;
+
+/// Starts a line of shell as the application's processes are started.
+pub(super) fn start(
+    surroundings: &Surroundings,
+    command: &str,
+    ids: (Option<u32>, Option<u32>),
+) -> io::Result<Child> {
+    program::start(&program::Program {
+        command,
+        directory: &surroundings.directory,
+        env: &surroundings.env,
+        unenv: &surroundings.unenv,
+        uid: ids.0,
+        gid: ids.1,
+    })
+}
+
+impl Supervisor {
+    /// A cron's minute has come.
+    pub(super) fn start_cron(&mut self, number: usize) {
+        let all = self.crons.running.len();
+        let runs = self.crons.running.values().any(|running| running.cron == number);
+        let Some(cron) = self.crons.commands.get_mut(number) else { return };
+        let command = &cron.command.shown;
+        if (cron.command.unique && runs) || all >= RUNNING_MAX {
+            cron.skipped += 1;
+            let skipped = cron.skipped;
+            if runs {
+                warn!(skipped, command, "cron skipped: it still runs");
+            } else {
+                warn!(skipped, command, running = all, "cron skipped: too many crons run");
+            }
+            return;
+        }
+        cron.skipped = 0;
+        let started = start(&self.surroundings, &cron.command.command, (None, None));
+        let id = self.crons.last.wrapping_add(1);
+        let watched = started.and_then(|child| {
+            // One that cannot be watched runs on and ends as a stranger.
+            self.poll.add(child.as_fd(), KIND_CRON | u64::from(id))?;
+            Ok(child)
+        });
+        match watched {
+            Ok(child) => {
+                info!(pid = child.pid(), command, "cron started");
+                let since_ns = clock::monotonic_ns();
+                let limit = cron.command.harakiri.map(|limit| limit.as_nanos() as u64);
+                let until_ns = limit.map(|limit_ns| since_ns.saturating_add(limit_ns));
+                let running = Running { cron: number, child, since_ns, until_ns, stopped: false };
+                self.crons.last = id;
+                self.crons.running.insert(id, running);
+            }
+            Err(error) => {
+                let directory = self.surroundings.directory.display();
+                error!(command, %directory, %error, "cannot start cron");
+            }
+        }
+    }
+
+    /// Kills commands that take too long.
+    pub(super) fn limit_crons(&mut self) {
+        let now_ns = clock::monotonic_ns();
+        for running in self.crons.running.values_mut() {
+            if running.until_ns.is_some_and(|until_ns| until_ns <= now_ns) {
+                running.until_ns = None;
+                let command =
+                    self.crons.commands.get(running.cron).map_or("", |c| &c.command.shown);
+                let seconds = (now_ns - running.since_ns) as f64 / 1e9;
+                let pid = running.child.pid();
+                error!(pid, seconds, command, "cron takes too long (harakiri): killing it");
+                running.child.kill_group();
+            }
+        }
+    }
+
+    /// The process of a command has ended.
+    pub(super) fn cron_ended(&mut self, id: u32) {
+        let Some(running) = self.crons.running.get(&id) else { return };
+        let exit = match running.child.try_wait() {
+            Ok(None) => return,
+            Ok(Some(exit)) => exit,
+            Err(error) => {
+                warn!(%error, "cannot learn how a cron ended");
+                Exit::Status(-1)
+            }
+        };
+        let Some(running) = self.crons.running.remove(&id) else { return };
+        let _ = self.poll.remove(running.child.as_fd());
+        let command = self.crons.commands.get(running.cron).map_or("", |c| &c.command.shown);
+        let seconds = (clock::monotonic_ns() - running.since_ns) as f64 / 1e9;
+        let pid = running.child.pid();
+        match exit {
+            Exit::Status(0) => info!(pid, seconds, command, "cron done"),
+            exit if running.stopped => warn!(pid, seconds, command, "cron {exit} by the stop"),
+            exit => error!(pid, seconds, command, "cron {exit}"),
+        }
+    }
+}
