@@ -8,8 +8,12 @@
 mod backoff;
 mod dispatcher;
 mod events;
+mod inquiry;
 mod settings;
+pub mod snapshot;
 mod supervisor;
 
+pub use inquiry::{Inquirer, Inquiries, Reply, inquiries};
 pub use settings::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
+pub use snapshot::Snapshot;
 pub use supervisor::{RunError, run};

@@ -6,6 +6,8 @@ use std::time::Duration;
 use unspool_spool::SpoolDir;
 use unspool_wire::control::Setup;
 
+use crate::inquiry::Inquiries;
+
 /// Everything that a daemon needs to know.
 #[derive(Debug)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub zygote: ZygoteSettings,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
+    /// Where others ask how the daemon is.
+    pub inquiries: Option<Inquiries>,
 }
 
 /// One spool.

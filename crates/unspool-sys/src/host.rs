@@ -35,6 +35,11 @@ pub fn uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The effective group.
+pub fn gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
 /// Raises the limit of open files to what the system allows this process.
 pub fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod folder;
 pub mod host;
+pub mod listen;
 pub mod lock;
 pub mod notify;
 pub mod poll;

@@ -11,6 +11,7 @@ mod history;
 mod index;
 mod look;
 mod outcome;
+mod tally;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
+use self::tally::Tally;
 use self::worker::{Held, Stage, Worker};
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
 
@@ -60,7 +62,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     fn send(&self, message: ToSupervisor) {
         // A supervisor that is gone has no use for news; a full queue cannot be: it holds more
-        // than all workers can cause, and its reader never waits for us.
+        // than all workers and one account of each spool can cause, and its reader never waits for us.
         let _ = self.sender.try_send(message);
         self.waker.wake();
     }
@@ -84,6 +86,7 @@ enum Life {
 
 #[derive(Debug)]
 struct Dispatcher {
+    number: usize,
     dir: SpoolDir,
     frequency_ns: i64,
     /// What the configuration says.
@@ -115,6 +118,7 @@ struct Dispatcher {
     claim_again_at_ns: u64,
     /// The last round of claims ended at its bound, not for want of tasks or workers.
     more_to_claim: bool,
+    tally: Tally,
     life: Life,
     /// The directory was removed, or another one has its name.
     top_gone: bool,
@@ -160,6 +164,7 @@ impl Dispatcher {
         poll.add(start.waker.as_fd(), KEY_INBOX)?;
         poll.add(timer.as_fd(), KEY_TIMER)?;
         let mut dispatcher = Self {
+            number: start.number,
             frequency_ns: start.frequency.as_nanos() as i64,
             first_frequency_ns: start.frequency.as_nanos() as i64,
             settle_ns: start.settle.as_nanos() as i64,
@@ -183,6 +188,7 @@ impl Dispatcher {
             retry_deletes_at_ns: 0,
             claim_again_at_ns: 0,
             more_to_claim: false,
+            tally: Tally::default(),
             life: Life::Running,
             top_gone: false,
             lanes_max: look::LANES_MAX.min(host::open_files_limit() / 2),
@@ -285,6 +291,7 @@ impl Dispatcher {
                     let given_ns = frequency.map(|frequency| frequency.as_nanos() as i64);
                     self.frequency_ns = given_ns.unwrap_or(self.first_frequency_ns);
                 }
+                ToDispatcher::Report => self.report(),
                 ToDispatcher::Stop => {
                     self.life = Life::Stopping;
                     self.leave(|_| true);

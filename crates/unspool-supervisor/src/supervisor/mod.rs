@@ -6,6 +6,7 @@
 
 mod children;
 mod reload;
+mod report;
 mod requests;
 mod schedule;
 mod signals;
@@ -28,6 +29,7 @@ use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, process};
 
 use self::children::WorkerProcess;
+use self::report::Reporting;
 use self::requests::Requests;
 use self::schedule::Schedule;
 use self::signals::Routes;
@@ -72,6 +74,7 @@ const KEY_SIGNALS: u64 = 0;
 const KEY_INBOX: u64 = 1;
 const KEY_WALL: u64 = 2;
 const KEY_REQUESTS: u64 = 3;
+const KEY_INQUIRIES: u64 = 4;
 /// Kinds of members that come and go, in the upper half of a key; the lower half is a number.
 const KIND_WORKER: u64 = 1 << 32;
 const KIND_ZYGOTE: u64 = 2 << 32;
@@ -81,8 +84,8 @@ const KIND_CONTROL: u64 = 5 << 32;
 const KIND_CLIENT: u64 = 6 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
-/// Messages from dispatchers that wait: a few per worker.
-const INBOX_MESSAGES: usize = 4 * unspool_core::limits::WORKERS_MAX;
+/// Messages from dispatchers that wait: a few per worker, and one of each spool.
+const INBOX_MESSAGES: usize = 5 * unspool_core::limits::WORKERS_MAX;
 
 #[derive(Debug)]
 struct Supervisor {
@@ -114,6 +117,7 @@ struct Supervisor {
     routes: Routes,
     ticks: TickPool,
     requests: Requests,
+    reporting: Reporting,
     ladder: Option<Ladder>,
     /// What a dispatcher failed of.
     failure: Option<String>,
@@ -147,6 +151,9 @@ impl Supervisor {
         {
             poll.add(member, key).map_err(system("wait for events"))?;
         }
+        if let Some(inquiries) = &settings.inquiries {
+            poll.add(inquiries.waker(), KEY_INQUIRIES).map_err(system("wait for events"))?;
+        }
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
         let mut spools = Vec::new();
         for (number, spool) in settings.spools.into_iter().enumerate() {
@@ -170,6 +177,7 @@ impl Supervisor {
             wall_at_ns: None,
             zygote_settings: settings.zygote,
             stop_timeout: settings.stop_timeout,
+            reporting: Reporting::new(settings.inquiries, spools.len()),
             spools,
             zygote: None,
             next_zygote: None,
@@ -211,6 +219,7 @@ impl Supervisor {
             self.start_ticks();
             self.close_silent_clients();
             self.climb();
+            self.go_on_reporting();
         }
         for (zygote, _) in &self.leaving_zygotes {
             zygote.kill();
@@ -235,6 +244,7 @@ impl Supervisor {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
                 KEY_REQUESTS => self.read_requests(),
+                KEY_INQUIRIES => self.read_inquiries(),
                 _ => {
                     self.wall.clear();
                     self.wall_at_ns = None;
@@ -260,6 +270,7 @@ impl Supervisor {
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
             self.requests.next_close_ns(),
+            self.reporting.until_ns(),
         ]
         .into_iter()
         .flatten()
@@ -288,6 +299,7 @@ impl Supervisor {
                 ToSupervisor::TickDone { worker, signal, duration_ns, error } => {
                     self.tick_done(worker, signal, duration_ns, error);
                 }
+                ToSupervisor::Report { spool, snapshot } => self.reported(spool, *snapshot),
                 ToSupervisor::Failed { spool, why } => {
                     error!(spool, "{why}");
                     self.failure.get_or_insert(why);

@@ -7,6 +7,7 @@ use unspool_sys::clock;
 use unspool_wire::control::{CronSpec, TimerSpec};
 
 use super::Supervisor;
+use crate::snapshot::{CronSnapshot, TimerSnapshot};
 
 /// Timers and crons of the current generation.
 #[derive(Debug, Default)]
@@ -85,6 +86,24 @@ impl Schedule {
         if self.minute == 0 {
             self.minute = clock::now_ns().div_euclid(MINUTE_NS);
         }
+    }
+
+    /// What there is, to be shown.
+    pub(super) fn account(&self, now_ns: u64) -> (Vec<TimerSnapshot>, Vec<CronSnapshot>) {
+        let timers = self.timers.iter().map(|timer| TimerSnapshot {
+            signal: timer.signal,
+            every_ms: timer.every_ns / 1_000_000,
+            next_ms: timer.next_ns.saturating_sub(now_ns) / 1_000_000,
+        });
+        let crons = self.crons.iter().map(|cron| CronSnapshot {
+            signal: cron.signal,
+            minute: cron.minute,
+            hour: cron.hour,
+            day: cron.day,
+            month: cron.month,
+            weekday: cron.weekday,
+        });
+        (timers.collect(), crons.collect())
     }
 
     /// When the next timer fires, on the monotonic clock.
