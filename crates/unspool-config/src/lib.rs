@@ -33,6 +33,7 @@ mod resolve;
 mod secrets;
 mod section;
 mod settings;
+mod stats;
 mod suggest;
 mod values;
 mod xml;
@@ -47,9 +48,11 @@ pub use environment::{
     spool_from_environment,
 };
 pub use error::ConfigError;
+pub use magic::UWSGI_VERSION;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use settings::Setting;
+pub use stats::StatsOptions;
 
 /// Where options come from.
 #[derive(Debug, Clone)]

@@ -18,6 +18,7 @@ use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
 use crate::secrets;
 use crate::settings::{self, Places};
+use crate::stats::StatsOptions;
 use crate::suggest;
 use crate::values::Value;
 
@@ -143,8 +144,10 @@ impl Idle {
 impl Resolver {
     /// Carries one option out; whether this option is one of those that are.
     fn apply(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
-        let applied =
-            self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
+        let applied = self.apply_spooler(value)?
+            || self.apply_python(value)?
+            || self.apply_process(value)?
+            || self.apply_stats(value)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -262,6 +265,24 @@ impl Resolver {
             name if name == "for" || name.starts_with("for-") => {}
             name if name.starts_with("if-") || logic::is_closing(name) => {}
             "ifenv" | "ifexists" | "ifplugin" | "ifdir" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn apply_stats(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        let stats = &mut self.config.stats;
+        match value.name() {
+            "stats" | "stats-server" => stats.address = Some(value.plain()?.to_owned()),
+            "stats-http" => stats.http = value.switch(),
+            "stats-min" | "stats-minified" => stats.minified = value.switch(),
+            // Bare, it stands for everybody, as in uWSGI.
+            "chmod-socket" | "chmod" => {
+                let mask = if value.text().is_empty() { "666" } else { value.plain()? };
+                let mode = u32::from_str_radix(mask, 8).ok().filter(|&mode| mode <= 0o777);
+                let why = "this is not a mode; write three octal digits, as in 660";
+                stats.socket_mode = Some(mode.ok_or_else(|| value.invalid(why))?);
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -420,6 +441,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_adopt: None,
         spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
+        stats: StatsOptions::default(),
         imports: Vec::new(),
         pythonpath: Vec::new(),
         virtualenv: None,

@@ -127,6 +127,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
         list.at(import.kind.as_str(), value, &import.origin);
     }
     surroundings(&mut list, config);
+    stats(&mut list, config);
     others(&mut list, config);
     list.settings
 }
@@ -171,6 +172,15 @@ fn surroundings(list: &mut List<'_>, config: &Config) {
     if config.lazy_apps {
         list.one("lazy-apps", true);
     }
+}
+
+fn stats(list: &mut List<'_>, config: &Config) {
+    let stats = &config.stats;
+    let Some(address) = &stats.address else { return };
+    list.one("stats", address);
+    list.one("stats-http", stats.http);
+    list.one("stats-minified", stats.minified);
+    list.some("chmod-socket", stats.socket_mode.map(|mode| format!("{mode:03o}")));
 }
 
 /// What has no setting of its own, and steers no reading.

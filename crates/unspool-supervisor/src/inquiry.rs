@@ -10,7 +10,9 @@ use unspool_sys::poll::Waker;
 use crate::snapshot::Snapshot;
 
 /// Gets the answer. It is dropped without one if the daemon ends first or is asked too much at once.
-pub struct Reply(Box<dyn FnOnce(&Arc<Snapshot>) + Send>);
+pub struct Reply(Box<Callback>);
+
+type Callback = dyn FnOnce(Arc<Snapshot>) + Send;
 
 impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -20,11 +22,11 @@ impl std::fmt::Debug for Reply {
 
 impl Reply {
     /// Calls `to` with the answer, on the supervisor's thread: it must neither wait nor take long.
-    pub fn new(to: impl FnOnce(&Arc<Snapshot>) + Send + 'static) -> Self {
+    pub fn new(to: impl FnOnce(Arc<Snapshot>) + Send + 'static) -> Self {
         Self(Box::new(to))
     }
 
-    pub(crate) fn send(self, snapshot: &Arc<Snapshot>) {
+    pub(crate) fn send(self, snapshot: Arc<Snapshot>) {
         (self.0)(snapshot);
     }
 }

@@ -6,6 +6,7 @@ mod exit;
 mod log_queue;
 mod logging;
 mod resolve;
+mod serving;
 
 use std::process::ExitCode;
 

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use unspool_config::{Config, Spooler};
 use unspool_core::limits::WORKERS_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
+use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
 use unspool_wire::control::{Import, Setup};
 
-use crate::exit;
+use crate::{exit, serving};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,8 @@ pub(crate) enum ResolveError {
     Durability(#[from] UnknownDurability),
     #[error(transparent)]
     Spool(#[from] OpenError),
+    #[error("`stats`: {0}")]
+    Stats(#[from] InvalidAddress),
     #[error(
         "{workers} workers are too many: `spooler-processes` times the number of spools may be \
          {most} at most"
@@ -74,6 +77,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
             SpoolDir::open(&spooler.path)?;
         }
     }
+    serving::stats_address(config)?;
     let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own)).count();
     within_workers_max(spools * config.spooler_processes.max(1) as usize)?;
     python(config)?;
@@ -114,6 +118,7 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
         spools,
         zygote: ZygoteSettings { python, setup },
         stop_timeout: config.stop_timeout,
+        inquiries: None,
     })
 }
 

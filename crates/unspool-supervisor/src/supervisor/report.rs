@@ -140,7 +140,7 @@ impl Supervisor {
             if let Some(replies) = self.reporting.end(now_ns) {
                 let snapshot = Arc::new(self.snapshot(now_ns));
                 for reply in replies {
-                    reply.send(&snapshot);
+                    reply.send(Arc::clone(&snapshot));
                 }
             }
             for spool in self.reporting.begin(now_ns).unwrap_or_default() {

@@ -8,7 +8,7 @@ use unspool_config::{Environment, Notice, Sources, load};
 use unspool_sys::host;
 
 use crate::logging::complain;
-use crate::{exit, logging, resolve};
+use crate::{exit, logging, resolve, serving};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -25,6 +25,7 @@ Options are uWSGI's; those that matter most:
   --pythonpath DIR         in front of Python's module path; repeatable
   --chdir DIR              change to this directory first
   --virtualenv DIR         the Python environment of the workers
+  --stats ADDRESS          serve statistics as JSON: HOST:PORT, :PORT, a path or @NAME
   --ini FILE[:SECTION]     a configuration file; also --yaml, --xml, --json
 Of unspool alone:
   --spooler-durability L   none, file or group: when a submission returns [default: group]
@@ -77,11 +78,18 @@ fn run_daemon(sources: Sources) -> u8 {
     if let Some(mask) = loaded.config.umask {
         host::set_umask(mask);
     }
-    let settings = match resolve::settings(&loaded.config) {
+    let mut settings = match resolve::settings(&loaded.config) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
             return error.exit_status();
+        }
+    };
+    let listeners = match serving::bind(&loaded.config) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            complain(&error);
+            return exit::FAILED;
         }
     };
     host::raise_open_files_limit();
@@ -98,6 +106,14 @@ fn run_daemon(sources: Sources) -> u8 {
             );
         }
     }
+    // It lives as long as the daemon does.
+    let _server = match serving::start(&loaded.config, listeners, &mut settings) {
+        Ok(server) => server,
+        Err(error) => {
+            complain(&error);
+            return exit::FAILED;
+        }
+    };
     match unspool_supervisor::run(settings) {
         Ok(()) => exit::OK,
         Err(error) => {
