@@ -8,6 +8,7 @@ use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
 use crate::watch::Watched;
 use crate::programs::Programs;
+use crate::stats::StatsOptions;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +109,8 @@ pub struct Config {
     pub spooler_adopt_age: Duration,
     /// How long running tasks may take to finish when the daemon stops.
     pub stop_timeout: Duration,
+
+    pub stats: StatsOptions,
 
     /// In the order in which uWSGI loads them.
     pub imports: Vec<Import>,

@@ -82,7 +82,8 @@ const OTHER_BUILDS: [(&str, bool); 38] = [
 ];
 
 /// Options of the same meaning, and the name under which they are shown.
-const ALIASES: [(&str, &str); 27] = [
+const ALIASES: [(&str, &str); 30] = [
+    ("chmod", "chmod-socket"),
     ("file", "wsgi-file"),
     ("home", "virtualenv"),
     ("lazy", "lazy-apps"),
@@ -105,6 +106,8 @@ const ALIASES: [(&str, &str); 27] = [
     ("spooler-py-import", "spooler-import"),
     ("spooler-pyimport", "spooler-import"),
     ("spooler-python-import", "spooler-import"),
+    ("stats-min", "stats-minified"),
+    ("stats-server", "stats"),
     ("venv", "virtualenv"),
     ("wsgi", "module"),
     ("xmlconfig", "xml"),

@@ -36,6 +36,7 @@ mod secrets;
 mod section;
 mod settings;
 mod shared;
+mod stats;
 mod suggest;
 mod values;
 mod watch;
@@ -52,11 +53,13 @@ pub use environment::{
     spool_from_environment,
 };
 pub use error::ConfigError;
+pub use magic::UWSGI_VERSION;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use settings::Setting;
 pub use watch::{Touch, TouchAction, Watched};
+pub use stats::StatsOptions;
 
 /// Where options come from.
 #[derive(Debug, Clone)]

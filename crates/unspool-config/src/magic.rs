@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crate::environment::{Environment, account_name};
 
 /// The version of uWSGI whose options and values these are.
-const UWSGI_VERSION: &str = "2.0.31";
+/// The version of uWSGI that is imitated.
+pub const UWSGI_VERSION: &str = "2.0.31";
 
 /// The names of a file that magic variables show.
 #[derive(Debug, Clone)]

@@ -21,6 +21,7 @@ use crate::programs::{self, Programs};
 use crate::secrets;
 use crate::settings::{self, Places};
 use crate::shared;
+use crate::stats::StatsOptions;
 use crate::suggest;
 use crate::values::Value;
 use crate::watch::Watched;
@@ -158,6 +159,7 @@ impl Resolver {
         let applied = self.apply_spooler(value)?
             || self.apply_python(value)?
             || self.apply_process(value)?
+            || self.apply_stats(value)?
             || self.config.watched.apply(value, &mut self.notices)?
             || self.config.daemon.apply(value, &self.config.start_directory)?
             || self.config.programs.apply(value, &mut self.notices)?;
@@ -292,6 +294,24 @@ impl Resolver {
             name if name == "for" || name.starts_with("for-") => {}
             name if name.starts_with("if-") || logic::is_closing(name) => {}
             "ifenv" | "ifexists" | "ifplugin" | "ifdir" => {}
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn apply_stats(&mut self, value: Value<'_>) -> Result<bool, ConfigError> {
+        let stats = &mut self.config.stats;
+        match value.name() {
+            "stats" | "stats-server" => stats.address = Some(value.plain()?.to_owned()),
+            "stats-http" => stats.http = value.switch(),
+            "stats-min" | "stats-minified" => stats.minified = value.switch(),
+            // Bare, it stands for everybody, as in uWSGI.
+            "chmod-socket" | "chmod" => {
+                let mask = if value.text().is_empty() { "666" } else { value.plain()? };
+                let mode = u32::from_str_radix(mask, 8).ok().filter(|&mode| mode <= 0o777);
+                let why = "this is not a mode; write three octal digits, as in 660";
+                stats.socket_mode = Some(mode.ok_or_else(|| value.invalid(why))?);
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -456,6 +476,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_adopt: None,
         spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
+        stats: StatsOptions::default(),
         imports: Vec::new(),
         pythonpath: Vec::new(),
         virtualenv: None,

@@ -128,6 +128,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
     }
     surroundings(&mut list, config);
     watched(&mut list, config);
+    stats(&mut list, config);
     others(&mut list, config);
     list.settings
 }
@@ -177,6 +178,15 @@ fn watched(list: &mut List<'_>, config: &Config) {
         list.at(touch.option, touch.shown(), &touch.origin);
     }
     list.some("py-autoreload", config.watched.autoreload.map(seconds));
+}
+
+fn stats(list: &mut List<'_>, config: &Config) {
+    let stats = &config.stats;
+    let Some(address) = &stats.address else { return };
+    list.one("stats", address);
+    list.one("stats-http", stats.http);
+    list.one("stats-minified", stats.minified);
+    list.some("chmod-socket", stats.socket_mode.map(|mode| format!("{mode:03o}")));
 }
 
 /// What has no setting of its own, and steers no reading.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use unspool_sys::process::Exit;
 
+use crate::snapshot::SpoolSnapshot;
+
 /// A worker's number, unique in the life of the daemon.
 pub(crate) type WorkerId = u32;
 
@@ -47,6 +49,8 @@ pub(crate) enum ToDispatcher {
     Frequency(Option<Duration>),
     /// Log how the spool is doing.
     LogState,
+    /// Say how the spool is.
+    Report,
     /// Claim no more; all workers finish what they run and leave.
     Stop,
     /// All workers are gone: end the thread.
@@ -88,6 +92,13 @@ pub(crate) enum ToSupervisor {
         worker: WorkerId,
         /// Why.
         why: String,
+    },
+    /// How a spool is: the answer to `Report`.
+    Report {
+        /// Index of the spool.
+        spool: usize,
+        /// What its dispatcher knows.
+        snapshot: Box<SpoolSnapshot>,
     },
     /// A dispatcher's thread is about to end.
     Ended {

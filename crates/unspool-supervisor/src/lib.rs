@@ -8,14 +8,18 @@
 mod backoff;
 mod dispatcher;
 mod events;
+mod inquiry;
 mod programs;
 mod settings;
+pub mod snapshot;
 mod supervisor;
 mod uwsgi_lines;
 
+pub use inquiry::{Inquirer, Inquiries, Reply, inquiries};
 pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
 pub use settings::{
     AdoptChoice, AdoptSettings, Moment, Moments, OnQuit, Settings, SpoolSettings, Touch,
     TouchAction, WatchSettings, ZygoteSettings,
 };
+pub use snapshot::Snapshot;
 pub use supervisor::{RunError, run};

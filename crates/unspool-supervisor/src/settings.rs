@@ -6,6 +6,7 @@ use std::time::Duration;
 use unspool_spool::{SchedulePlace, SpoolDir};
 use unspool_wire::control::Setup;
 
+use crate::inquiry::Inquiries;
 use crate::programs::ProgramSettings;
 
 /// Everything that a daemon needs to know.
@@ -21,6 +22,8 @@ pub struct Settings {
     pub schedule: SchedulePlace,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
+    /// Where others ask how the daemon is.
+    pub inquiries: Option<Inquiries>,
     /// What it watches besides the spools.
     pub watch: WatchSettings,
     /// What SIGQUIT asks for.

@@ -9,6 +9,7 @@ pub mod fifo;
 pub mod files;
 pub mod folder;
 pub mod host;
+pub mod listen;
 pub mod lock;
 pub mod notify;
 pub mod poll;

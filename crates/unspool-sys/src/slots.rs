@@ -68,6 +68,12 @@ impl Slot {
         (self.inode.load(Ordering::Acquire), self.started_ns.load(Ordering::Acquire))
     }
 
+    /// Since when it runs, on the monotonic clock; `None` if it does not.
+    pub fn running_since(&self) -> Option<u64> {
+        let started_ns = self.started_ns.load(Ordering::Acquire);
+        (self.state() == SlotState::Running && started_ns > 0).then_some(started_ns)
+    }
+
     /// The process that ran it last.
     pub fn pid(&self) -> u32 {
         self.pid.load(Ordering::Acquire)

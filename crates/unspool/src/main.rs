@@ -10,6 +10,7 @@ mod logging;
 mod programs;
 mod resolve;
 mod setup;
+mod serving;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use unspool_config::{Config, LogForm, Origin, Spooler};
 use unspool_core::limits::{PACKET_BYTES_MAX, WORKERS_MAX};
 use unspool_core::{Durability, Priority, UnknownDurability};
+use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
     AdoptChoice, AdoptSettings, Moments, OnQuit, Settings, SpoolSettings, Touch, TouchAction,
@@ -14,7 +15,7 @@ use unspool_supervisor::{
 use unspool_wire::control::{Import, Lines, Setup, Titles};
 
 use crate::logging::date_of_lines;
-use crate::{exit, programs};
+use crate::{exit, programs, serving};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +30,8 @@ pub(crate) enum ResolveError {
     Durability(#[from] UnknownDurability),
     #[error(transparent)]
     Spool(#[from] OpenError),
+    #[error("`stats`: {0}")]
+    Stats(#[from] InvalidAddress),
     #[error(
         "{workers} workers are too many: `spooler-processes` times the number of spools may be \
          {most} at most"
@@ -88,6 +91,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
             SpoolDir::open(&spooler.path)?;
         }
     }
+    serving::stats_address(config)?;
     let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own)).count();
     within_workers_max(spools * config.spooler_processes.max(1) as usize)?;
     python(config)?;
@@ -140,6 +144,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
         schedule,
         zygote: ZygoteSettings { python, setup },
         stop_timeout: config.stop_timeout,
+        inquiries: None,
         watch: watch(config),
         on_quit: if config.daemon.die_on_term { OnQuit::Reload } else { OnQuit::Stop },
         moments: Moments::default(),

@@ -326,6 +326,7 @@ impl Dispatcher {
         }
         let Some(adopting) = self.adopting.as_mut() else { return };
         adopting.buried += buried;
+        self.tally.outcomes.dead += buried;
         if over {
             let tasks = std::mem::take(&mut adopting.buried);
             info!(spool = %self.dir.path().display(), tasks, "old tasks were moved to dead/");

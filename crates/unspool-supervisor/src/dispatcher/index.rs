@@ -12,6 +12,8 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use unspool_core::Priority;
 use unspool_spool::PREFIX;
 
+use crate::snapshot::Depth;
+
 /// A task in the index. Valid until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct TaskKey(u32);
@@ -56,6 +58,7 @@ type Item = Reverse<(i64, u32, u32)>;
 struct Lane {
     priority: Option<Priority>,
     ready: BinaryHeap<Item>,
+    depth: Depth,
     /// Its folder is gone and no task is in it.
     retired: bool,
 }
@@ -104,7 +107,12 @@ impl Index {
             self.lanes[known].retired = false;
             return known as u32;
         }
-        let new = Lane { priority: priority.cloned(), ready: BinaryHeap::new(), retired: false };
+        let new = Lane {
+            priority: priority.cloned(),
+            ready: BinaryHeap::new(),
+            depth: Depth::default(),
+            retired: false,
+        };
         let lane = if let Some(free) = self.lanes.iter().position(|lane| lane.retired) {
             self.lanes[free] = new;
             free
@@ -158,6 +166,21 @@ impl Index {
         (self.by_name.len(), self.ready)
     }
 
+    /// Where the tasks of each folder in use stand, in the order in which folders are served.
+    pub(super) fn depths(&self) -> impl Iterator<Item = (Option<&Priority>, Depth)> {
+        let lanes = self.order.iter().filter_map(|lane| self.lanes.get(*lane as usize));
+        lanes.filter(|lane| !lane.retired).map(|lane| (lane.priority.as_ref(), lane.depth))
+    }
+
+    /// Since when the first task of a folder has been due: of all folders, the earliest.
+    pub(super) fn oldest_due(&mut self) -> Option<i64> {
+        let heads = (0..self.lanes.len()).filter_map(|lane| {
+            let key = self.head(lane)?;
+            self.entry(key).map(|entry| entry.due_ns)
+        });
+        heads.min()
+    }
+
     /// Takes in what a look at a file told. A task that is out, or that is held and whose file has
     /// not changed since, stays as it is.
     pub(super) fn see(&mut self, lane: u32, name: &[u8], seen: Seen, epoch: u32, now_ns: i64) {
@@ -209,13 +232,21 @@ impl Index {
             return None;
         }
         for at in 0..self.order.len() {
-            let lane = self.order[at] as usize;
-            while let Some(Reverse((_, id, place))) = self.lanes[lane].ready.peek().copied() {
-                if self.is_current(id, place) {
-                    return Some(TaskKey(id));
-                }
-                self.lanes[lane].ready.pop();
+            let head = self.head(self.order[at] as usize);
+            if head.is_some() {
+                return head;
             }
+        }
+        None
+    }
+
+    /// The next due task of a lane.
+    fn head(&mut self, lane: usize) -> Option<TaskKey> {
+        while let Some(Reverse((_, id, place))) = self.lanes[lane].ready.peek().copied() {
+            if self.is_current(id, place) {
+                return Some(TaskKey(id));
+            }
+            self.lanes[lane].ready.pop();
         }
         None
     }
@@ -258,6 +289,7 @@ impl Index {
         let Some(entry) = self.entries.get_mut(key.0 as usize).and_then(Option::take) else {
             return;
         };
+        *self.depth_of(entry.lane, State::Out) -= 1;
         let hash = hash(&self.hasher, entry.lane, &entry.name);
         if let Ok(found) = self.by_name.find_entry(hash, |id| *id == key.0) {
             found.remove();
@@ -390,6 +422,7 @@ impl Index {
             submitted_ns: seen.submitted_ns,
             held_ctime_ns: 0,
         };
+        *self.depth_of(lane, State::Out) += 1;
         let id = if let Some(id) = self.free.pop() {
             self.entries[id as usize] = Some(entry);
             id
@@ -426,9 +459,10 @@ impl Index {
     fn make_ready(&mut self, key: TaskKey) {
         let place = self.next_place();
         let Some(entry) = self.entry_mut(key) else { return };
-        entry.state = State::Ready;
+        let was = std::mem::replace(&mut entry.state, State::Ready);
         entry.place = place;
         let (lane, item) = (entry.lane, Reverse((entry.submitted_ns, key.0, place)));
+        self.moved(lane, was, State::Ready);
         self.lanes[lane as usize].ready.push(item);
         self.ready += 1;
         // A task that is claimed and given back again and again leaves an item each time.
@@ -443,11 +477,27 @@ impl Index {
     fn leave(&mut self, key: TaskKey, to: State) {
         let place = self.next_place();
         let Some(entry) = self.entry_mut(key) else { return };
-        let was_ready = entry.state == State::Ready;
-        entry.state = to;
+        let was = std::mem::replace(&mut entry.state, to);
         entry.place = place;
-        if was_ready {
+        let lane = entry.lane;
+        self.moved(lane, was, to);
+        if was == State::Ready {
             self.ready -= 1;
+        }
+    }
+
+    fn moved(&mut self, lane: u32, from: State, to: State) {
+        *self.depth_of(lane, from) -= 1;
+        *self.depth_of(lane, to) += 1;
+    }
+
+    fn depth_of(&mut self, lane: u32, state: State) -> &mut u64 {
+        let depth = &mut self.lanes[lane as usize].depth;
+        match state {
+            State::Ready => &mut depth.due,
+            State::Delayed => &mut depth.delayed,
+            State::Out => &mut depth.running,
+            State::Kept => &mut depth.held,
         }
     }
 

@@ -12,6 +12,7 @@ mod index;
 mod look;
 mod outcome;
 mod state;
+mod tally;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
 use self::state::Counts;
+use self::tally::Tally;
 use self::worker::{Held, Stage, Worker};
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
 
@@ -62,7 +64,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn send(&self, message: ToSupervisor) {
         // A supervisor that is gone has no use for news; a full queue cannot be: it holds more
-        // than all workers can cause, and its reader never waits for us.
+        // than all workers and one account of each spool can cause, and its reader never waits for us.
         let _ = self.sender.try_send(message);
         self.waker.wake();
     }
@@ -86,6 +88,7 @@ enum Life {
 
 #[derive(Debug)]
 struct Dispatcher {
+    number: usize,
     dir: SpoolDir,
     frequency_ns: i64,
     /// What the configuration says.
@@ -118,6 +121,7 @@ struct Dispatcher {
     claim_again_at_ns: u64,
     /// The last round of claims ended at its bound, not for want of tasks or workers.
     more_to_claim: bool,
+    tally: Tally,
     life: Life,
     /// The directory was removed, or another one has its name.
     top_gone: bool,
@@ -163,6 +167,7 @@ impl Dispatcher {
         poll.add(start.waker.as_fd(), KEY_INBOX)?;
         poll.add(timer.as_fd(), KEY_TIMER)?;
         let mut dispatcher = Self {
+            number: start.number,
             frequency_ns: start.frequency.as_nanos() as i64,
             first_frequency_ns: start.frequency.as_nanos() as i64,
             settle_ns: start.settle.as_nanos() as i64,
@@ -187,6 +192,7 @@ impl Dispatcher {
             retry_deletes_at_ns: 0,
             claim_again_at_ns: 0,
             more_to_claim: false,
+            tally: Tally::default(),
             life: Life::Running,
             top_gone: false,
             lanes_max: look::LANES_MAX.min(host::open_files_limit() / 2),
@@ -290,6 +296,7 @@ impl Dispatcher {
                     self.frequency_ns = given_ns.unwrap_or(self.first_frequency_ns);
                 }
                 ToDispatcher::LogState => self.log_state(),
+                ToDispatcher::Report => self.report(),
                 ToDispatcher::Stop => {
                     self.life = Life::Stopping;
                     self.leave(|_| true);

@@ -86,6 +86,11 @@ impl Dispatcher {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let (row, pid) = (worker.row, worker.pid);
         let held = worker.settle(report.slot);
+        if report.outcome.is_some() {
+            worker.tasks += 1;
+            worker.run_time_ns += report.duration_ns;
+            self.tally.run_time_ns += report.duration_ns;
+        }
         self.free_slot(row, report.slot);
         let (Some(held), Some(outcome)) = (held, report.outcome) else { return };
         if !matches!(outcome, Outcome::Malformed | Outcome::UnknownFunction) {
@@ -106,6 +111,7 @@ impl Dispatcher {
 
     /// A task is done. `report` is `None` where the worker's is still to come.
     pub(super) fn done(&mut self, held: Held, pid: u32, report: Option<&Report>) {
+        self.tally.outcomes.done += 1;
         match report.map_or(0, |report| report.errno) {
             0 => {}
             ENOENT => {
@@ -134,6 +140,7 @@ impl Dispatcher {
     }
 
     fn retry(&mut self, held: Held, pid: u32, report: &Report) {
+        self.tally.outcomes.retried += 1;
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.duration_ns as f64 / 1e6;
@@ -146,6 +153,7 @@ impl Dispatcher {
 
     fn failed(&mut self, held: Held, pid: u32, report: &Report) {
         let (task, function) = (self.display(held.key), function_of(&held));
+        self.tally.failed(&task, &function, &report.text);
         let attempt = held.claim.attempts.saturating_add(1);
         let again_s = self.frequency_ns as f64 / 1e9;
         error!(%task, %function, pid, attempt, again_s, detail = report.text, "task failed");
@@ -180,8 +188,10 @@ impl Dispatcher {
     fn not_taken(&mut self, held: Held, report: &Report) {
         let (task, again_s) = (self.display(held.key), self.frequency_ns as f64 / 1e9);
         if report.text.is_empty() {
+            self.tally.outcomes.ignored += 1;
             info!(%task, again_s, "task ignored by its handler");
         } else {
+            self.tally.outcomes.unknown += 1;
             error!(%task, again_s, "task not run: {}", report.text);
         }
         unlock(&held);
@@ -207,6 +217,7 @@ impl Dispatcher {
         let task = String::from_utf8_lossy(&name);
         match quarantine(&self.dir, folder, &name, stat) {
             Ok(Some(path)) => {
+                self.tally.outcomes.corrupt += 1;
                 let path = path.display();
                 error!(%task, moved_to = %path, "file is not a whole task: {why}");
                 self.index.remove(key);
@@ -240,11 +251,14 @@ impl Dispatcher {
         let (task, function) = (self.display(held.key), function_of(&held));
         match state {
             SlotState::Running | SlotState::Done if stopped => {
+                self.tally.outcomes.interrupted += 1;
                 warn!(%task, %function, pid, "task interrupted by the stop; it runs again");
                 unlock(&held);
                 self.index.put_back(held.key);
             }
             SlotState::Running | SlotState::Done => {
+                self.tally.outcomes.died += 1;
+                self.tally.failed(&task, &function, &format!("its worker {exit}"));
                 let attempt = held.claim.attempts.saturating_add(1);
                 let again_s = self.frequency_ns as f64 / 1e9;
                 error!(%task, %function, pid, attempt, again_s, "task failed: its worker {exit}");
@@ -288,7 +302,7 @@ impl Dispatcher {
     }
 
     /// A task's name relative to its spool, for the log.
-    fn display(&self, key: TaskKey) -> String {
+    pub(super) fn display(&self, key: TaskKey) -> String {
         let Some((lane, name)) = self.index.name(key) else { return String::new() };
         let name = String::from_utf8_lossy(&name);
         match self.index.priority(lane) {
@@ -298,6 +312,6 @@ impl Dispatcher {
     }
 }
 
-fn function_of(held: &Held) -> String {
+pub(super) fn function_of(held: &Held) -> String {
     String::from_utf8_lossy(held.claim.function.as_deref().unwrap_or(b"-")).into_owned()
 }

@@ -56,6 +56,9 @@ pub(super) struct Worker {
     pub(super) useful: bool,
     /// Handlers of signals that it was told to run and has not.
     pub(super) ticks: u32,
+    /// Tasks that it ran, and for how long in all.
+    pub(super) tasks: u64,
+    pub(super) run_time_ns: u64,
     socket: OwnedFd,
     slots: Vec<Slot>,
     free: Vec<u8>,
@@ -76,6 +79,8 @@ impl Worker {
             pid: 0,
             useful: false,
             ticks: 0,
+            tasks: 0,
+            run_time_ns: 0,
             socket,
             slots: (0..HANDED_MAX).map(|_| Slot::Free).collect(),
             // Low numbers first: they share the first cache lines of the page.

@@ -25,6 +25,8 @@ pub(super) struct WorkerProcess {
     pub(super) generation: u32,
     pub(super) ready: bool,
     pub(super) useful: bool,
+    /// When it was asked for, in seconds since 1970.
+    pub(super) asked_at: i64,
     /// The daemon killed it to stop in time.
     pub(super) stopped: bool,
     pub(super) child: Option<Child>,
@@ -108,6 +110,7 @@ impl Supervisor {
             generation: self.generation,
             ready: false,
             useful: false,
+            asked_at: clock::now_ns().div_euclid(1_000_000_000),
             stopped: false,
             child: None,
             deadline_ns: Some(clock::monotonic_ns() + START_NS_MAX),
@@ -229,6 +232,9 @@ impl Supervisor {
                 }
             }
             return;
+        }
+        if let Some(count) = worker.row.and_then(|row| spool.respawns.get_mut(row)) {
+            *count += 1;
         }
         let delay = if worker.useful { std::time::Duration::ZERO } else { spool.backoff.failed() };
         spool.spawn_at_ns = Some(clock::monotonic_ns() + delay.as_nanos() as u64);

@@ -11,6 +11,7 @@ mod leader;
 mod pidfiles;
 mod programs;
 mod reload;
+mod report;
 mod requests;
 mod schedule;
 mod signals;
@@ -40,6 +41,7 @@ use self::children::WorkerProcess;
 use self::fifo::MasterFifo;
 use self::leader::Leader;
 use self::programs::Crons;
+use self::report::Reporting;
 use self::requests::Requests;
 use self::schedule::Schedule;
 use self::signals::Routes;
@@ -97,6 +99,7 @@ const KEY_INBOX: u64 = 1;
 const KEY_WALL: u64 = 2;
 const KEY_REQUESTS: u64 = 3;
 const KEY_FIFO: u64 = 4;
+const KEY_INQUIRIES: u64 = 5;
 /// Kinds of members that come and go, in the upper half of a key; the lower half is a number.
 const KIND_WORKER: u64 = 1 << 32;
 const KIND_ZYGOTE: u64 = 2 << 32;
@@ -109,8 +112,8 @@ const KIND_CRON: u64 = 16 << 32;
 const KIND_ATTACHED: u64 = 17 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
-/// Messages from dispatchers that wait: a few per worker.
-const INBOX_MESSAGES: usize = 4 * unspool_core::limits::WORKERS_MAX;
+/// Messages from dispatchers that wait: a few per worker, and one of each spool.
+const INBOX_MESSAGES: usize = 5 * unspool_core::limits::WORKERS_MAX;
 
 #[derive(Debug)]
 struct Supervisor {
@@ -153,6 +156,7 @@ struct Supervisor {
     surroundings: Surroundings,
     ticks: TickPool,
     requests: Requests,
+    reporting: Reporting,
     ladder: Option<Ladder>,
     /// What a dispatcher failed of.
     failure: Option<String>,
@@ -187,6 +191,9 @@ impl Supervisor {
             [(signals.as_fd(), KEY_SIGNALS), (waker.as_fd(), KEY_INBOX), (wall.as_fd(), KEY_WALL)]
         {
             poll.add(member, key).map_err(system("wait for events"))?;
+        }
+        if let Some(inquiries) = &settings.inquiries {
+            poll.add(inquiries.waker(), KEY_INQUIRIES).map_err(system("wait for events"))?;
         }
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
@@ -223,6 +230,7 @@ impl Supervisor {
             touch_commands: TouchCommands::default(),
             on_quit: settings.on_quit,
             moments: settings.moments,
+            reporting: Reporting::new(settings.inquiries, spools.len()),
             spools,
             zygote: None,
             next_zygote: None,
@@ -271,6 +279,7 @@ impl Supervisor {
             self.start_ticks();
             self.close_silent_clients();
             self.climb();
+            self.go_on_reporting();
         }
         for (zygote, _) in &self.leaving_zygotes {
             zygote.kill();
@@ -301,6 +310,7 @@ impl Supervisor {
                 KEY_INBOX => self.read_inbox(),
                 KEY_REQUESTS => self.read_requests(),
                 KEY_FIFO => self.read_fifo(),
+                KEY_INQUIRIES => self.read_inquiries(),
                 _ => {
                     self.wall.clear();
                     self.wall_at_ns = None;
@@ -330,6 +340,7 @@ impl Supervisor {
             self.next_deadline_ns(),
             self.requests.next_close_ns(),
             self.fifo.rest_until_ns(),
+            self.reporting.until_ns(),
         ]
         .into_iter()
         .flatten()
@@ -370,6 +381,7 @@ impl Supervisor {
                     self.pidfile_failed(daemon, &problem);
                 }
                 ToSupervisor::Touched { daemon, path } => self.attached_touched(daemon, &path),
+                ToSupervisor::Report { spool, snapshot } => self.reported(spool, *snapshot),
                 ToSupervisor::Failed { spool, why } => {
                     error!(spool, "{why}");
                     self.failure.get_or_insert(why);

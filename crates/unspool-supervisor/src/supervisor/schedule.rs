@@ -9,6 +9,7 @@ use unspool_wire::control::{CronSpec, TimerSpec};
 
 use super::Supervisor;
 use crate::programs::{CronFields, ProgramSettings};
+use crate::snapshot::{CronSnapshot, TimerSnapshot};
 
 /// Timers and crons: those of the configuration, and those of the current generation.
 #[derive(Debug, Default)]
@@ -131,6 +132,24 @@ impl Schedule {
         if !self.has_crons() {
             self.minute = clock::now_ns().div_euclid(MINUTE_NS);
         }
+    }
+
+    /// What there is, to be shown.
+    pub(super) fn account(&self, now_ns: u64) -> (Vec<TimerSnapshot>, Vec<CronSnapshot>) {
+        let timers = self.timers.iter().map(|timer| TimerSnapshot {
+            signal: timer.signal,
+            every_ms: timer.every_ns / 1_000_000,
+            next_ms: timer.next_ns.saturating_sub(now_ns) / 1_000_000,
+        });
+        let crons = self.crons.iter().map(|cron| CronSnapshot {
+            signal: cron.signal,
+            minute: cron.minute,
+            hour: cron.hour,
+            day: cron.day,
+            month: cron.month,
+            weekday: cron.weekday,
+        });
+        (timers.collect(), crons.collect())
     }
 
     /// When the next timer fires, on the monotonic clock.

@@ -30,6 +30,8 @@ pub(super) struct SpoolActor {
     pub(super) folder: Folder,
     pub(super) slots: Arc<SlotTable>,
     pub(super) free_rows: Vec<usize>,
+    /// How often the worker of a row ended and was replaced.
+    pub(super) respawns: Vec<u32>,
     /// No row was free for a worker that it should have.
     pub(super) crowded: bool,
     /// Workers that it should have.
@@ -82,6 +84,7 @@ impl SpoolActor {
             folder: settings.dir.top().try_clone()?,
             slots: Arc::clone(&slots),
             free_rows: (0..rows).rev().collect(),
+            respawns: vec![0; rows],
             crowded: false,
             target: settings.workers,
             backoff: Backoff::default(),

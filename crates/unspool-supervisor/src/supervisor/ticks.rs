@@ -18,6 +18,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 use super::Supervisor;
 use crate::backoff::Backoff;
 use crate::events::WorkerId;
+use crate::snapshot::TickSnapshot;
 
 /// Workers for ticks at the same time.
 const WORKERS: usize = 8;
@@ -64,6 +65,11 @@ impl TickPool {
             idle_since_ns,
         };
         self.workers.insert(id, worker);
+    }
+
+    /// What waits and runs, to be shown.
+    pub(super) fn account(&self, workers: Vec<u32>) -> TickSnapshot {
+        TickSnapshot { waiting: self.waiting.len(), running: self.running.len(), workers }
     }
 
     /// When the next idle worker leaves, or a worker may be forked again.

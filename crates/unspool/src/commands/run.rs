@@ -15,7 +15,7 @@ use super::signal;
 use crate::logging::{Log, complain, complain_text};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
-use crate::{exit, logging, resolve, setup};
+use crate::{exit, logging, resolve, serving, setup};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -32,6 +32,7 @@ Options are uWSGI's; those that matter most:
   --pythonpath DIR         in front of Python's module path; repeatable
   --chdir DIR              change to this directory first
   --virtualenv DIR         the Python environment of the workers
+  --stats ADDRESS          serve statistics as JSON: HOST:PORT, :PORT, a path or @NAME
   --ini FILE[:SECTION]     a configuration file; also --yaml, --xml, --json
   --daemonize FILE         go into the background and log to FILE
   --pidfile FILE           where to write the process; `--stop FILE` and `--reload FILE` read it
@@ -169,7 +170,7 @@ fn run_daemon(
             info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
         }
     }
-    let settings = match resolve::settings(&loaded.config, states) {
+    let mut settings = match resolve::settings(&loaded.config, states) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
@@ -177,6 +178,13 @@ fn run_daemon(
                 complain_text(&setup::advice(user, spool));
             }
             return error.exit_status();
+        }
+    };
+    let listeners = match serving::bind(&loaded.config) {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            complain(&error);
+            return exit::FAILED;
         }
     };
     host::raise_open_files_limit();
@@ -193,6 +201,14 @@ fn run_daemon(
             );
         }
     }
+    // It lives as long as the daemon does.
+    let _server = match serving::start(&loaded.config, listeners, &mut settings) {
+        Ok(server) => server,
+        Err(error) => {
+            complain(&error);
+            return exit::FAILED;
+        }
+    };
     if let Some(title) = loaded.config.daemon.titles.of_daemon() {
         title::set(title.as_bytes());
     }

@@ -1,0 +1,190 @@
+//! The document: uWSGI 2.0.31's fields in its order and form, and unspool's own beside them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+use unspool_supervisor::snapshot::{Snapshot, WorkerSnapshot};
+use unspool_sys::{host, process};
+
+/// What the document says that no snapshot does.
+#[derive(Debug)]
+pub struct Identity {
+    /// The version of uWSGI whose options and module this is.
+    pub uwsgi_version: &'static str,
+    /// unspool's own.
+    pub version: &'static str,
+    /// Where the application runs.
+    pub cwd: PathBuf,
+    /// Spools that others run.
+    pub external: Vec<PathBuf>,
+}
+
+/// A list that has nothing in it: of what unspool has not.
+const NONE: [(); 0] = [];
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: &'static str,
+    listen_queue: u64,
+    listen_queue_errors: u64,
+    signal_queue: u64,
+    load: u64,
+    pid: u32,
+    uid: u32,
+    gid: u32,
+    cwd: String,
+    locks: [(); 0],
+    sockets: [(); 0],
+    workers: [(); 0],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    spoolers: Vec<Spooler>,
+    unspool: Own<'a>,
+}
+
+/// One process of one spool. The first five are uWSGI's.
+#[derive(Serialize)]
+struct Spooler {
+    dir: String,
+    pid: u32,
+    tasks: u64,
+    respawns: u32,
+    running: u8,
+    /// As in `unspool.spools[].workers[]`.
+    id: u32,
+    rss: u64,
+    vsz: u64,
+}
+
+#[derive(Serialize)]
+struct Own<'a> {
+    version: &'static str,
+    rss: u64,
+    vsz: u64,
+    #[serde(flatten)]
+    daemon: &'a Snapshot,
+}
+
+/// The document of a snapshot.
+pub(crate) fn render(
+    snapshot: &Snapshot,
+    identity: &Identity,
+    minified: bool,
+) -> serde_json::Result<Vec<u8>> {
+    let (rss, vsz) = memory(snapshot.pid);
+    let document = Document {
+        version: identity.uwsgi_version,
+        listen_queue: 0,
+        listen_queue_errors: 0,
+        signal_queue: snapshot.ticks.waiting as u64,
+        load: 0,
+        pid: snapshot.pid,
+        uid: host::uid(),
+        gid: host::gid(),
+        cwd: text(&identity.cwd),
+        locks: NONE,
+        sockets: NONE,
+        workers: NONE,
+        spoolers: spoolers(snapshot, identity),
+        unspool: Own { version: identity.version, rss, vsz, daemon: snapshot },
+    };
+    let mut bytes = Vec::with_capacity(4096);
+    if minified {
+        document.serialize(&mut Serializer::with_formatter(&mut bytes, CompactFormatter))?;
+    } else {
+        let formatter = Tabs(PrettyFormatter::with_indent(b"\t"));
+        document.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))?;
+    }
+    Ok(bytes)
+}
+
+/// An entry for each process, also for one that is not there at the moment; as in uWSGI one with
+/// process 0 for a spool that others run.
+fn spoolers(snapshot: &Snapshot, identity: &Identity) -> Vec<Spooler> {
+    let mut spoolers = Vec::new();
+    for spool in &snapshot.spools {
+        let dir = text(&spool.dir);
+        spoolers.extend(spool.workers.iter().map(|worker| spooler(dir.clone(), worker)));
+        let missing = (spool.processes as usize).saturating_sub(spool.workers.len());
+        spoolers.extend((0..missing).map(|_| nobody(dir.clone())));
+    }
+    spoolers.extend(identity.external.iter().map(|dir| nobody(text(dir))));
+    spoolers
+}
+
+fn spooler(dir: String, worker: &WorkerSnapshot) -> Spooler {
+    let (rss, vsz) = memory(worker.pid);
+    Spooler {
+        dir,
+        pid: worker.pid,
+        tasks: worker.tasks,
+        respawns: worker.respawns,
+        running: u8::from(worker.current.is_some()),
+        id: worker.id,
+        rss,
+        vsz,
+    }
+}
+
+fn nobody(dir: String) -> Spooler {
+    Spooler { dir, pid: 0, tasks: 0, respawns: 0, running: 0, id: 0, rss: 0, vsz: 0 }
+}
+
+/// Resident and mapped bytes; zeros for a process that is gone.
+fn memory(pid: u32) -> (u64, u64) {
+    if pid == 0 { (0, 0) } else { process::memory(pid).unwrap_or_default() }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// uWSGI's form: indented by tabs, without a blank behind the colon.
+struct Tabs<'a>(PrettyFormatter<'a>);
+
+impl Formatter for Tabs<'_> {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        writer: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b":")
+    }
+
+    fn end_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}

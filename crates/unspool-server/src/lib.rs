@@ -1,0 +1,18 @@
+//! The control plane: what the daemon says to the network.
+//!
+//! The only crate that knows tokio and HTTP. It has one thread, started only if there is something
+//! to serve, and talks to the daemon by messages: nothing that happens here can hold up a task, a
+//! limit or a stop. Binding comes apart from serving, so that it can be done before privileges are
+//! dropped.
+
+mod address;
+mod document;
+mod listener;
+mod server;
+mod stats;
+
+pub use address::{Address, InvalidAddress};
+pub use document::Identity;
+pub use listener::{BindError, Listener, SOCKET_MODE};
+pub use server::Server;
+pub use stats::StatsSettings;

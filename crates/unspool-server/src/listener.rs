@@ -1,0 +1,100 @@
+//! Sockets that listen, and their names.
+
+use std::io;
+use std::net::{TcpListener, ToSocketAddrs};
+use std::os::unix::net::UnixListener;
+
+use unspool_sys::listen::{SocketName, listen_abstract, listen_at};
+
+use crate::address::Address;
+
+/// The mode of a socket's file, unless it is given.
+pub const SOCKET_MODE: u32 = 0o600;
+
+/// A socket that listens. Its file, if it has one, goes with it.
+#[derive(Debug)]
+pub struct Listener {
+    pub(crate) socket: Socket,
+    name: Option<SocketName>,
+    shown: String,
+}
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+    /// Its socket was taken to be served.
+    Taken,
+}
+
+/// Why nobody can listen there.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on `{address}`{hint}")]
+pub struct BindError {
+    address: String,
+    hint: &'static str,
+    source: io::Error,
+}
+
+impl Listener {
+    /// Binds and listens. Connections wait until somebody serves them.
+    pub fn bind(address: &Address, mode: u32) -> Result<Self, BindError> {
+        let bound = match address {
+            Address::Tcp { host, port } => bind_tcp(host, *port),
+            Address::Path(path) => listen_at(path, mode)
+                .map(|(socket, name)| (Socket::Unix(UnixListener::from(socket)), Some(name))),
+            Address::Abstract(name) => listen_abstract(name.as_bytes())
+                .map(|socket| (Socket::Unix(UnixListener::from(socket)), None)),
+        };
+        let (socket, name) = bound.map_err(|source| BindError {
+            address: address.to_string(),
+            hint: hint(address, &source),
+            source,
+        })?;
+        let shown = match &socket {
+            // With the port that the system chose.
+            Socket::Tcp(socket) => socket.local_addr().map(|at| at.to_string()),
+            _ => Ok(address.to_string()),
+        };
+        Ok(Self { socket, name, shown: shown.unwrap_or_else(|_| address.to_string()) })
+    }
+
+    /// The address, as it can be connected to.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(name) = self.name.take() {
+            // It may be gone already; whoever comes next replaces it in any case.
+            let _ = name.remove();
+        }
+    }
+}
+
+fn bind_tcp(host: &str, port: u16) -> io::Result<(Socket, Option<SocketName>)> {
+    let host = if host.is_empty() { "0.0.0.0" } else { host };
+    let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
+    let socket = TcpListener::bind(addresses.as_slice())?;
+    socket.set_nonblocking(true)?;
+    Ok((Socket::Tcp(socket), None))
+}
+
+fn hint(address: &Address, error: &io::Error) -> &'static str {
+    match (error.kind(), address) {
+        (io::ErrorKind::AddrInUse, Address::Tcp { .. }) => {
+            ": another process listens on that port; stop it or choose another one"
+        }
+        (io::ErrorKind::AddrInUse, _) => {
+            ": another process listens there; stop it or choose another name"
+        }
+        (io::ErrorKind::AlreadyExists, _) => ": remove what is there or choose another name",
+        (io::ErrorKind::NotFound, Address::Path(_)) => ": its directory has to be there",
+        (io::ErrorKind::PermissionDenied, Address::Tcp { .. }) => {
+            ": ports below 1024 need privileges; choose a higher one"
+        }
+        _ => "",
+    }
+}

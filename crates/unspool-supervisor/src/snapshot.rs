@@ -1,0 +1,229 @@
+//! What the daemon knows of itself at one moment: plain values, to be served, printed or logged.
+//!
+//! It only describes: the dispatchers fill in their spools, the supervisor the rest. Fields end
+//! in their unit; `_at` is in seconds since 1970. Counts are since the start of the daemon.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// The daemon.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The daemon's process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: i64,
+    /// Told to stop: running tasks finish.
+    pub stopping: bool,
+    /// The application is being imported: at the start, or for a reload.
+    pub importing: bool,
+    /// Counts the imports that were taken over.
+    pub generation: u32,
+    /// The process that workers are forked from; `None` while there is none.
+    pub zygote: Option<u32>,
+    /// Signals whose handlers wait or run.
+    pub ticks: TickSnapshot,
+    /// Timers of the application.
+    pub timers: Vec<TimerSnapshot>,
+    /// Crons of the application.
+    pub crons: Vec<CronSnapshot>,
+    /// In the order of the configuration.
+    pub spools: Vec<SpoolSnapshot>,
+}
+
+/// Handlers of timers, crons and signals.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct TickSnapshot {
+    /// Signals whose handlers wait for a worker.
+    pub waiting: usize,
+    /// Signals whose handlers run.
+    pub running: usize,
+    /// The processes for them.
+    pub workers: Vec<u32>,
+}
+
+/// A timer.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TimerSnapshot {
+    /// The uwsgi signal that it raises.
+    pub signal: u8,
+    /// Its interval.
+    pub every_ms: u64,
+    /// Until it fires next.
+    pub next_ms: u64,
+}
+
+/// A cron, with the fields as the application gave them.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the five fields of every crontab")]
+pub struct CronSnapshot {
+    /// The uwsgi signal that it raises.
+    pub signal: u8,
+    pub minute: i32,
+    pub hour: i32,
+    pub day: i32,
+    pub month: i32,
+    pub weekday: i32,
+}
+
+/// One spool.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct SpoolSnapshot {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// How old the numbers below are: more than a moment if its file system hangs. `None` if there
+    /// are none yet.
+    pub age_ms: Option<u64>,
+    /// Workers that it should have.
+    pub processes: u32,
+    /// Where its tasks stand, all folders together.
+    pub tasks: Depth,
+    /// The same for each folder that it has, in the order in which they are served.
+    pub priorities: Vec<PriorityDepth>,
+    /// How long the first task of a folder has been due, of all folders the longest. `None` if no
+    /// task is due.
+    pub oldest_due_ms: Option<u64>,
+    /// When the next delayed task is due.
+    pub next_due_at: Option<i64>,
+    /// What became of runs.
+    pub outcomes: Outcomes,
+    /// Sum of the times that handlers ran.
+    pub run_time_us: u64,
+    /// The last failure.
+    pub last_error: Option<LastError>,
+    /// A scan of the directory goes on.
+    pub scanning: bool,
+    /// The file system sends no events: new tasks are found by scans alone.
+    pub unwatched: bool,
+    /// Tasks that are done and whose files could not be deleted yet.
+    pub undeleted: usize,
+    /// Its processes.
+    pub workers: Vec<WorkerSnapshot>,
+}
+
+/// How many tasks stand where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Depth {
+    /// They wait for a worker.
+    pub due: u64,
+    /// Their time has not come, or they wait for another try.
+    pub delayed: u64,
+    /// They are with a worker, a few of them ahead of their turn.
+    pub running: u64,
+    /// Old ones of a uWSGI's, until somebody decides about them.
+    pub held: u64,
+}
+
+/// The tasks of one folder.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PriorityDepth {
+    /// `None`: no priority.
+    pub priority: Option<String>,
+    /// Where they stand.
+    #[serde(flatten)]
+    pub tasks: Depth,
+}
+
+/// What became of runs and files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Outcomes {
+    /// Done, and deleted.
+    pub done: u64,
+    /// Handlers that asked for another run.
+    pub retried: u64,
+    /// Failed attempts, those of workers that died included.
+    pub failed: u64,
+    /// Attempts that failed because the worker died.
+    pub died: u64,
+    /// Left alone by their handlers.
+    pub ignored: u64,
+    /// Left alone because nobody knows their functions.
+    pub unknown: u64,
+    /// Cut short by a stop.
+    pub interrupted: u64,
+    /// Files moved to `corrupt/`.
+    pub corrupt: u64,
+    /// Tasks moved to `dead/`.
+    pub dead: u64,
+}
+
+/// A failure.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct LastError {
+    /// When.
+    pub at: i64,
+    /// The task's file, relative to the spool.
+    pub task: String,
+    /// Its function, if it names one.
+    pub function: String,
+    /// The last line of the traceback, or what happened; cut if it is long.
+    pub error: String,
+}
+
+/// A worker of a spool.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct WorkerSnapshot {
+    /// Its number in the life of the daemon.
+    pub id: u32,
+    /// Its process; 0 before it is there.
+    pub pid: u32,
+    /// The import that it was forked from.
+    pub generation: u32,
+    /// It can run tasks.
+    pub ready: bool,
+    /// It finishes what it runs and takes nothing more.
+    pub leaving: bool,
+    /// When it was asked for.
+    pub started_at: i64,
+    /// How often the worker in this place ended and was replaced, this generation.
+    pub respawns: u32,
+    /// Tasks that it ran.
+    pub tasks: u64,
+    /// Sum of the times that they took.
+    pub run_time_us: u64,
+    /// Tasks that it has, the one that it runs included.
+    pub outstanding: u64,
+    /// What it runs.
+    pub current: Option<CurrentTask>,
+}
+
+/// The task that a worker runs.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct CurrentTask {
+    /// Its file, relative to the spool.
+    pub task: String,
+    /// Its function, if it names one.
+    pub function: String,
+    /// For how long.
+    pub since_ms: u64,
+}
+
+impl Snapshot {
+    /// Where the tasks of all spools stand.
+    pub fn depth(&self) -> Depth {
+        self.spools.iter().fold(Depth::default(), |sum, spool| sum.plus(spool.tasks))
+    }
+}
+
+impl Depth {
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self {
+            due: self.due + other.due,
+            delayed: self.delayed + other.delayed,
+            running: self.running + other.running,
+            held: self.held + other.held,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Listening sockets with a name in the file system.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, Mode};
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// The name of a listening socket, to be removed by whoever made it.
+#[derive(Debug)]
+pub struct SocketName {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketName {
+    /// Removes the name, unless something else has it by now.
+    pub fn remove(self) -> io::Result<()> {
+        let stat = fs::lstat(&self.path)?;
+        if (stat.st_dev, stat.st_ino) == (self.device, self.inode) {
+            fs::unlink(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Listens on a socket with this name and mode. A socket of that name to which nobody listens any
+/// more is replaced.
+///
+/// # Errors
+/// `AddrInUse` if somebody listens there, `AlreadyExists` if what has the name is no socket.
+pub fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketName)> {
+    let address = SocketAddrUnix::new(path)?;
+    remove_stale(path)?;
+    let socket = unix_socket()?;
+    net::bind(&socket, &address)?;
+    let stat = fs::lstat(path)?;
+    let name = SocketName { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
+    // Nobody can connect before it listens, so that its mode holds from the start.
+    let listens = fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
+        .and_then(|()| net::listen(&socket, BACKLOG));
+    match listens {
+        Ok(()) => Ok((socket, name)),
+        Err(error) => {
+            let _ = name.remove();
+            Err(error.into())
+        }
+    }
+}
+
+/// Listens on a socket in the abstract namespace, which needs no file.
+///
+/// # Errors
+/// `AddrInUse` if somebody has that name.
+pub fn listen_abstract(name: &[u8]) -> io::Result<OwnedFd> {
+    let socket = unix_socket()?;
+    net::bind(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn unix_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let stat = match fs::lstat(path) {
+        Ok(stat) => stat,
+        Err(rustix::io::Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if !fs::FileType::from_raw_mode(stat.st_mode).is_socket() {
+        let why = "there is a file of that name which is no socket";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, why));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(fs::unlink(path)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Also where we may not connect: whoever made it may listen.
+        _ => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let (socket, name) = listen_at(&path, 0o600).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        assert_eq!(listen_at(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(socket);
+        let (_socket, second) = listen_at(&path, 0o600).unwrap();
+        // The first one's name is another's now.
+        name.remove().unwrap();
+        assert!(path.exists());
+        second.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        std::fs::File::create(&path).unwrap();
+        assert_eq!(listen_at(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(path.exists());
+    }
+}
