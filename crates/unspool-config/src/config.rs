@@ -55,6 +55,23 @@ pub struct Import {
     pub origin: Origin,
 }
 
+/// One mule: a process beside the workers that handles messages, or runs a program of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mule {
+    /// A file (`script.py`) or a callable (`package.module:callable`); none handles messages.
+    pub program: Option<String>,
+    pub origin: Origin,
+}
+
+/// Mules that share a queue of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Farm {
+    pub name: String,
+    /// Their numbers, from 1.
+    pub mules: Vec<u32>,
+    pub origin: Origin,
+}
+
 /// The options of caches, queues, metrics and locks.
 const SHARED_STATE: &[&str] = &[
     "cache",
@@ -103,6 +120,17 @@ pub struct Config {
     pub spooler_adopt_age: Duration,
     /// How long running tasks may take to finish when the daemon stops.
     pub stop_timeout: Duration,
+
+    /// Numbered from 1 in this order.
+    pub mules: Vec<Mule>,
+    /// Numbered from 1 in this order.
+    pub farms: Vec<Farm>,
+    /// How long a mule may take for one message.
+    pub mule_harakiri: Option<Duration>,
+    /// How long a mule may take to end at a reload or a stop.
+    pub mule_reload_mercy: Duration,
+    /// Bytes that a queue of messages holds.
+    pub mule_queue_bytes: u64,
 
     /// In the order in which uWSGI loads them.
     pub imports: Vec<Import>,

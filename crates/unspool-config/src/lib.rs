@@ -27,6 +27,7 @@ mod limits;
 mod loader;
 mod logic;
 mod magic;
+mod mules;
 mod notice;
 mod origin;
 mod resolve;
@@ -41,7 +42,7 @@ mod yaml;
 
 use std::ffi::OsString;
 
-pub use config::{Config, Import, ImportKind, Spooler};
+pub use config::{Config, Farm, Import, ImportKind, Mule, Spooler};
 pub use effect::{Effect, effect, options_in_effect, options_not_yet};
 pub use environment::{
     CONFIG_VARIABLE, Environment, LOG_VARIABLE, ProducerSource, SPOOL_VARIABLE,

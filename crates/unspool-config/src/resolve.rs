@@ -31,9 +31,9 @@ const SPOOLER_PROCESSES_MAX: u64 = 4096;
 /// The callable of an application that names none.
 const CALLABLE: &str = "application";
 
-struct Resolver {
-    config: Config,
-    notices: Vec<Notice>,
+pub(crate) struct Resolver {
+    pub(crate) config: Config,
+    pub(crate) notices: Vec<Notice>,
     shared_imports: Vec<Import>,
     imports: Vec<Import>,
     module: Option<Import>,
@@ -100,6 +100,7 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
         }
     }
     resolver.set_variables_of("envdir", &gathered.options)?;
+    resolver.check_farms()?;
     resolver.finish(start);
     let Resolver { mut config, mut notices, places, .. } = resolver;
     notices.extend(idle.notices());
@@ -154,7 +155,8 @@ impl Resolver {
         }
         shared::check(value)?;
         let applied =
-            self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?;
+            self.apply_spooler(value)? || self.apply_python(value)? || self.apply_process(value)?
+            || self.apply_mules(value)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -450,6 +452,11 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_adopt: None,
         spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
+        mules: Vec::new(),
+        farms: Vec::new(),
+        mule_harakiri: None,
+        mule_reload_mercy: Duration::from_mins(1),
+        mule_queue_bytes: crate::mules::QUEUE_BYTES,
         imports: Vec::new(),
         pythonpath: Vec::new(),
         virtualenv: None,
@@ -473,7 +480,7 @@ fn import(kind: ImportKind, value: Value<'_>) -> Result<Import, ConfigError> {
     Ok(Import { kind, target, callable: None, origin: value.origin().clone() })
 }
 
-fn adjusted(value: Value<'_>, used: &str) -> Notice {
+pub(crate) fn adjusted(value: Value<'_>, used: &str) -> Notice {
     Notice::Adjusted {
         name: value.name().to_owned(),
         origin: value.origin().clone(),

@@ -33,7 +33,7 @@ mod _native {
     #[pymodule_export]
     use crate::spool::{spool, submit};
     #[pymodule_export]
-    use crate::worker::Worker;
+    use crate::worker::{Worker, end_with_daemon};
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python modules have")]
     const __version__: &str = env!("CARGO_PKG_VERSION");

@@ -11,5 +11,5 @@ mod events;
 mod settings;
 mod supervisor;
 
-pub use settings::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
+pub use settings::{AdoptChoice, AdoptSettings, MuleSettings, Settings, SpoolSettings, ZygoteSettings};
 pub use supervisor::{RunError, run};

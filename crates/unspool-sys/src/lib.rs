@@ -3,6 +3,7 @@
 //! The only crate that changes a file system or reads a clock, and with the Python binding the
 //! only one with `unsafe`. It decides nothing: policies and file names live above.
 
+pub mod board;
 pub mod clock;
 pub mod folder;
 pub mod host;

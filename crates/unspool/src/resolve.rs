@@ -7,7 +7,9 @@ use unspool_config::{Config, Spooler};
 use unspool_core::limits::WORKERS_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_spool::{OpenError, SpoolDir};
-use unspool_supervisor::{AdoptChoice, AdoptSettings, Settings, SpoolSettings, ZygoteSettings};
+use unspool_supervisor::{
+    AdoptChoice, AdoptSettings, MuleSettings, Settings, SpoolSettings, ZygoteSettings,
+};
 use unspool_wire::control::{Import, Setup};
 
 use crate::exit;
@@ -18,7 +20,7 @@ use crate::exit;
 pub(crate) enum ResolveError {
     #[error(
         "nothing to run: name a spool (`spooler = DIR` or `--spooler DIR`) or something to import \
-         (`module`, `import`, `spooler-import`)"
+         (`module`, `import`, `spooler-import`) or a mule (`mule = script.py`)"
     )]
     Nothing,
     #[error(transparent)]
@@ -50,7 +52,7 @@ impl ResolveError {
 /// What can be found wrong without creating or starting anything.
 pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let own = own_spoolers(config);
-    if own.is_empty() && config.imports.is_empty() {
+    if own.is_empty() && config.imports.is_empty() && config.mules.is_empty() {
         return Err(ResolveError::Nothing);
     }
     config.spooler_durability.parse::<Durability>()?;
@@ -113,6 +115,11 @@ pub(crate) fn settings(config: &Config) -> Result<Settings, ResolveError> {
     Ok(Settings {
         spools,
         zygote: ZygoteSettings { python, setup },
+        mules: MuleSettings {
+            harakiri: config.mule_harakiri,
+            reload_mercy: config.mule_reload_mercy,
+            queue_bytes: usize::try_from(config.mule_queue_bytes).unwrap_or(usize::MAX),
+        },
         stop_timeout: config.stop_timeout,
     })
 }
@@ -178,6 +185,8 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         unenv: config.unenv.clone(),
         opt: config.opt(),
         shared: config.shared_state(),
+        mules: config.mules.iter().map(|mule| mule.program.clone()).collect(),
+        farms: config.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
         ..Setup::default()

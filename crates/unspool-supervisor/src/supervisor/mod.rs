@@ -5,6 +5,7 @@
 //! delay a limit or a stop. Every wait has a bound, and one event loop holds them all.
 
 mod children;
+mod mules;
 mod reload;
 mod requests;
 mod schedule;
@@ -28,6 +29,7 @@ use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, process};
 
 use self::children::WorkerProcess;
+use self::mules::Mules;
 use self::requests::Requests;
 use self::schedule::Schedule;
 use self::signals::Routes;
@@ -79,6 +81,7 @@ const KIND_ZYGOTE_SOCKET: u64 = 3 << 32;
 const KIND_TICK_SOCKET: u64 = 4 << 32;
 const KIND_CONTROL: u64 = 5 << 32;
 const KIND_CLIENT: u64 = 6 << 32;
+const KIND_MULE_SOCKET: u64 = 16 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
 /// Messages from dispatchers that wait: a few per worker.
@@ -114,6 +117,7 @@ struct Supervisor {
     routes: Routes,
     ticks: TickPool,
     requests: Requests,
+    mules: Mules,
     ladder: Option<Ladder>,
     /// What a dispatcher failed of.
     failure: Option<String>,
@@ -148,6 +152,8 @@ impl Supervisor {
             poll.add(member, key).map_err(system("wait for events"))?;
         }
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
+        let mules = Mules::new(settings.mules, &settings.zygote.setup)
+            .map_err(system("make the queues of the mules"))?;
         let mut spools = Vec::new();
         for (number, spool) in settings.spools.into_iter().enumerate() {
             let path = spool.dir.path().display().to_string();
@@ -185,6 +191,7 @@ impl Supervisor {
             routes: Routes::default(),
             ticks: TickPool::default(),
             requests,
+            mules,
             ladder: None,
             failure: None,
             announced: false,
@@ -210,6 +217,7 @@ impl Supervisor {
             self.raise_due_ticks();
             self.start_ticks();
             self.close_silent_clients();
+            self.tend_mules();
             self.climb();
         }
         for (zygote, _) in &self.leaving_zygotes {
@@ -231,6 +239,7 @@ impl Supervisor {
             KIND_TICK_SOCKET => self.read_tick_worker(number),
             KIND_CONTROL => self.accept_client(number as usize),
             KIND_CLIENT => self.read_client(number),
+            KIND_MULE_SOCKET => self.read_mule(number),
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
@@ -260,6 +269,8 @@ impl Supervisor {
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
             self.requests.next_close_ns(),
+            if_so(forking, self.mules.next_start_ns()),
+            self.mules.next_look_ns(),
         ]
         .into_iter()
         .flatten()
@@ -305,6 +316,7 @@ impl Supervisor {
     /// Says once that everything is up.
     fn announce(&mut self) {
         let ready = self.zygote.is_some()
+            && self.mules.all_started()
             && (0..self.spools.len()).all(|spool| {
                 self.workers_of(spool).filter(|w| w.ready && w.child.is_some()).count() as u32
                     >= self.spools[spool].target

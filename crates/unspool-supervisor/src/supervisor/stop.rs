@@ -63,6 +63,7 @@ impl Supervisor {
                     self.tell(spool, ToDispatcher::Stop);
                 }
                 self.retire_tick_workers();
+                self.retire_mules(|_| true);
                 for zygote in [self.zygote.take(), self.next_zygote.take()].into_iter().flatten() {
                     self.drop_zygote(zygote);
                 }

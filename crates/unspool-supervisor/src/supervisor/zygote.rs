@@ -46,6 +46,7 @@ impl Zygote {
         settings: &ZygoteSettings,
         generation: u32,
         requests: BorrowedFd<'_>,
+        queues: &[BorrowedFd<'_>],
     ) -> io::Result<Self> {
         let (ours, theirs) = socket::pair()?;
         // Standard input is the control socket; the zygote puts /dev/null in its place.
@@ -58,7 +59,10 @@ impl Zygote {
         let mut setup = settings.setup.clone();
         setup.version = PROTOCOL_VERSION;
         setup.daemon_pid = host::pid();
-        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests]) {
+        let mut parts = queues.chunks(socket::FDS_MAX);
+        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests])
+            && parts.all(|part| zygote.send(&ToZygote::Queues {}, part))
+        {
             return Ok(zygote);
         }
         zygote.child.kill();
@@ -82,7 +86,9 @@ impl Supervisor {
         self.last_generation += 1;
         let number = self.last_generation;
         let requests = self.requests.for_children();
-        let started = Zygote::start(&self.zygote_settings, number, requests).and_then(|zygote| {
+        let queues = self.mules.descriptors();
+        let started = Zygote::start(&self.zygote_settings, number, requests, &queues);
+        let started = started.and_then(|zygote| {
             self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
             self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
             Ok(zygote)
