@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
-use crate::watch::Watched;
 use crate::programs::Programs;
 use crate::stats::StatsOptions;
+use crate::watch::Watched;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,23 @@ pub struct Import {
     pub target: String,
     /// For the application: the name of its callable.
     pub callable: Option<String>,
+    pub origin: Origin,
+}
+
+/// One mule: a process beside the workers that handles messages, or runs a program of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mule {
+    /// A file (`script.py`) or a callable (`package.module:callable`); none handles messages.
+    pub program: Option<String>,
+    pub origin: Origin,
+}
+
+/// Mules that share a queue of messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Farm {
+    pub name: String,
+    /// Their numbers, from 1.
+    pub mules: Vec<u32>,
     pub origin: Origin,
 }
 
@@ -111,6 +128,16 @@ pub struct Config {
     pub stop_timeout: Duration,
 
     pub stats: StatsOptions,
+    /// Numbered from 1 in this order.
+    pub mules: Vec<Mule>,
+    /// Numbered from 1 in this order.
+    pub farms: Vec<Farm>,
+    /// How long a mule may take for one message.
+    pub mule_harakiri: Option<Duration>,
+    /// How long a mule may take to end at a reload or a stop.
+    pub mule_reload_mercy: Duration,
+    /// Bytes that a queue of messages holds.
+    pub mule_queue_bytes: u64,
 
     /// In the order in which uWSGI loads them.
     pub imports: Vec<Import>,

@@ -28,6 +28,7 @@ mod limits;
 mod loader;
 mod logic;
 mod magic;
+mod mules;
 mod notice;
 mod origin;
 mod programs;
@@ -45,7 +46,7 @@ mod yaml;
 
 use std::ffi::OsString;
 
-pub use config::{Config, Import, ImportKind, Spooler};
+pub use config::{Config, Farm, Import, ImportKind, Mule, Spooler};
 pub use daemon::{DaemonConfig, Daemonize, LogDate, LogForm, Logger, PidFiles, Titles};
 pub use effect::{Effect, effect, options_in_effect, options_not_yet};
 pub use environment::{
@@ -58,8 +59,8 @@ pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use settings::Setting;
-pub use watch::{Touch, TouchAction, Watched};
 pub use stats::StatsOptions;
+pub use watch::{Touch, TouchAction, Watched};
 
 /// Where options come from.
 #[derive(Debug, Clone)]

@@ -35,9 +35,9 @@ const SPOOLER_PROCESSES_MAX: u64 = 4096;
 /// The callable of an application that names none.
 const CALLABLE: &str = "application";
 
-struct Resolver {
-    config: Config,
-    notices: Vec<Notice>,
+pub(crate) struct Resolver {
+    pub(crate) config: Config,
+    pub(crate) notices: Vec<Notice>,
     shared_imports: Vec<Import>,
     imports: Vec<Import>,
     module: Option<Import>,
@@ -107,6 +107,7 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
         }
     }
     resolver.set_variables_of("envdir", &gathered.options)?;
+    resolver.check_farms()?;
     resolver.finish(start);
     let Resolver { mut config, mut notices, places, .. } = resolver;
     notices.extend(idle.notices());
@@ -160,6 +161,7 @@ impl Resolver {
             || self.apply_python(value)?
             || self.apply_process(value)?
             || self.apply_stats(value)?
+            || self.apply_mules(value)?
             || self.config.watched.apply(value, &mut self.notices)?
             || self.config.daemon.apply(value, &self.config.start_directory)?
             || self.config.programs.apply(value, &mut self.notices)?;
@@ -477,6 +479,11 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
         stats: StatsOptions::default(),
+        mules: Vec::new(),
+        farms: Vec::new(),
+        mule_harakiri: None,
+        mule_reload_mercy: Duration::from_mins(1),
+        mule_queue_bytes: crate::mules::QUEUE_BYTES,
         imports: Vec::new(),
         pythonpath: Vec::new(),
         virtualenv: None,
@@ -500,7 +507,7 @@ fn import(kind: ImportKind, value: Value<'_>) -> Result<Import, ConfigError> {
     Ok(Import { kind, target, callable: None, origin: value.origin().clone() })
 }
 
-fn adjusted(value: Value<'_>, used: &str) -> Notice {
+pub(crate) fn adjusted(value: Value<'_>, used: &str) -> Notice {
     Notice::Adjusted {
         name: value.name().to_owned(),
         origin: value.origin().clone(),

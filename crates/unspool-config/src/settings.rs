@@ -119,6 +119,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
         list.at(name, shown(&spooler.path), &spooler.origin);
     }
     spools(&mut list, config);
+    mules(&mut list, config);
     for import in &config.imports {
         let value = match &import.callable {
             Some(callable) => format!("{}:{callable}", import.target),
@@ -148,6 +149,21 @@ fn spools(list: &mut List<'_>, config: &Config) {
     list.one("spooler-stop-timeout", seconds(config.stop_timeout));
     list.one("spooler-max-tasks", config.spooler_max_tasks);
     list.one("spooler-harakiri", seconds(config.spooler_harakiri.unwrap_or_default()));
+}
+
+fn mules(list: &mut List<'_>, config: &Config) {
+    for mule in &config.mules {
+        list.at("mule", mule.program.clone().unwrap_or_default(), &mule.origin);
+    }
+    for farm in &config.farms {
+        let mules: Vec<String> = farm.mules.iter().map(u32::to_string).collect();
+        list.at("farm", format!("{}:{}", farm.name, mules.join(",")), &farm.origin);
+    }
+    if !config.mules.is_empty() {
+        list.one("mule-harakiri", seconds(config.mule_harakiri.unwrap_or_default()));
+        list.one("mule-reload-mercy", seconds(config.mule_reload_mercy));
+        list.one("mule-msg-size", config.mule_queue_bytes);
+    }
 }
 
 fn surroundings(list: &mut List<'_>, config: &Config) {

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _control, _harakiri, _inform, _process, _request, _rpc, _signals
+from unspool import _control, _harakiri, _inform, _mules, _process, _request, _rpc, _signals
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -39,6 +39,7 @@ opt = _process.options
 
 # Set by the application; absent until then.
 spooler: Callable[[dict[Any, Any]], Any]
+mule_msg_hook: Callable[[bytes], Any]
 post_fork_hook: Callable[[], Any]
 atexit: Callable[[], Any]
 # Absent in a daemon without a spool.
@@ -59,6 +60,13 @@ add_rb_timer = _signals.add_rb_timer
 add_ms_timer = _signals.add_ms_timer
 add_cron = _signals.add_cron
 add_file_monitor = _signals.add_file_monitor
+
+mule_id = _mules.mule_id
+mule_msg = _mules.mule_msg
+mule_get_msg = _mules.mule_get_msg
+farm_msg = _mules.farm_msg
+farm_get_msg = _mules.farm_get_msg
+in_farm = _mules.in_farm
 
 set_user_harakiri = _harakiri.set_user_harakiri
 reload = _control.reload
@@ -161,11 +169,6 @@ def worker_id() -> int:
     """The number of a worker that runs signal handlers; 0 in a spooler and in a producer."""
     if _process.role() is _process.Role.SIGNAL_WORKER and not _signals.acts_as_spooler():
         return _process.worker_id()
-    return 0
-
-
-def mule_id() -> int:
-    """0: there are no mules."""
     return 0
 
 

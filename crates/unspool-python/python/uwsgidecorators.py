@@ -6,8 +6,7 @@ values that are not UTF-8 stay bytes; a plain task may have a key `args`; a func
 `pass_arguments` that has a parameter `body` is given the body, as bytes; functions of one name in
 several modules are several. Works on a real uWSGI too.
 
-What needs a mule or a file monitor is recorded where there is none, and says so when it is
-called.
+What needs a file monitor is recorded where there is none, and says so when it is called.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from types import CoroutineType
 from typing import Any, TypeVar, overload
 
 import uwsgi
-from unspool import _functions, _harakiri, _unarmed
+from unspool import _functions, _mules, _process, _unarmed
 from unspool._errors import UnknownFunction
 from unspool._native import SpoolError, decoded
 
@@ -75,9 +74,6 @@ postfork_chain: list[Callable[[], Any]] = []
 # All decorated functions by their names, and those whose name is theirs alone.
 _tasks: dict[str, list[_spoolraw]] = {}
 _decorated: dict[str, _spoolraw] = {}
-
-# What only processes that know mules have.
-_mules: Any = uwsgi
 
 # Keys of a task that are no arguments of its function.
 _RESERVED = ("message_dict", "spooler", "priority", "at", "body")
@@ -455,7 +451,7 @@ def thread(f: F) -> Callable[..., F]:
 
 def harakiri(seconds: int) -> Callable[[F], F]:
     """Ends the worker's process if one call of the function takes longer."""
-    limit = getattr(uwsgi, "set_user_harakiri", _harakiri.set_user_harakiri)
+    limit = uwsgi.set_user_harakiri
 
     def decorate(f: F) -> F:
         @wraps(f)
@@ -521,11 +517,6 @@ def _in_mule(f: Callable[..., Any], where: int | str) -> Callable[..., None]:
 
     @wraps(f)
     def send(*args: Any, **kwargs: Any) -> None:
-        if not hasattr(uwsgi, "mule_msg"):
-            raise ValueError(
-                f"no mule configured: {f.__name__}() was not called, since unspool runs no mules "
-                "yet; decorate it with @spool(pass_arguments=True) to run it in a worker"
-            )
         call = {"service": "uwsgi_mulefunc", "func": f.__name__, "args": args, "kwargs": kwargs}
         # The name of a farm as bytes: uWSGI takes text for a number.
         uwsgi.mule_msg(pickle.dumps(call), where.encode() if isinstance(where, str) else where)
@@ -541,71 +532,114 @@ def mule_msg_dispatcher(message: bytes) -> Any:
     return None
 
 
+class mule_brain:
+    """Runs a function in the mule of this number, once, after its fork."""
+
+    def __init__(self, f: Callable[..., Any], num: int) -> None:
+        self.f = f
+        self.num = num
+
+    def is_here(self) -> bool:
+        """Whether this process is that mule."""
+        return uwsgi.mule_id() == self.num
+
+    def run(self) -> None:
+        """What is run there."""
+        self.f()
+
+    def __call__(self) -> None:
+        """Runs it, if this is the place; the mule ends if it raises, and is started again."""
+        if self.is_here():
+            try:
+                self.run()
+            except Exception:
+                traceback.print_exc()
+                sys.exit(1)
+
+
+class mule_brainloop(mule_brain):
+    """The same again and again."""
+
+    def run(self) -> None:
+        """Never returns."""
+        while True:
+            self.f()
+
+
+class mulemsg_loop(mule_brain):
+    """Calls a function in the mule of this number with each message that it is sent."""
+
+    def run(self) -> None:
+        """Never returns; what the function raises is logged."""
+        while True:
+            message = self.receive()
+            if message:
+                try:
+                    self.f(message)
+                except Exception:
+                    traceback.print_exc()
+
+    def receive(self) -> Any:
+        """The next message."""
+        return uwsgi.mule_get_msg()
+
+
+class farm_loop(mulemsg_loop):
+    """Calls a function in the mules of a farm with each message that the farm is sent."""
+
+    def __init__(self, f: Callable[[bytes], Any], farm: str | None = None) -> None:
+        super().__init__(f, 0)
+        self.farm = farm
+
+    def is_here(self) -> bool:
+        """Whether this process is a mule of that farm, or without a name of any."""
+        return bool(
+            uwsgi.mule_id() and uwsgi.in_farm(*(() if self.farm is None else (self.farm,)))
+        )
+
+    def receive(self) -> Any:
+        """The next message."""
+        return uwsgi.farm_get_msg()
+
+
 def mule(num: int) -> Callable[[Callable[[], Any]], None]:
     """Runs the function in this mule, once."""
-    return _brain(f"mule({num})", lambda: uwsgi.mule_id() == num, lambda f: f())
+    return _in_mules(lambda f: mule_brain(f, num), f"mule({num})", _lacks_mule(num))
 
 
 def muleloop(num: int) -> Callable[[Callable[[], Any]], None]:
     """Runs the function in this mule, again and again."""
-
-    def again_and_again(f: Callable[[], Any]) -> None:
-        while True:
-            f()
-
-    return _brain(f"muleloop({num})", lambda: uwsgi.mule_id() == num, again_and_again)
+    return _in_mules(lambda f: mule_brainloop(f, num), f"muleloop({num})", _lacks_mule(num))
 
 
 def mulemsg(num: int) -> Callable[[Callable[[bytes], Any]], None]:
     """Runs the function in this mule with each message that it is sent."""
-
-    def for_each_message(f: Callable[[bytes], Any]) -> None:
-        while True:
-            message = _mules.mule_get_msg()
-            if message:
-                f(message)
-
-    return _brain(f"mulemsg({num})", lambda: uwsgi.mule_id() == num, for_each_message)
+    return _in_mules(lambda f: mulemsg_loop(f, num), f"mulemsg({num})", _lacks_mule(num))
 
 
 def farm(name: str | None = None) -> Callable[[Callable[[bytes], Any]], None]:
     """Runs the function in the mules of this farm with each message that the farm is sent."""
-
-    def for_each_message(f: Callable[[bytes], Any]) -> None:
-        while True:
-            message = _mules.farm_get_msg()
-            if message:
-                f(message)
-
-    def is_here() -> bool:
-        return bool(uwsgi.mule_id() and _mules.in_farm(*(() if name is None else (name,))))
-
-    return _brain(f"farm({name!r})", is_here, for_each_message)
+    lacks = "" if _mules.farms() and name in (None, *_mules.farms()) else "such a farm"
+    return _in_mules(lambda f: farm_loop(f, name), f"farm({name!r})", lacks)
 
 
-def _brain(
-    decorator: str, is_here: Callable[[], bool], run: Callable[[Any], None]
+def _lacks_mule(number: int) -> str:
+    return "" if 1 <= number <= _mules.count() else f"a mule of the number {number}"
+
+
+def _in_mules(
+    made: Callable[[Any], Callable[[], None]], decorator: str, lacks: str
 ) -> Callable[[Any], None]:
-    """What a mule runs after its fork; the decorated name becomes None, as in uWSGI."""
+    """Puts it into the hook after the fork; the decorated name becomes None, as in uWSGI."""
 
     def register(f: Any) -> None:
-        if not hasattr(uwsgi, "mule_get_msg"):
-            _unarmed.record(decorator, f, "mules")
-            return
-
-        def in_that_mule() -> None:
-            if is_here():
-                try:
-                    run(f)
-                except BaseException:
-                    traceback.print_exc()
-                    sys.exit(1)
-
-        postfork_chain.append(in_that_mule)
+        postfork_chain.append(made(f))
+        if lacks and _process.role() is not _process.Role.UNCONFIGURED:
+            _unarmed.record(decorator, f, lacks)
 
     return register
 
 
 uwsgi.spooler = manage_spool_request
-_mules.mule_msg_hook = mule_msg_dispatcher
+uwsgi.mule_msg_hook = mule_msg_dispatcher
 uwsgi.post_fork_hook = postfork_chain_hook

@@ -36,7 +36,7 @@ mod _native {
     #[pymodule_export]
     use crate::spool::{report_submissions, spool, submit};
     #[pymodule_export]
-    use crate::worker::Worker;
+    use crate::worker::{Worker, end_with_daemon};
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "the name that Python modules have")]
     const __version__: &str = env!("CARGO_PKG_VERSION");

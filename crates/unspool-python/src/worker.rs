@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use unspool_spool::{complete, count_failure, postpone, read_all};
 use unspool_sys::folder::{Folder, stat_file};
 use unspool_sys::slots::{Slot, SlotTable};
 use unspool_sys::socket::{self, Received};
-use unspool_sys::{clock, host};
+use unspool_sys::{clock, host, process};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 
@@ -161,6 +161,45 @@ impl Worker {
     fn signal_done(&self, signal: u8, duration_ns: u64, error: Option<&str>) {
         let error = error.map(shorten);
         self.send(&FromWorker::TickDone { signal, duration_ns, error });
+    }
+
+    /// A signal that was raised here, or `None`, without waiting; afterwards `leaving` may be true.
+    /// For a worker that waits for other things too, and is given no tasks.
+    fn look(&mut self) -> PyResult<Option<u8>> {
+        let mut fds = Vec::new();
+        match socket::receive(self.socket.as_fd(), &mut self.buffer, &mut fds, false)? {
+            Received::Nothing => Ok(None),
+            Received::Closed => {
+                self.leaving = true;
+                Ok(None)
+            }
+            Received::Packet(bytes) => match ToWorker::decode(&self.buffer[..bytes]) {
+                Ok(ToWorker::Tick { signal }) => Ok(Some(signal)),
+                Ok(ToWorker::Drain) => {
+                    self.leaving = true;
+                    Ok(None)
+                }
+                Ok(packet) => Err(PyRuntimeError::new_err(format!("{packet:?} is not for a mule"))),
+                Err(error) => Err(PyRuntimeError::new_err(error.to_string())),
+            },
+        }
+    }
+
+    /// The handler of a signal that `look` returned has run; `error` is what it raised.
+    #[pyo3(signature = (signal, duration_ns, error, /))]
+    fn tick_over(&self, signal: u8, duration_ns: u64, error: Option<&str>) {
+        self.send(&FromWorker::TickDone { signal, duration_ns, error: error.map(shorten) });
+    }
+
+    /// Whether it is time to end.
+    #[getter]
+    fn leaving(&self) -> bool {
+        self.leaving
+    }
+
+    /// The socket's number, to wait for packets.
+    fn fileno(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 
     /// The handler of the current task returned this number.
@@ -368,6 +407,13 @@ impl Worker {
         packet.encode(&mut bytes);
         socket::send_wait(self.socket.as_fd(), &bytes).is_ok()
     }
+}
+
+/// Has this process sent SIGTERM when the daemon ends. `False`: it has ended already.
+#[pyfunction]
+#[pyo3(signature = (daemon, /))]
+pub(crate) fn end_with_daemon(py: Python<'_>, daemon: u32) -> PyResult<bool> {
+    Ok(py.detach(|| process::end_with_parent(daemon))?)
 }
 
 /// Deletes a finished task while its lease is held. Returns the error number, or 0; a task may have

@@ -18,8 +18,8 @@ mod uwsgi_lines;
 pub use inquiry::{Inquirer, Inquiries, Reply, inquiries};
 pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
 pub use settings::{
-    AdoptChoice, AdoptSettings, Moment, Moments, OnQuit, Settings, SpoolSettings, Touch,
-    TouchAction, WatchSettings, ZygoteSettings,
+    AdoptChoice, AdoptSettings, Moment, Moments, MuleSettings, OnQuit, Settings, SpoolSettings,
+    Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
 pub use snapshot::Snapshot;
 pub use supervisor::{RunError, run};

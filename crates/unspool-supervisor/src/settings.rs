@@ -20,6 +20,8 @@ pub struct Settings {
     pub programs: ProgramSettings,
     /// Where it is written down which crons have run.
     pub schedule: SchedulePlace,
+    /// The mules.
+    pub mules: MuleSettings,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
     /// Where others ask how the daemon is.
@@ -139,6 +141,17 @@ pub struct SpoolSettings {
     pub adopt: AdoptSettings,
     /// No log line for each task that is done.
     pub quiet: bool,
+}
+
+/// What the mules have in common; which there are is part of the zygote's setup.
+#[derive(Debug, Clone, Copy)]
+pub struct MuleSettings {
+    /// How long one may take for a message.
+    pub harakiri: Option<Duration>,
+    /// How long one may take to end at a reload or a stop.
+    pub reload_mercy: Duration,
+    /// Bytes that a queue of messages holds.
+    pub queue_bytes: usize,
 }
 
 /// What the configuration says about tasks that uWSGI left behind.

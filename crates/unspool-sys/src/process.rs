@@ -136,6 +136,21 @@ pub fn become_subreaper() -> io::Result<()> {
     Ok(process::set_child_subreaper(Some(process::getpid()))?)
 }
 
+/// Has this process sent SIGTERM when `parent` ends. Waits up to a second until that is its parent:
+/// a process that was forked twice has another one first. `false` if it is not.
+pub fn end_with_parent(parent: u32) -> io::Result<bool> {
+    let is_ours = || process::getppid().is_some_and(|p| p.as_raw_nonzero().get() as u32 == parent);
+    for _ in 0..1000 {
+        if is_ours() {
+            process::set_parent_process_death_signal(Some(Signal::TERM))?;
+            return Ok(is_ours());
+        }
+        let pause = rustix::thread::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+        let _ = rustix::thread::nanosleep(&pause);
+    }
+    Ok(false)
+}
+
 /// Reaps one child that has ended and is not among `known`. Returns whether there was one.
 ///
 /// Only peeks first: a known child's status belongs to whoever holds its [`Child`]. Such a child

@@ -31,6 +31,18 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
+/// A queue of datagrams: what is sent on the first end waits in the kernel until somebody receives
+/// on the second, whoever of the two is still there. It holds about `bytes` where that is permitted,
+/// else what the machine allows everybody.
+pub fn queue(bytes: usize) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (in_end, out_end) =
+        net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    if net::sockopt::set_socket_send_buffer_size_force(&in_end, bytes).is_err() {
+        net::sockopt::set_socket_send_buffer_size(&in_end, bytes)?;
+    }
+    Ok((in_end, out_end))
+}
+
 /// Sends one packet without waiting. `Ok(false)` means that the other end's buffer is full.
 pub fn send(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<bool> {
     send_with(socket, packet, fds, SendFlags::DONTWAIT)

@@ -16,9 +16,11 @@ pub enum ToZygote {
         role: Role,
         /// Index of its spool.
         spool: u32,
-        /// Its row in the slots file.
+        /// Its row in the slots file; of a mule, its number.
         row: u32,
     },
+    /// Part of what comes with the settings: the ends of the queues of messages, see [`Setup`].
+    Queues {},
 }
 
 /// What a worker is for.
@@ -29,6 +31,8 @@ pub enum Role {
     Spool,
     /// Runs handlers of signals.
     Signal,
+    /// Handles messages, or runs a program of its own.
+    Mule,
 }
 
 /// What a zygote needs to know.
@@ -58,6 +62,14 @@ pub struct Setup {
     pub opt: Vec<(String, Option<String>)>,
     /// Each option of caches, queues, metrics and locks, as often as it was given.
     pub shared: Vec<(String, Option<String>)>,
+    /// The program of each mule, in order of their numbers; `None` for one that handles messages.
+    ///
+    /// Behind the settings come packets with descriptors: the memory in which mules say what they
+    /// do, then the sending and the receiving end of each queue of messages: that for any mule, one
+    /// for each mule, one for each farm.
+    pub mules: Vec<Option<String>>,
+    /// Each farm and the numbers of its mules.
+    pub farms: Vec<(String, Vec<u32>)>,
     /// Default durability of submissions: `none`, `file` or `group`.
     pub durability: String,
     /// Seconds between retries.

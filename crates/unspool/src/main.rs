@@ -9,8 +9,8 @@ mod log_sink;
 mod logging;
 mod programs;
 mod resolve;
-mod setup;
 mod serving;
+mod setup;
 
 use std::process::ExitCode;
 

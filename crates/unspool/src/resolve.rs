@@ -9,8 +9,8 @@ use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
-    AdoptChoice, AdoptSettings, Moments, OnQuit, Settings, SpoolSettings, Touch, TouchAction,
-    WatchSettings, ZygoteSettings,
+    AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, Settings, SpoolSettings, Touch,
+    TouchAction, WatchSettings, ZygoteSettings,
 };
 use unspool_wire::control::{Import, Lines, Setup, Titles};
 
@@ -23,7 +23,8 @@ use crate::{exit, programs, serving};
 pub(crate) enum ResolveError {
     #[error(
         "nothing to run: name a spool (`spooler = DIR` or `--spooler DIR`), something to import \
-         (`module`, `import`, `spooler-import`) or a program (`cron`, `attach-daemon`)"
+         (`module`, `import`, `spooler-import`), a program (`cron`, `attach-daemon`) or a mule \
+         (`mule = script.py`)"
     )]
     Nothing,
     #[error(transparent)]
@@ -67,7 +68,8 @@ impl ResolveError {
 pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let own = own_spoolers(config);
     let programs = !config.programs.crons.is_empty() || !config.programs.daemons.is_empty();
-    if own.is_empty() && config.imports.is_empty() && !programs {
+    let others = programs || !config.mules.is_empty();
+    if own.is_empty() && config.imports.is_empty() && !others {
         return Err(ResolveError::Nothing);
     }
     config.spooler_durability.parse::<Durability>()?;
@@ -143,6 +145,11 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
         programs: programs::settings(config)?,
         schedule,
         zygote: ZygoteSettings { python, setup },
+        mules: MuleSettings {
+            harakiri: config.mule_harakiri,
+            reload_mercy: config.mule_reload_mercy,
+            queue_bytes: usize::try_from(config.mule_queue_bytes).unwrap_or(usize::MAX),
+        },
         stop_timeout: config.stop_timeout,
         inquiries: None,
         watch: watch(config),
@@ -236,6 +243,8 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         unenv: config.unenv.clone(),
         opt: config.opt(),
         shared: config.shared_state(),
+        mules: config.mules.iter().map(|mule| mule.program.clone()).collect(),
+        farms: config.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
         autoreload: config.watched.autoreload.is_some(),

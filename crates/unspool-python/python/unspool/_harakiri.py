@@ -13,7 +13,7 @@ import operator
 from unspool import _process
 
 
-def set_user_harakiri(seconds: int) -> None:
+def set_user_harakiri(seconds: int, /) -> None:
     """Ends this worker if it does not call this again within so many seconds; 0: no limit."""
     seconds = operator.index(seconds)
     if seconds < 0:

@@ -43,6 +43,7 @@ class Role(enum.Enum):
     ZYGOTE = "zygote"
     SPOOL_WORKER = "spool"
     SIGNAL_WORKER = "signal"
+    MULE = "mule"
 
 
 class Found(TypedDict):
@@ -170,7 +171,7 @@ def _encoded(options: Iterable[tuple[str, str | None]]) -> list[tuple[str, bytes
 
 
 def become_worker(role: str, worker_id: int) -> None:
-    """Says what the forked child is for: "spool" or "signal"."""
+    """Says what the forked child is for: "spool", "signal" or "mule"."""
     _state.role = Role(role)
     _state.worker_id = worker_id
     _state.worker_pid = os.getpid()
@@ -208,6 +209,11 @@ def _apply(found: Found) -> None:
 def role() -> Role:
     """What this process is for."""
     return _state.role
+
+
+def is_worker() -> bool:
+    """Whether this is a process that the zygote forked."""
+    return _state.role in (Role.SPOOL_WORKER, Role.SIGNAL_WORKER, Role.MULE)
 
 
 def spoolers() -> tuple[bytes, ...]:

@@ -46,15 +46,16 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     random.seed()
     import uwsgi
 
-    _call_hook(uwsgi, "post_fork_hook")
+    call_hook(uwsgi, "post_fork_hook")
     channel.ready()
     _loop(channel, uwsgi)
     if not tasks:
         # As in uWSGI, which calls it in the workers that handle signals and not in spoolers.
-        _call_hook(uwsgi, "atexit")
+        call_hook(uwsgi, "atexit")
 
 
-def _call_hook(uwsgi: Any, name: str) -> None:
+def call_hook(uwsgi: Any, name: str) -> None:
+    """Calls what the application assigned to this name of `uwsgi`; what it raises is logged."""
     hook = getattr(uwsgi, name, None)
     if hook is not None:
         try:
@@ -74,7 +75,7 @@ def _loop(channel: _native.Worker, uwsgi: Any) -> None:
             report = _run_signal(channel, work)
         else:
             report = _run_task(channel, uwsgi, work)
-        _flush()
+        flush()
         if os.getpid() != pid:
             # The handler forked, and this is its child, which came back from it: the task is the
             # parent's.
@@ -123,7 +124,7 @@ def _run_signal(channel: _native.Worker, signal: int) -> Callable[[], None]:
     return channel.tick_done
 
 
-def _flush() -> None:
+def flush() -> None:
     """Shows what the task printed now, not when some later task fills the buffer."""
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -19,6 +19,8 @@ from unspool import (
     _errors,
     _imports,
     _lines,
+    _mule,
+    _mules,
     _process,
     _requests,
     _signals,
@@ -33,6 +35,8 @@ PACKET_BYTES = 128 * 1024
 PROTOCOL_VERSION = 1
 # A worker's socket, its slots file and its spool directory.
 DESCRIPTORS = 3
+# Ends of queues in one packet.
+QUEUE_DESCRIPTORS = 64
 
 
 def main() -> None:
@@ -49,6 +53,7 @@ def main() -> None:
             f"{PROTOCOL_VERSION}: install the same version of both"
         )
     _requests.connect(descriptors[0])
+    _mules.connect(setup, _receive_queues(control, setup))
     _prepare(setup)
     if setup["autoreload"]:
         _sources.record(setup["autoreload_ignore"])
@@ -64,6 +69,16 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     _serve(control, setup)
+
+
+def _receive_queues(control: socket.socket, setup: dict[str, Any]) -> list[int]:
+    descriptors: list[int] = []
+    while len(descriptors) < _mules.descriptors_of(setup):
+        packet, more = _receive(control, QUEUE_DESCRIPTORS)
+        if packet is None or not more:
+            sys.exit("unspool: the daemon has sent no queues for its mules")
+        descriptors += more
+    return descriptors
 
 
 def _take_control_socket() -> socket.socket:
@@ -159,7 +174,7 @@ def _fork(
         os.close(answer)
         _fork_again(question)
         control.close()
-        _worker.run(setup, request, descriptors)
+        (_mule if request["role"] == "mule" else _worker).run(setup, request, descriptors)
         return True
     os.close(question)
     text = os.read(answer, 32)
@@ -193,8 +208,10 @@ def _tell_and_vanish(question: int, pid: int) -> NoReturn:
         os._exit(0)
 
 
-def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, DESCRIPTORS)
+def _receive(
+    control: socket.socket, most: int = DESCRIPTORS
+) -> tuple[dict[str, Any] | None, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, most)
     for descriptor in descriptors:
         # What a task starts must not hold the worker's socket or slots.
         os.set_inheritable(descriptor, False)

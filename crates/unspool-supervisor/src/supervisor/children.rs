@@ -8,7 +8,7 @@ use unspool_sys::process::{self, Child, Exit};
 use unspool_sys::{clock, socket};
 use unspool_wire::control::{Role, ToZygote};
 
-use super::{KIND_TICK_SOCKET, KIND_WORKER, Supervisor};
+use super::{KIND_MULE_SOCKET, KIND_TICK_SOCKET, KIND_WORKER, Supervisor};
 use crate::events::{ToDispatcher, WorkerId};
 use crate::uwsgi_lines;
 
@@ -121,10 +121,14 @@ impl Supervisor {
             self.tell(spool, ToDispatcher::Attach { worker: id, row, generation, socket: ours });
             return true;
         }
-        if let Err(error) = self.poll.add(ours.as_fd(), KIND_TICK_SOCKET | u64::from(id)) {
+        let kind = if role == Role::Mule { KIND_MULE_SOCKET } else { KIND_TICK_SOCKET };
+        if let Err(error) = self.poll.add(ours.as_fd(), kind | u64::from(id)) {
             error!(%error, "cannot watch a worker");
         }
-        self.ticks.add(id, ours);
+        match role {
+            Role::Mule => self.mules.add(id, number, ours),
+            Role::Spool | Role::Signal => self.ticks.add(id, ours),
+        }
         true
     }
 
@@ -216,6 +220,10 @@ impl Supervisor {
         }
         if worker.role == Role::Signal {
             self.tick_worker_gone(id, exit);
+            return;
+        }
+        if worker.role == Role::Mule {
+            self.mule_gone(id, exit, &worker);
             return;
         }
         let message = ToDispatcher::Detach { worker: id, exit, stopped: worker.stopped };

@@ -8,6 +8,7 @@ mod attached;
 mod children;
 mod fifo;
 mod leader;
+mod mules;
 mod pidfiles;
 mod programs;
 mod reload;
@@ -40,6 +41,7 @@ use self::attached::Attached;
 use self::children::WorkerProcess;
 use self::fifo::MasterFifo;
 use self::leader::Leader;
+use self::mules::Mules;
 use self::programs::Crons;
 use self::report::Reporting;
 use self::requests::Requests;
@@ -110,6 +112,7 @@ const KIND_CLIENT: u64 = 6 << 32;
 const KIND_COMMAND: u64 = 9 << 32;
 const KIND_CRON: u64 = 16 << 32;
 const KIND_ATTACHED: u64 = 17 << 32;
+const KIND_MULE_SOCKET: u64 = 18 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
 /// Messages from dispatchers that wait: a few per worker, and one of each spool.
@@ -157,6 +160,7 @@ struct Supervisor {
     ticks: TickPool,
     requests: Requests,
     reporting: Reporting,
+    mules: Mules,
     ladder: Option<Ladder>,
     /// What a dispatcher failed of.
     failure: Option<String>,
@@ -197,6 +201,8 @@ impl Supervisor {
         }
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
+        let mules = Mules::new(settings.mules, &settings.zygote.setup)
+            .map_err(system("make the queues of the mules"))?;
         let mut spools = Vec::new();
         for (number, spool) in settings.spools.into_iter().enumerate() {
             let path = spool.dir.path().display().to_string();
@@ -250,6 +256,7 @@ impl Supervisor {
             surroundings: settings.programs.surroundings,
             ticks: TickPool::default(),
             requests,
+            mules,
             ladder: None,
             failure: None,
             announced: false,
@@ -278,6 +285,7 @@ impl Supervisor {
             self.tend_attached();
             self.start_ticks();
             self.close_silent_clients();
+            self.tend_mules();
             self.climb();
             self.go_on_reporting();
         }
@@ -305,6 +313,7 @@ impl Supervisor {
             KIND_COMMAND => self.touch_command_ended(number as usize),
             KIND_CRON => self.cron_ended(number),
             KIND_ATTACHED => self.attached_ended(number as usize),
+            KIND_MULE_SOCKET => self.read_mule(number),
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
@@ -341,6 +350,8 @@ impl Supervisor {
             self.requests.next_close_ns(),
             self.fifo.rest_until_ns(),
             self.reporting.until_ns(),
+            if_so(forking, self.mules.next_start_ns()),
+            self.mules.next_look_ns(),
         ]
         .into_iter()
         .flatten()
@@ -399,6 +410,7 @@ impl Supervisor {
     /// Says once that everything is up.
     fn announce(&mut self) {
         let ready = self.zygote.is_some()
+            && self.mules.all_started()
             && (0..self.spools.len()).all(|spool| {
                 self.workers_of(spool).filter(|w| w.ready && w.child.is_some()).count() as u32
                     >= self.spools[spool].target

@@ -3,6 +3,8 @@
 
 use tracing::info;
 
+use unspool_wire::control::Role;
+
 use super::Supervisor;
 use crate::events::ToDispatcher;
 use crate::uwsgi_lines;
@@ -45,6 +47,7 @@ impl Supervisor {
         if reloaded {
             self.reload_attached();
         }
+        self.replace_mules();
         self.announce();
         self.reload_again_if_wanted();
     }
@@ -56,7 +59,7 @@ impl Supervisor {
         let old = self
             .workers
             .values()
-            .any(|w| w.spool == spool && w.generation != generation && w.row.is_some());
+            .any(|w| w.role == Role::Spool && w.spool == spool && w.generation != generation);
         let Some(actor) = self.spools.get_mut(spool) else { return };
         if actor.serving == generation || ready < actor.target {
             return;

@@ -25,7 +25,7 @@ pub(super) enum Target {
     Mule(Option<u32>),
     /// Every mule.
     Mules,
-    /// Every mule of a farm, by its name or number.
+    /// One mule of a farm, by its name or number.
     Farm(String),
     /// uWSGI's `subscribed`: only nodes of a cluster.
     Nobody,
@@ -142,8 +142,20 @@ impl Supervisor {
         match target {
             Some(Target::Pool) => self.ticks.raise(signal),
             Some(Target::Nobody | Target::Unknown) => {}
-            Some(Target::Mule(_) | Target::Mules | Target::Farm(_)) => {
-                warn!(signal, "signal is not handled: there are no mules");
+            Some(Target::Mule(mule)) => {
+                if !self.raise_in_mule(mule, signal) {
+                    warn!(signal, mule, "signal is not handled: there is no such mule");
+                }
+            }
+            Some(Target::Mules) => {
+                if !self.raise_in_mules(signal) {
+                    warn!(signal, "signal is not handled: there are no mules");
+                }
+            }
+            Some(Target::Farm(farm)) => {
+                if !self.raise_in_farm(&farm, signal) {
+                    warn!(signal, farm, "signal is not handled: there is no such farm");
+                }
             }
             None => {
                 if self.routes.unclaimed.insert(signal) {
@@ -186,6 +198,7 @@ impl Supervisor {
                 true
             }
             Role::Signal => self.send_tick(worker, signal),
+            Role::Mule => self.raise_in_process(worker, signal),
         }
     }
 

@@ -76,6 +76,7 @@ impl Supervisor {
                 }
                 self.retire_tick_workers();
                 self.resign();
+                self.retire_mules(|_| true);
                 for zygote in [self.zygote.take(), self.next_zygote.take()].into_iter().flatten() {
                     self.drop_zygote(zygote);
                 }

@@ -51,6 +51,7 @@ impl Zygote {
         generation: u32,
         is_a_reload: bool,
         requests: BorrowedFd<'_>,
+        queues: &[BorrowedFd<'_>],
     ) -> io::Result<Self> {
         let (ours, theirs) = socket::pair()?;
         // Standard input is the control socket; the zygote puts /dev/null in its place.
@@ -71,7 +72,10 @@ impl Zygote {
         setup.version = PROTOCOL_VERSION;
         setup.daemon_pid = host::pid();
         setup.is_a_reload = is_a_reload;
-        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests]) {
+        let mut parts = queues.chunks(socket::FDS_MAX);
+        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests])
+            && parts.all(|part| zygote.send(&ToZygote::Queues {}, part))
+        {
             return Ok(zygote);
         }
         zygote.child.kill();
@@ -96,13 +100,13 @@ impl Supervisor {
         let number = self.last_generation;
         let is_a_reload = self.generation != 0;
         let requests = self.requests.for_children();
-        let started = Zygote::start(&self.zygote_settings, number, is_a_reload, requests).and_then(
-            |zygote| {
-                self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
-                self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
-                Ok(zygote)
-            },
-        );
+        let queues = self.mules.descriptors();
+        let started = Zygote::start(&self.zygote_settings, number, is_a_reload, requests, &queues);
+        let started = started.and_then(|zygote| {
+            self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
+            self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
+            Ok(zygote)
+        });
         self.zygote_at_ns = None;
         match started {
             Ok(zygote) => self.next_zygote = Some(zygote),
