@@ -60,8 +60,6 @@ class Mules:
                 time.sleep(0.02)
 
 
-
-
 def _each(events: list[Event]) -> list[object]:
     return [event["message"] for event in events]
 
@@ -362,5 +360,3 @@ def test_a_limit_that_the_application_sets(both: Both, system: System) -> None:
     first, second = both.project.events.collect(2, "message")
     assert first.pid != second.pid
     assert second.time - first.time < 10
-
-

@@ -83,7 +83,7 @@ class Background:
         for handle in self._handles:
             left = [ProcessHandle(pid) for pid in descendants_of(handle.pid)]
             for each in [handle, *left]:
-                each.send(9)
+                each.send(signal.SIGKILL)
                 each.wait()
                 each.close()
 

@@ -593,9 +593,7 @@ class farm_loop(mulemsg_loop):
 
     def is_here(self) -> bool:
         """Whether this process is a mule of that farm, or without a name of any."""
-        return bool(
-            uwsgi.mule_id() and uwsgi.in_farm(*(() if self.farm is None else (self.farm,)))
-        )
+        return bool(uwsgi.mule_id() and uwsgi.in_farm(*(() if self.farm is None else (self.farm,))))
 
     def receive(self) -> Any:
         """The next message."""

@@ -33,20 +33,22 @@ _ROW_NUMBERS = 8
 class _State:
     """The queues: that for any mule, then one for each mule, then one for each farm."""
 
-    programs: list[str | None] = []
-    farms: dict[str, list[int]] = {}
-    sends: list[socket.socket] = []
-    gets: list[socket.socket] = []
+    def __init__(self) -> None:
+        self.programs: list[str | None] = []
+        self.farms: dict[str, list[int]] = {}
+        self.sends: list[socket.socket] = []
+        self.gets: list[socket.socket] = []
+        # Signals that the daemon raised here and whose handlers have not run.
+        self.signals: deque[int] = deque()
+        self.buffer = bytearray()
+
     board: mmap.mmap | None = None
     # In a mule: its number, its connection to the daemon, its row.
     number = 0
     channel: _native.Worker | None = None
     row: Any = None
-    # Signals that the daemon raised here and whose handlers have not run.
-    signals: deque[int] = deque()
     handling = False
     turn = 0
-    buffer = bytearray()
 
 
 _state = _State()

@@ -211,11 +211,6 @@ def role() -> Role:
     return _state.role
 
 
-def is_worker() -> bool:
-    """Whether this is a process that the zygote forked."""
-    return _state.role in (Role.SPOOL_WORKER, Role.SIGNAL_WORKER, Role.MULE)
-
-
 def spoolers() -> tuple[bytes, ...]:
     """The canonical paths of all configured spools, the default one first."""
     return _state.spoolers

@@ -101,7 +101,7 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
     if isinstance(result, int) and -(2**63) <= result < 2**63:
         if _lines.of_tasks():
             # What the task printed comes before the line of its end.
-            _flush()
+            flush()
             _lines.end(result)
         return partial(channel.finish, result)
     try:
