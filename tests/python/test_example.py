@@ -67,7 +67,7 @@ def test_the_script_submits_each_function(project: Project, site: Path) -> None:
 def test_options_of_the_web_server_are_reported_once(site: Path, running: Daemon) -> None:
     running.start().wait_ready()
     assert running.stop() == 0
-    for option in ("socket", "processes", "max-requests", "touch-reload"):
+    for option in ("socket", "processes", "max-requests"):
         said = [line for line in running.log if re.search(rf"[`'\" ]{option}\b", line)]
         assert len(said) == 1, (option, said)
 

@@ -193,7 +193,7 @@ def test_what_a_producer_sees(project: Project) -> None:
 def test_what_is_not_real_is_not_there(project: Project) -> None:
     source = """
     import uwsgi
-    for name in ('mule_msg', 'queue_push', 'queue_size', 'send_message'):
+    for name in ('queue_push', 'queue_size', 'send_message'):
         assert not hasattr(uwsgi, name), name
     """
     project.python(source)
@@ -281,7 +281,8 @@ def test_wrong_calls_say_what_is_wrong(project: Project, call: str, kind: str, t
 SETUP = """
     from unspool import _process
     setup = {'spoolers': SPOOLERS, 'external': [], 'opt': [['master', None], ['x', 'y']],
-             'daemon_pid': 4711, 'durability': 'none', 'frequency': 10.0}
+             'daemon_pid': 4711, 'durability': 'none', 'frequency': 10.0,
+             'is_a_reload': False}
     _process.configure_daemon_child(setup)
 """
 
