@@ -31,13 +31,14 @@ SOURCES := $(shell find crates -name __pycache__ -prune -o -name unspool.data -p
 TYPED := $(PACKAGE)/python/unspool $(PACKAGE)/python/uwsgi.py \
 	$(PACKAGE)/python/uwsgidecorators.py
 
-.PHONY: help build demo test bench clean prerequisites
+.PHONY: help build demo test torture bench clean prerequisites
 .PHONY: test-style test-rust test-types test-python
 
 help:
 	@echo 'make build   the wheel in dist/, installed with its command into .venv'
 	@echo 'make demo    build, then the main job on a temporary spool, step by step'
 	@echo 'make test    all tests, formatting, lints and types'
+	@echo 'make torture ten minutes of load, reloads and kills, then a count of what is left'
 	@echo 'make bench   unspool beside the real uWSGI'
 	@echo 'make clean   remove everything that the others made'
 
@@ -107,7 +108,7 @@ test-rust: | prerequisites
 		| tee $(LOGS)/doctests.log
 
 test-types: $(VENV)/.test-tools
-	$(VENV)/bin/mypy $(TYPED) tests demo bench
+	$(VENV)/bin/mypy $(TYPED) tests demo bench torture
 	MYPYPATH=$(PACKAGE)/python $(VENV)/bin/python -m mypy.stubtest unspool._native
 	UNSPOOL_CONFIG=tests/typing/uwsgi_stub.ini MYPYPATH=$(PACKAGE)/python \
 		$(VENV)/bin/python -m mypy.stubtest uwsgi --mypy-config-file mypy.ini \
@@ -122,6 +123,11 @@ test-python: $(VENV)/.test-tools
 	fi
 	mkdir -p $(LOGS)
 	$(VENV)/bin/python -m pytest --color=no 2>&1 | tee $(LOGS)/pytest.log
+
+## torture
+
+torture: build
+	$(VENV)/bin/python -m torture $(TORTURE_ARGUMENTS)
 
 ## bench
 

@@ -120,6 +120,8 @@ class Counts:
     """What was done to the daemon."""
 
     submitted: set[str] = field(default_factory=set)
+    # Tasks that send a message to a mule.
+    told: set[str] = field(default_factory=set)
     reloads: int = 0
     kills: dict[str, int] = field(default_factory=dict)
 
@@ -205,7 +207,10 @@ class Soak:
         for _ in range(self.random.randint(1, 20)):
             name = f"{len(self.counts.submitted)}"
             self.counts.submitted.add(name)
-            message = {"ud_spool_func": self.random.choice(KINDS), "id": name}
+            kind = self.random.choice(KINDS)
+            message = {"ud_spool_func": kind, "id": name}
+            if kind == "raises_signals":
+                self.counts.told.add(name)
             if self.random.random() < 0.2:
                 message["priority"] = str(self.random.randint(0, 3))
             if self.random.random() < 0.1:
@@ -253,8 +258,13 @@ class Soak:
         )
         ticks = self._lines("ticks")
         said = {name: ticks.count(name) for name in sorted(set(ticks))}
-        self.say(f"ticks {said}, {len(self._lines('mule'))} messages handled by mules")
+        messages = f"{len(self._lines('mule'))} of {len(self.counts.told)} messages"
+        self.say(f"ticks {said}, {messages} handled by mules")
         problems = []
+        # What a mule handles when it is killed is not handled again.
+        missed = self.counts.told - set(self._lines("mule"))
+        if len(missed) > sum(self.counts.kills.values()):
+            problems.append(f"{len(missed)} messages to mules are missing: {sorted(missed)[:10]}")
         if lost:
             problems.append(f"{len(lost)} tasks never ran: {sorted(lost)[:10]}")
         for name in ("descriptors", "threads", "children", "internal_files"):
