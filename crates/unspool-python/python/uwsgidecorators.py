@@ -505,6 +505,14 @@ def erlang(name: str) -> Callable[[F], F]:
     return register
 
 
+@overload
+def mulefunc(f: Callable[..., Any]) -> Callable[..., None]: ...
+
+
+@overload
+def mulefunc(f: int | str) -> Callable[[Callable[..., Any]], Callable[..., None]]: ...
+
+
 def mulefunc(f: Any) -> Any:
     """Has calls of the function run in a mule: bare, `mulefunc(number)` or `mulefunc("farm")`."""
     if callable(f):

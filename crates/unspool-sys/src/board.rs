@@ -25,6 +25,7 @@ impl Board {
     }
 
     /// What a row holds now, in the machine's byte order.
+    #[expect(clippy::host_endian_bytes, reason = "memory of this machine, not a format")]
     pub fn read(&self, row: usize) -> io::Result<[u64; NUMBERS]> {
         let mut bytes = [0u8; ROW_BYTES];
         let read = rustix::io::pread(&self.file, &mut bytes, (row * ROW_BYTES) as u64)?;
@@ -57,6 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::host_endian_bytes, reason = "as it is written by the processes")]
     fn rows_are_what_was_written_and_end() {
         let board = Board::new(2).unwrap();
         let row: Vec<u8> = (1..=8u64).flat_map(u64::to_ne_bytes).collect();

@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import FrameType, ModuleType
 from typing import Any
 
-from unspool import _mules, _native, _process
+from unspool import _mules, _native, _process, _titles
 from unspool._worker import call_hook, flush
 
 _NO_HOOK = (
@@ -38,7 +38,8 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
     number = request["row"]
-    _process.become_worker(request["role"], number)
+    _titles.show(f"unspool mule {number}")
+    _process.become_worker(request["role"], request["worker"])
     channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]

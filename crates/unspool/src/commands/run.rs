@@ -61,7 +61,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     }
     let environment = Environment::current();
     let filter = environment.log_filter();
-    let states = environment.state_directories();
+    let state_folders = environment.state_directories();
     let loaded = match load(&Sources { args, environment }) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -94,7 +94,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     let pid_files = Arc::new(Mutex::new(process.pid_files));
     let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files) };
     let became = process.became.as_deref();
-    let status = run_daemon(&loaded, states, became, &process.remarks, &log, up);
+    let status = run_daemon(&loaded, state_folders, became, &process.remarks, &log, up);
     for remark in locked(&pid_files).remove() {
         warn!("{remark}");
     }
