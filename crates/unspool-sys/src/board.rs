@@ -58,7 +58,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::host_endian_bytes, reason = "as it is written by the processes")]
     fn rows_are_what_was_written_and_end() {
         let board = Board::new(2).unwrap();
         let row: Vec<u8> = (1..=8u64).flat_map(u64::to_ne_bytes).collect();
