@@ -17,10 +17,12 @@ import threading
 import time
 from typing import Any
 
-from unspool import _mule_channel, _mule_row, _native, _process
+from unspool import _mule_channel, _mule_row, _native, _requests
 
 # A longer message is refused: a handler that needs more is a task.
 MESSAGE_BYTES_MAX = 1 << 20
+# From a process beside the daemon, in one packet to it.
+BESIDE_BYTES_MAX = 120_000
 OUTSIDE = "you can receive {} messages only in a mule !!!"
 
 
@@ -105,26 +107,36 @@ def mule_msg(message: str | bytes, where: int | str | bytes = 0, /) -> bool:
     """Sends a message to any mule, to that of this number, or to a farm by its name.
 
     False, and a line in the log, if the queue has no room or there is no such mule; it never waits.
+    From a process beside the daemon, RuntimeError if no daemon runs the first spool.
     """
     data = _data(message)
-    _check_configured()
-    if isinstance(where, (str, bytes)):
-        farm = _name(where)
+    farm = _name(where) if isinstance(where, (str, bytes)) else None
+    mule = 0 if isinstance(where, (str, bytes)) else where
+    if not isinstance(mule, int):
+        raise ValueError(f"invalid mule: {where!r}")
+    if not _requests.is_child():
+        return _send_from_beside("mule_msg", data, mule, farm)
+    if not count():
+        raise ValueError("no mule configured")
+    if farm is not None:
         if farm not in _state.farms:
             raise ValueError(f"unknown farm: {farm}")
         return _send("mule_msg", data, _farm_queue(farm), f"farm {farm}")
-    if not isinstance(where, int):
-        raise ValueError(f"invalid mule: {where!r}")
-    if not 0 <= where <= count():
-        _log(f"mule_msg: there is no mule {where}; a message of {len(data)} bytes was not sent")
+    if not 0 <= mule <= count():
+        _log(f"mule_msg: there is no mule {mule}; a message of {len(data)} bytes was not sent")
         return False
-    return _send("mule_msg", data, where, f"mule {where}" if where else "any mule")
+    return _send("mule_msg", data, mule, _shown(mule))
 
 
 def farm_msg(name: str | bytes, message: str | bytes, /) -> None:
-    """Sends a message to one mule of a farm; what fails is a line in the log."""
+    """Sends a message to one mule of a farm; what fails is a line in the log.
+
+    From a process beside the daemon, RuntimeError if no daemon runs the first spool.
+    """
     farm, data = _name(name), _data(message)
-    if farm not in _state.farms:
+    if not _requests.is_child():
+        _send_from_beside("farm_msg", data, 0, farm)
+    elif farm not in _state.farms:
         _log(f"farm_msg: there is no farm {farm}; a message of {len(data)} bytes was not sent")
     else:
         _send("farm_msg", data, _farm_queue(farm), f"farm {farm}")
@@ -229,16 +241,19 @@ def _send(call: str, data: bytes, queue: int, to: str) -> bool:
     return False
 
 
-def _check_configured() -> None:
-    if count():
-        return
-    options = _process.options
-    if _process.role() is _process.Role.PRODUCER and ("mule" in options or "mules" in options):
-        raise RuntimeError(
-            "mule_msg: mules are processes of the daemon, and this process is not one of its own; "
-            "submit a task instead (`uwsgi.spool`, `@spool`)"
-        )
-    raise ValueError("no mule configured")
+def _send_from_beside(call: str, data: bytes, mule: int, farm: str | None) -> bool:
+    if len(data) > BESIDE_BYTES_MAX:
+        why: str | None = f"is longer than {BESIDE_BYTES_MAX} bytes"
+    else:
+        why = _requests.send_message(data, mule, farm)
+    if why is not None:
+        to = f"farm {farm}" if farm is not None else _shown(mule)
+        _log(f"{call}: a message of {len(data)} bytes to {to} was not sent: {why}")
+    return why is None
+
+
+def _shown(mule: int) -> str:
+    return f"mule {mule}" if mule else "any mule"
 
 
 def _own_farms() -> list[int]:

@@ -37,6 +37,7 @@ use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
+use unspool_wire::control::Role;
 
 use self::attached::Attached;
 use self::children::WorkerProcess;
@@ -427,17 +428,25 @@ impl Supervisor {
             });
         if ready && !self.announced {
             self.announced = true;
-            let workers = self.workers.len();
-            info!(spools = self.spools.len(), workers, "unspool is ready");
+            let (workers, mules) = self.counts();
+            info!(spools = self.spools.len(), workers, mules, "unspool is ready");
         }
+    }
+
+    /// Workers and mules that there are.
+    fn counts(&self) -> (usize, usize) {
+        let mules = self.workers.values().filter(|worker| worker.role == Role::Mule).count();
+        (self.workers.len() - mules, mules)
     }
 
     /// Says in the log how things stand.
     fn log_state(&self) {
+        let (workers, mules) = self.counts();
         info!(
             pid = host::pid(),
             spools = self.spools.len(),
-            workers = self.workers.len(),
+            workers,
+            mules,
             generation = self.generation,
             zygote = self.zygote.as_ref().map_or(0, |zygote| zygote.child.pid()),
             importing = self.next_zygote.is_some(),

@@ -17,6 +17,7 @@ use unspool_sys::process::{Child, Exit};
 use unspool_sys::socket::{self, Received};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::control::{Role, Setup};
+use unspool_wire::request::Reply;
 use unspool_wire::task::{FromWorker, ToWorker};
 
 use super::Supervisor;
@@ -24,6 +25,7 @@ use super::children::WorkerProcess;
 use crate::backoff::Backoff;
 use crate::events::WorkerId;
 use crate::settings::MuleSettings;
+use crate::snapshot::MuleSnapshot;
 
 /// One that ran so long is started again at once when it ends.
 const STEADY_NS: u64 = 10_000_000_000;
@@ -76,6 +78,8 @@ pub(super) struct Seat {
     start_at_ns: Option<u64>,
     /// There was a process that said that it is ready.
     started: bool,
+    /// How often it was started again after it had ended by itself.
+    respawns: u64,
     /// Signals to be raised in it, each once.
     pub(super) waiting: BTreeSet<u8>,
 }
@@ -120,6 +124,34 @@ impl Mules {
             processes: BTreeMap::new(),
             look_ns: None,
         })
+    }
+
+    /// Puts a message into a queue, for a process that has none of them.
+    pub(super) fn send(&self, mule: i64, farm: Option<&str>, data: &[u8]) -> Result<Reply, String> {
+        let refused = |error: String| Ok(Reply::Refused { error });
+        let count = self.seats.len();
+        if count == 0 {
+            return Err("no mule configured".into());
+        }
+        let queue = match farm {
+            Some(farm) => {
+                let at = self.farms.iter().position(|(name, _)| name == farm);
+                1 + count + at.ok_or_else(|| format!("unknown farm: {farm}"))?
+            }
+            None => match usize::try_from(mule) {
+                Ok(mule) if mule <= count => mule,
+                _ => return refused(format!("there is no mule {mule}")),
+            },
+        };
+        let Some((sends, _)) = self.queues.get(queue) else { return Err("no such queue".into()) };
+        match socket::send(sends.as_fd(), data, &[]) {
+            Ok(true) => Ok(Reply::Done),
+            Ok(false) => {
+                let bytes = self.settings.queue_bytes;
+                refused(format!("its queue is full ({bytes} bytes: `mule-msg-size`)"))
+            }
+            Err(error) => refused(format!("it does not fit into its queue: {error}")),
+        }
     }
 
     /// What a zygote gets with its settings.
@@ -198,6 +230,35 @@ impl Supervisor {
         }
         let generation = self.generation;
         self.retire_mules(|worker| worker.generation != generation);
+    }
+
+    /// What is known of the mules, to be shown.
+    pub(super) fn mule_snapshots(&self, now_ns: u64) -> Vec<MuleSnapshot> {
+        let one = |(seat, id): (&Seat, u32)| {
+            let process = self.mules.of_number(id);
+            let worker = process.and_then(|(worker, _)| self.workers.get(&worker));
+            let doing = self.mules.doing(id);
+            MuleSnapshot {
+                id,
+                pid: worker.and_then(|worker| worker.child.as_ref()).map_or(0, Child::pid),
+                started_at: worker.map(|worker| worker.asked_at),
+                respawns: seat.respawns,
+                doing: match doing {
+                    Doing::Message { .. } => "message",
+                    Doing::Signal => "signal",
+                    Doing::Waits => "waits",
+                    Doing::Else | Doing::Between => "other",
+                },
+                message_ms: match doing {
+                    Doing::Message { since_ns, .. } => {
+                        Some(now_ns.saturating_sub(since_ns) / 1_000_000)
+                    }
+                    _ => None,
+                },
+                signals: seat.waiting.len() + process.map_or(0, |(_, mule)| mule.told.len()),
+            }
+        };
+        self.mules.seats.iter().zip(1..).map(one).collect()
     }
 
     /// Tells mules to finish what they handle and leave.
@@ -411,6 +472,7 @@ impl Supervisor {
         if now_ns.saturating_sub(mule.since_ns) >= STEADY_NS {
             seat.backoff.reset();
         }
+        seat.respawns += 1;
         let delay = seat.backoff.failed();
         seat.start_at_ns = Some(now_ns + delay.as_nanos() as u64);
         let again_ms = delay.as_millis() as u64;

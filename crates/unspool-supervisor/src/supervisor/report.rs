@@ -164,6 +164,7 @@ impl Supervisor {
             generation: self.generation,
             zygote: self.zygote.as_ref().map(|zygote| zygote.child.pid()),
             ticks: self.ticks.account(pids.collect()),
+            mules: self.mule_snapshots(now_ns),
             timers,
             crons,
             spools: (0..self.spools.len())
