@@ -1,5 +1,8 @@
 """Tasks of uwsgi-tasks where there are mules, and its timer with the targets that it chooses."""
 
+# The package has no types.
+# mypy: disable-error-code="import-untyped, untyped-decorator"
+
 from __future__ import annotations
 
 import os
