@@ -268,6 +268,22 @@ def test_a_stop_lets_the_message_end(application: Project, daemon: DaemonFactory
     assert running.wait_exit() == 0
 
 
+def test_what_no_mule_has_read_at_a_stop_is_counted(
+    application: Project, daemon: DaemonFactory
+) -> None:
+    running = start(daemon, application, "--mules=1", "--farm=pair:1")
+    gate = application.gate("hold")
+    submit(application, "tell", what="hold")
+    application.events.wait("worked")
+    application.python("import uwsgi; uwsgi.mule_msg(b''); uwsgi.mule_msg(b'x' * 100_000, 1)")
+    application.python("import uwsgi; uwsgi.farm_msg('pair', b'x')")
+    running.send(signal.SIGTERM)
+    running.wait_log("stopping")
+    gate.release()
+    running.wait_log("messages that no mule has read are lost messages=3")
+    assert running.wait_exit() == 0
+
+
 def test_statistics_name_the_mules(application: Project, daemon: DaemonFactory) -> None:
     address = application.root / "stats"
     start(daemon, application, "--mules=2", f"--stats={address}")

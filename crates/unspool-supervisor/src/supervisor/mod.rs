@@ -307,6 +307,7 @@ impl Supervisor {
             spool.clean_up();
         }
         self.fifo.clean_up();
+        self.mules.say_what_is_lost();
         info!("stopped");
         uwsgi_lines::goodbye();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))

@@ -38,6 +38,9 @@ const KILL_NS: u64 = 5_000_000_000;
 /// A mule that cannot be asked for is asked for again then.
 const ASK_NS: u64 = 100_000_000;
 
+/// Messages that are counted at the end.
+const MESSAGES_MAX: u32 = 1_000_000;
+
 /// What a mule says that it does, in its row of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doing {
@@ -151,6 +154,26 @@ impl Mules {
                 refused(format!("its queue is full ({bytes} bytes: `mule-msg-size`)"))
             }
             Err(error) => refused(format!("it does not fit into its queue: {error}")),
+        }
+    }
+
+    /// Says what nobody will read any more.
+    pub(super) fn say_what_is_lost(&self) {
+        let mut buffer = vec![0u8; PACKET_BYTES_MAX];
+        let mut lost = 0;
+        for (_, gets) in &self.queues {
+            // An error is a message longer than this buffer.
+            while lost < MESSAGES_MAX
+                && !matches!(
+                    socket::receive(gets.as_fd(), &mut buffer, &mut Vec::new(), false),
+                    Ok(Received::Nothing)
+                )
+            {
+                lost += 1;
+            }
+        }
+        if lost > 0 {
+            warn!(messages = lost, "messages that no mule has read are lost");
         }
     }
 
