@@ -103,7 +103,7 @@ def test_messages_from_beside_the_daemon(application: Project, daemon: DaemonFac
     assert next(event["mule"] for event in events if event["args"] == ("x",)) == 2
     assert done.stdout.splitlines() == [
         "False False False",
-        "RuntimeError: the daemon refuses `message`: unknown farm: nope",
+        "ValueError: the daemon refuses `message`: unknown farm: nope",
         "ValueError: invalid mule: 1.5",
         "None",
         "0 None",
@@ -128,7 +128,7 @@ def test_a_message_of_100_000_bytes_from_beside(
 def test_without_a_daemon_or_mules_a_message_is_an_error(
     application: Project, daemon: DaemonFactory
 ) -> None:
-    told = "import jobs\ntry: jobs.work(1)\nexcept RuntimeError as error: print(error)"
+    told = "import jobs\ntry: jobs.work(1)\nexcept ValueError as error: print(error)"
     done = application.python(told)
     assert re.search("unable to ask for `message`: no daemon runs the spool", done.stdout)
     start(daemon, application)

@@ -107,7 +107,7 @@ def mule_msg(message: str | bytes, where: int | str | bytes = 0, /) -> bool:
     """Sends a message to any mule, to that of this number, or to a farm by its name.
 
     False, and a line in the log, if the queue has no room or there is no such mule; it never waits.
-    From a process beside the daemon, RuntimeError if no daemon runs the first spool.
+    From a process beside the daemon, ValueError too if no daemon runs the first spool.
     """
     data = _data(message)
     farm = _name(where) if isinstance(where, (str, bytes)) else None
@@ -131,7 +131,7 @@ def mule_msg(message: str | bytes, where: int | str | bytes = 0, /) -> bool:
 def farm_msg(name: str | bytes, message: str | bytes, /) -> None:
     """Sends a message to one mule of a farm; what fails is a line in the log.
 
-    From a process beside the daemon, RuntimeError if no daemon runs the first spool.
+    From a process beside the daemon, ValueError too if no daemon runs the first spool.
     """
     farm, data = _name(name), _data(message)
     if not _requests.is_child():
@@ -245,7 +245,11 @@ def _send_from_beside(call: str, data: bytes, mule: int, farm: str | None) -> bo
     if len(data) > BESIDE_BYTES_MAX:
         why: str | None = f"is longer than {BESIDE_BYTES_MAX} bytes"
     else:
-        why = _requests.send_message(data, mule, farm)
+        try:
+            why = _requests.send_message(data, mule, farm)
+        except RuntimeError as error:
+            # uWSGI's error where there is no mule or farm.
+            raise ValueError(str(error)) from error
     if why is not None:
         to = f"farm {farm}" if farm is not None else _shown(mule)
         _log(f"{call}: a message of {len(data)} bytes to {to} was not sent: {why}")
