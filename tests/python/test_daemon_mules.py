@@ -298,3 +298,85 @@ def test_statistics_name_the_mules(application: Project, daemon: DaemonFactory) 
     assert mule["pid"] == event.pid and mule["message_ms"] >= 0 and mule["respawns"] == 0
     assert mules[2 - busy]["message_ms"] is None
     gate.release()
+
+
+def test_mules_end_with_a_daemon_that_is_killed(
+    application: Project, daemon: DaemonFactory
+) -> None:
+    """One that handles a message finishes it."""
+    application.write(
+        "sleeps.py",
+        """
+        import time
+        import uwsgi
+        from reporting import report
+
+        report("sleeps")
+        time.sleep(1000)
+        """,
+    )
+    running = start(daemon, application, "--mules=2", "--mule=sleeps.py")
+    sleeps = application.events.wait("sleeps").pid
+    gate = application.gate("hold")
+    submit(application, "tell", what="hold")
+    busy = application.events.wait("worked").pid
+    children = running.children
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait_exit()
+    ended(sleeps)
+    gate.release()
+    assert application.events.wait("held").pid == busy
+    for pid in children:
+        ended(pid)
+
+
+def test_the_second_stop_interrupts_a_message(application: Project, daemon: DaemonFactory) -> None:
+    running = start(daemon, application, "--mules=1")
+    application.gate("hold")
+    submit(application, "tell", what="hold")
+    application.events.wait("worked")
+    running.send(signal.SIGQUIT)
+    running.wait_log("mule exited with status 0 while it handled a message, which is lost")
+    assert running.wait_exit() == 0
+
+
+def test_what_the_options_give_to_programs(application: Project, daemon: DaemonFactory) -> None:
+    """The directory, the variables and the arguments of the options."""
+    (application.root / "site").mkdir()
+    application.write(
+        "site/where.py",
+        """
+        import os, sys
+        from reporting import report
+        report("where", cwd=os.getcwd(), env=os.environ["NAME"], argv=sys.argv)
+        import uwsgi
+        uwsgi.mule_get_msg()
+        """,
+    )
+    daemon("--chdir=site", "--env=NAME=value", "--pyargv=a b", "--mule=where.py")
+    event = application.events.wait("where")
+    assert event["cwd"] == str(application.root / "site")
+    assert (event["env"], event["argv"]) == ("value", ["uwsgi", "a", "b"])
+
+
+def test_a_full_queue_is_said_beside_the_daemon(
+    application: Project, daemon: DaemonFactory
+) -> None:
+    start(daemon, application, "--mules=1", "--mule-msg-size=300000")
+    gate = application.gate("hold")
+    submit(application, "tell", what="hold")
+    application.events.wait("worked")
+    done = application.python(
+        """
+        import jobs, uwsgi, pickle
+        call = {"service": "uwsgi_mulefunc", "func": "work", "args": ("x" * 50_000,), "kwargs": {}}
+        print(next(n for n in range(1000) if not uwsgi.mule_msg(pickle.dumps(call))))
+        """
+    )
+    sent = int(done.stdout)
+    assert 1 <= sent < 100
+    assert re.search(r"any mule was not sent: its queue is full \(300000 bytes", done.stderr)
+    gate.release()
+    application.events.wait("held")
+    # All that were taken arrive.
+    assert len(application.events.collect(sent, "worked")) == sent

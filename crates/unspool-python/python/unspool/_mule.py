@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 from operator import attrgetter
 from types import FrameType, ModuleType
@@ -22,6 +23,9 @@ _NO_HOOK = (
     "unspool: a message to a mule is dropped, since nothing handles it: assign a function to "
     "`uwsgi.mule_msg_hook`\n"
 )
+
+# How long the threads of a killed daemon may take to end, all together.
+DEATH_SECONDS_MAX = 1.0
 
 
 class _State:
@@ -66,10 +70,23 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     """As uWSGI ends a mule: what was to run at its exit runs."""
-    if _state.handles_message and os.getppid() != _state.daemon_pid:
+    if _state.handles_message and _daemon_is_gone():
         # Nobody is left who could wait for longer; the message may be handled to its end.
         return
     sys.exit(0)
+
+
+def _daemon_is_gone() -> bool:
+    """Whether the daemon is dead, or dies within a moment.
+
+    The kernel signals its death with the end of one of its threads, before the last one has ended.
+    """
+    deadline = time.monotonic() + DEATH_SECONDS_MAX
+    while os.getppid() == _state.daemon_pid:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def _handle_messages(uwsgi: Any) -> None:
