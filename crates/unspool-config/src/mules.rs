@@ -1,7 +1,5 @@
 //! The options of mules and farms.
 
-use std::path::Path;
-
 use crate::config::{Farm, Mule};
 use crate::error::ConfigError;
 use crate::notice::Notice;
@@ -45,8 +43,8 @@ impl Resolver {
     /// As in uWSGI, what is neither a Python file nor `module:callable` makes a bare mule.
     fn add_mule(&mut self, value: Value<'_>) -> Result<(), ConfigError> {
         let text = if value.text().is_empty() { "" } else { value.plain()? };
-        let file = Path::new(text).extension().is_some_and(|extension| extension == "py");
-        let program = (file || text.contains(':')).then(|| text.to_owned());
+        let program =
+            (text.strip_suffix(".py").is_some() || text.contains(':')).then(|| text.to_owned());
         if program.is_none() && !text.is_empty() && text != "true" {
             self.notices.push(Notice::NoEffect {
                 name: "mule".to_owned(),

@@ -383,11 +383,11 @@ impl Supervisor {
         if self.mules.look_ns.is_some_and(|at_ns| at_ns > now_ns) {
             return;
         }
-        let over = |since_ns| now_ns.saturating_sub(since_ns) > limit.as_nanos() as u64;
+        let most_ns = limit.as_nanos() as u64;
         let mut late = Vec::new();
         for (id, mule) in &self.mules.processes {
             if let Doing::Message { since_ns, bytes } = self.mules.doing(mule.number)
-                && over(since_ns)
+                && now_ns.saturating_sub(since_ns) > most_ns
                 && !mule.late
             {
                 late.push((*id, mule.number, bytes));
