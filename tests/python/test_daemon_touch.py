@@ -102,8 +102,12 @@ def test_each_kind_of_change_counts_once(
 ) -> None:
     path = project.write("signal.txt", "")
     running = start(project, daemon, f"--touch-signal={path} 17")
+    told = f"touched: raising the signal option=touch-signal path={path} signal=17"
+    told = re.escape(told)
     CHANGES[change](path)
     assert project.events.wait("signal")["number"] == 17
+    running.wait_log(told)
+    mark = running.mark()
     # What is no change at all is told apart by the next one, which comes alone.
     (project.root / "beside.txt").write_text("")
     if path.exists():
@@ -112,6 +116,7 @@ def test_each_kind_of_change_counts_once(
     path.with_suffix(".last").write_text("")
     path.with_suffix(".last").rename(path)
     project.events.wait("signal")
+    running.wait_log(told, since=mark)
     assert sum("touched: raising" in line for line in running.log) == 2
 
 

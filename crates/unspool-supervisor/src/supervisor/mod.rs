@@ -57,7 +57,7 @@ use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
 use crate::programs::Surroundings;
-use crate::settings::{Moments, OnQuit, Settings, WatchSettings, ZygoteSettings};
+use crate::settings::{Moments, OnQuit, Settings, SpoolSettings, WatchSettings, ZygoteSettings};
 use crate::uwsgi_lines;
 
 /// Why the daemon could not run, or not go on.
@@ -184,6 +184,25 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::System { action, source }
 }
 
+fn start_spools(
+    settings: Vec<SpoolSettings>,
+    poll: &Poll,
+    outbox: &Outbox,
+) -> Result<Vec<SpoolActor>, RunError> {
+    let mut spools = Vec::new();
+    for (number, spool) in settings.into_iter().enumerate() {
+        let path = spool.dir.path().display().to_string();
+        let actor = SpoolActor::start(number, spool, outbox.clone())
+            .map_err(|source| RunError::Spool { path, source })?;
+        if let Some(control) = actor.control() {
+            let key = KIND_CONTROL | number as u64;
+            poll.add(control, key).map_err(system("wait for events"))?;
+        }
+        spools.push(actor);
+    }
+    Ok(spools)
+}
+
 impl Supervisor {
     fn new(settings: Settings) -> Result<Self, RunError> {
         process::become_subreaper().map_err(system("become the parent of orphans"))?;
@@ -203,17 +222,7 @@ impl Supervisor {
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
             .map_err(system("make the queues of the mules"))?;
-        let mut spools = Vec::new();
-        for (number, spool) in settings.spools.into_iter().enumerate() {
-            let path = spool.dir.path().display().to_string();
-            let actor = SpoolActor::start(number, spool, outbox.clone())
-                .map_err(|source| RunError::Spool { path, source })?;
-            if let Some(control) = actor.control() {
-                let key = KIND_CONTROL | number as u64;
-                poll.add(control, key).map_err(system("wait for events"))?;
-            }
-            spools.push(actor);
-        }
+        let spools = start_spools(settings.spools, &poll, &outbox)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
         let fifo = MasterFifo::new(&settings.watch)
             .map_err(|(path, source)| RunError::Fifo { path, source })?;

@@ -174,6 +174,12 @@ impl Mules {
         found.next().map(|(id, mule)| (*id, mule))
     }
 
+    /// Each mule's number and its process, if it has one.
+    pub(super) fn processes(&self) -> impl Iterator<Item = (u32, Option<WorkerId>)> {
+        let numbers = 1..=self.seats.len() as u32;
+        numbers.map(|number| (number, self.of_number(number).map(|(id, _)| id)))
+    }
+
     /// The mules of a farm, by its name or its number from 1.
     pub(super) fn mules_of_farm(&self, farm: &str) -> Option<&[u32]> {
         let by_number = || farm.parse::<usize>().ok()?.checked_sub(1);
@@ -396,8 +402,8 @@ impl Supervisor {
         }
         for (id, mule, bytes) in late {
             if let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) {
-                let (pid, limit_s) = (child.pid(), limit.as_secs_f64());
-                error!(mule, pid, bytes, limit_s, "a message takes too long; killing its mule");
+                let (pid, seconds) = (child.pid(), limit.as_secs_f64());
+                error!(mule, pid, bytes, seconds, "a message takes too long; killing its mule");
                 child.kill_group();
             }
             if let Some(mule) = self.mules.processes.get_mut(&id) {

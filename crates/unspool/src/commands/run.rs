@@ -63,7 +63,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     }
     let environment = Environment::current();
     let filter = environment.log_filter();
-    let states = environment.state_directories();
+    let state_folders = environment.state_directories();
     let loaded = match load(&Sources { args, environment }) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -96,7 +96,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     let pid_files = Arc::new(Mutex::new(process.pid_files));
     let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files) };
     let became = process.became.as_deref();
-    let status = run_daemon(&loaded, states, became, &process.remarks, &log, up);
+    let status = run_daemon(&loaded, state_folders, became, &process.remarks, &log, up);
     for remark in locked(&pid_files).remove() {
         warn!("{remark}");
     }
@@ -143,21 +143,21 @@ fn moments(config: &Config, log: &Log, up: Up) -> Moments {
             tell(&launcher, exit::OK);
         }),
         reopen_logs: log.reopener().map(Moment::new).unwrap_or_default(),
-        write_pidfiles: has_pid_files
-            .then(|| {
-                Moment::new(move || {
-                    for remark in locked(&again).write_again() {
-                        warn!("{remark}");
-                    }
-                })
+        write_pidfiles: if has_pid_files {
+            Moment::new(move || {
+                for remark in locked(&again).write_again() {
+                    warn!("{remark}");
+                }
             })
-            .unwrap_or_default(),
+        } else {
+            Moment::default()
+        },
     }
 }
 
 fn run_daemon(
     loaded: &Loaded,
-    states: Vec<PathBuf>,
+    state_folders: Vec<PathBuf>,
     became: Option<&str>,
     remarks: &[String],
     log: &Log,
@@ -177,7 +177,7 @@ fn run_daemon(
             info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
         }
     }
-    let mut settings = match resolve::settings(&loaded.config, states) {
+    let mut settings = match resolve::settings(&loaded.config, state_folders) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
