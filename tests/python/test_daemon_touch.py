@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -285,6 +286,30 @@ def watch(args):
     project.events.wait("watching")
     rename_over(path)
     assert project.events.wait("late")["number"] == 40
+
+
+def test_a_monitor_of_what_its_handler_changes_is_paced(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    inbox = project.root / "inbox"
+    inbox.mkdir()
+    more = f"""
+def feed(number):
+    with open({str(inbox / "n")!r}, "a") as file:
+        file.write("x")
+    report("fed")
+
+uwsgi.register_signal(41, "", feed)
+uwsgi.add_file_monitor(41, {str(inbox)!r})
+"""
+    start(project, daemon, more=more)
+    (inbox / "first").touch()
+    events = project.events.collect(6, "fed")
+    gaps = [after.monotonic - before.monotonic for before, after in pairwise(events)]
+    # Each is the change of the one before; the first may have two at once.
+    assert sum(gaps) > 4 * 0.09
+    submit(project, "mark")
+    project.events.wait("mark")
 
 
 def test_what_is_no_path_is_refused(project: Project) -> None:

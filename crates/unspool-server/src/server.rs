@@ -14,7 +14,7 @@ use crate::stats::{Stats, StatsSettings};
 use unspool_supervisor::Inquirer;
 
 /// Connections at the same time; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
 /// After a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the end of the thread is waited for.

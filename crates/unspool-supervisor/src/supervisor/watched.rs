@@ -51,7 +51,7 @@ impl From<Source> for SourceFile {
 
 impl From<MonitorSpec> for Monitor {
     fn from(spec: MonitorSpec) -> Self {
-        Self { path: PathBuf::from(spec.path), signal: spec.signal }
+        Self { path: PathBuf::from(spec.path), signal: spec.signal, state: spec.state }
     }
 }
 
