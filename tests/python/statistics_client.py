@@ -40,7 +40,8 @@ def read_all(client: socket.socket) -> bytes:
 def ask(address: Address, request: bytes = b"") -> bytes:
     """One connection: the request, if there is one, and the whole answer."""
     with connect(address) as client:
-        client.sendall(request)
+        if request:
+            client.sendall(request)
         return read_all(client)
 
 

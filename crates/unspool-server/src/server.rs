@@ -54,8 +54,10 @@ impl Server {
                 });
             }
         }
-        for listener in &listeners {
-            info!(address = listener.shown(), "serving statistics");
+        let mut shown: Vec<&str> = listeners.iter().map(Listener::shown).collect();
+        shown.dedup();
+        for address in shown {
+            info!(address, "serving statistics");
         }
         let stats = Arc::new(Stats::new(settings, inquirer));
         std::thread::Builder::new()

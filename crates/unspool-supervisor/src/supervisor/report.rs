@@ -204,6 +204,8 @@ impl Supervisor {
                     id: *id,
                     pid: worker.child.as_ref().map_or(0, Child::pid),
                     generation: worker.generation,
+                    // It may serve before the zygote has said which process it is.
+                    ready: said.ready && worker.child.is_some(),
                     started_at: worker.asked_at,
                     respawns: respawns.unwrap_or_default(),
                     ..said
