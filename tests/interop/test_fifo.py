@@ -120,6 +120,7 @@ def test_what_touches_no_spooler(both: Both, system: System) -> None:
     # The same process takes the next one.
     task, same = hold(both)
     assert same == pid
+    gate.release()
     wait_gone(task)
     send(fifo, b"q")
     assert daemon.wait_exit() == 0

@@ -505,7 +505,7 @@ def erlang(name: str) -> Callable[[F], F]:
     return register
 
 
-def mulefunc(f: Any) -> Any:
+def mulefunc(f: Any) -> Callable[..., Any]:
     """Has calls of the function run in a mule: bare, `mulefunc(number)` or `mulefunc("farm")`."""
     if callable(f):
         return _in_mule(f, 0)
