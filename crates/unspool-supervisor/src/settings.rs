@@ -68,11 +68,12 @@ impl Moment {
         Self(Some(Box::new(act)))
     }
 
-    /// It is time.
-    pub(crate) fn reached(&mut self) {
+    /// It is time. `false`: there is nothing to do at this moment.
+    pub(crate) fn reached(&mut self) -> bool {
         if let Some(act) = &mut self.0 {
             act();
         }
+        self.0.is_some()
     }
 }
 

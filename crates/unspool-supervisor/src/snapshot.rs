@@ -31,6 +31,13 @@ pub struct Snapshot {
     pub timers: Vec<TimerSnapshot>,
     /// Crons of the application.
     pub crons: Vec<CronSnapshot>,
+    /// Of several daemons of one configuration this one fires timers and crons. `None` if there
+    /// are none.
+    pub leads: Option<bool>,
+    /// Crons of the configuration.
+    pub cron_commands: Vec<CommandSnapshot>,
+    /// Attached daemons.
+    pub daemons: Vec<DaemonSnapshot>,
     /// In the order of the configuration.
     pub spools: Vec<SpoolSnapshot>,
 }
@@ -91,6 +98,42 @@ pub struct CronSnapshot {
     pub day: i32,
     pub month: i32,
     pub weekday: i32,
+}
+
+/// A cron of the configuration.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the five fields of every crontab")]
+pub struct CommandSnapshot {
+    /// The command, without what is secret in it.
+    pub command: String,
+    pub minute: i32,
+    pub hour: i32,
+    pub day: i32,
+    pub month: i32,
+    pub weekday: i32,
+    /// It is not started while it runs.
+    pub unique: bool,
+    /// The process that was started last, if it runs.
+    pub pid: Option<u32>,
+    /// When it was started last; `None` if it was not yet.
+    pub started_at: Option<i64>,
+    /// How often it was started.
+    pub runs: u64,
+    /// Runs that were left out since then, because it or too many others ran.
+    pub skipped: u64,
+}
+
+/// An attached daemon.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DaemonSnapshot {
+    /// Its command, without what is secret in it.
+    pub command: String,
+    /// Its process, if it runs.
+    pub pid: Option<u32>,
+    /// How often it was started again.
+    pub respawns: u64,
 }
 
 /// One spool.

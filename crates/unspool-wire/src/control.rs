@@ -214,6 +214,9 @@ pub struct MonitorSpec {
     pub signal: u8,
     /// A file or a directory, absolute.
     pub path: String,
+    /// Its modification time and length when it was registered; `None` if nothing was there.
+    #[serde(default)]
+    pub state: Option<(i64, u64)>,
 }
 
 /// A source file as it was when Python read it.

@@ -248,11 +248,20 @@ def add_file_monitor(number: int, path: str) -> None:
         raise ValueError(f"{failed}: {path!r} is no UTF-8") from None
     if not 0 < length <= PATH_BYTES_MAX or "\0" in path:
         raise ValueError(f"{failed}: {path!r:.100} is no path of at most {PATH_BYTES_MAX} bytes")
-    monitor = {"signal": number, "path": path}
+    # What changes from here on counts, also before anybody watches.
+    monitor = {"signal": number, "path": path, "state": _file_state(path)}
     if _process.is_worker():
         _requests.send("monitor", **monitor)
-    elif monitor not in _monitors:
+    elif not any((m["signal"], m["path"]) == (number, path) for m in _monitors):
         _monitors.append(monitor)
+
+
+def _file_state(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def monitors() -> list[dict[str, Any]]:

@@ -33,7 +33,6 @@ pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
-use self::state::Counts;
 use self::tally::Tally;
 use self::worker::{Held, Stage, Worker};
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
@@ -106,7 +105,6 @@ struct Dispatcher {
     creations: Creations,
     index: Index,
     history: History,
-    counts: Counts,
     scanner: Scanner,
     /// While old tasks may be held.
     adopting: Option<Adopting>,
@@ -183,7 +181,6 @@ impl Dispatcher {
             creations: Creations::default(),
             index: Index::default(),
             history: History::default(),
-            counts: Counts::default(),
             scanner: Scanner::default(),
             adopting: start.adopting,
             folders: Vec::new(),

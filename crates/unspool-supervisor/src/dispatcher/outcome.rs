@@ -130,7 +130,6 @@ impl Dispatcher {
                 return;
             }
         }
-        self.counts.done += 1;
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.map(|report| report.duration_ns as f64 / 1e6);
@@ -162,7 +161,6 @@ impl Dispatcher {
 
     /// Counts a failed attempt and puts the task off.
     fn count(&mut self, held: Held) {
-        self.counts.failed += 1;
         let due_ns = clock::now_ns() + self.frequency_ns;
         let noted = count_failure(held.claim.file.as_fd(), held.claim.attempts, due_ns);
         self.put_off(held, due_ns, noted.map(|_| ()));

@@ -167,6 +167,9 @@ impl Supervisor {
             mules: self.mule_snapshots(now_ns),
             timers,
             crons,
+            leads: self.leader.standing(),
+            cron_commands: self.crons.account(),
+            daemons: self.attached.account(),
             spools: (0..self.spools.len())
                 .map(|spool| self.spool_snapshot(spool, now_ns))
                 .collect(),
@@ -189,6 +192,8 @@ impl Supervisor {
                     id: *id,
                     pid: worker.child.as_ref().map_or(0, Child::pid),
                     generation: worker.generation,
+                    // It may serve before the zygote has said which process it is.
+                    ready: said.ready && worker.child.is_some(),
                     started_at: worker.asked_at,
                     respawns: respawns.unwrap_or_default(),
                     ..said
