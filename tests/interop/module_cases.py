@@ -465,3 +465,21 @@ RPC = [
     *other("with the reason", "uwsgi.rpc()", "uwsgi.rpc(None, b'echo', 5)"),
     *other("with the reason", "uwsgi.register_rpc('x', print)"),
 ]
+
+# Where uWSGI has web workers: most configurations are made for them.
+WEB = [
+    *same(
+        "uwsgi.numproc",
+        "uwsgi.cores",
+        "uwsgi.buffer_size",
+        "uwsgi.has_threads",
+        "uwsgi.worker_id()",
+        "uwsgi.i_am_the_spooler()",
+        "uwsgi.total_requests()",
+        "uwsgi.opt['workers']",
+        "uwsgi.opt['processes']",
+        "uwsgi.opt['threads']",
+    ),
+    *other("There are no web workers", "len(uwsgi.workers())", "len(uwsgi.sockets)"),
+    *other("There are no web workers", "uwsgi.listen_queue()"),
+]

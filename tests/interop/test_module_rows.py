@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from both import Both, System
 from harness import REAL_UWSGI, ROOT, Project
-from module_cases import BARE, FULL, RPC, Row
+from module_cases import BARE, FULL, RPC, WEB, Row
 from spooling import foreign, publish
 
 Outcome = tuple[str, Any]
@@ -37,9 +37,17 @@ FULL_OPTIONS = (
     "--mode=fast",
     "--pidfile=the.pid",
 )
+WEB_OPTIONS = (
+    "--socket=web.sock",
+    "--processes=2",
+    "--workers=3",
+    "--threads=2",
+    "--buffer-size=70000",
+)
 TABLES: dict[str, tuple[list[Row], tuple[str, ...]]] = {
     "full": (FULL, FULL_OPTIONS),
     "bare": (BARE, ()),
+    "web": (WEB, WEB_OPTIONS),
     "rpc": (RPC, ("--import=interop_surface",)),
 }
 CASES = [

@@ -38,7 +38,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
     number = request["row"]
-    _process.become_worker(request["role"], number)
+    _process.become_worker(request["role"], request["worker"], number)
     channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]

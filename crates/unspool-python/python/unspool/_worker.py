@@ -38,7 +38,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
         os.close(descriptors[2])
         _lines.work_for(os.getcwdb())
     _titles.show(f"unspool worker {request['worker']} ({request['role']})")
-    _process.become_worker(request["role"], request["worker"])
+    _process.become_worker(request["role"], request["worker"], request["row"])
     channel = _native.Worker(
         descriptors[0], slots, request["row"], setup["frequency"], setup["spooler_chdir"]
     )
