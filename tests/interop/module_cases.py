@@ -37,6 +37,11 @@ def other(differs: str, *expressions: str, crashes: bool = False) -> list[Row]:
     return [Row(expression, "value", differs, crashes) for expression in expressions]
 
 
+def other_kind(differs: str, *expressions: str) -> list[Row]:
+    """Rows that fail in one of the two, for this reason."""
+    return [Row(expression, "type", differs) for expression in expressions]
+
+
 CACHE = [
     *same(
         "uwsgi.cache_exists('a')",
@@ -412,6 +417,22 @@ BARE = [
         "`SpoolError`, a `ValueError`, with the reason",
         "uwsgi.spool({b'spooler': b'/nowhere', b'at': b'2000000000'})",
         "uwsgi.spool({b'priority': b'a/b', b'at': b'2000000000'})",
+    ),
+    *other_kind(
+        "also str, int, float, bool, as text",
+        "uwsgi.spool({b'at': 2000000000})",
+        "uwsgi.spool({b'at': 2000000000.5})",
+        "uwsgi.spool({b'at': '2000000000'})",
+        "uwsgi.spool({b'at': b'2000000000', b'priority': 3})",
+        "uwsgi.spool({b'at': b'2000000000', b'priority': '3'})",
+        "uwsgi.spool({b'at': b'2000000000', b'spooler': uwsgi.spoolers[0].decode()})",
+        "uwsgi.spool({b'at': b'2000000000', b'body': 'text'})",
+        "uwsgi.spool({b'at': b'2000000000', b'a': True})",
+    ),
+    *other_kind(
+        "| keys | bytes | bytes and str |",
+        "uwsgi.spool({'at': 2000000000, 'priority': 3, 'body': b'x'})",
+        "uwsgi.spool(at='2000000000', a=1)",
     ),
     *kind(
         "uwsgi.spool({b'at': b'2000000000'})",
