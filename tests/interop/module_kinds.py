@@ -50,8 +50,6 @@ QUESTIONS = [
 
 # Why a name of uWSGI's is not there; "later" is meant to come. Reasons, each with its names.
 REASONS = """
-later, with signals, mules and the control of processes:
-    farm_get_msg farm_msg in_farm mule_get_msg mule_msg
 later, with the statistics:
     set_warning_message
 never, it belongs to the request that a web worker answers:

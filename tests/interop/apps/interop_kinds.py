@@ -1,7 +1,7 @@
 """Asks `uwsgi` the same questions in every kind of process: where it is imported and where it runs.
 
-Imported by a producer, by a zygote or uWSGI's master, and then called as a task and as a handler of
-a signal.
+Imported by a producer, by a zygote or uWSGI's master, and then called as a task, as a handler of a
+signal and as one of a message to a mule.
 """
 
 from __future__ import annotations
@@ -25,13 +25,17 @@ def ask(kind: str) -> None:
     )
 
 
-def handle(_: dict[Any, Any]) -> int:
-    """The only task."""
-    ask("spooler")
+def handle(task: dict[Any, Any]) -> int:
+    """The first task answers, the second has the mule answer: one after the other."""
+    if b"mule" in task:
+        uwsgi.mule_msg(b"ask", 1)
+    else:
+        ask("spooler")
     return int(uwsgi.SPOOL_OK)
 
 
 ask(os.environ.get("INTEROP_KIND", "import"))
 uwsgi.spooler = handle
+uwsgi.mule_msg_hook = lambda _: ask("mule")
 uwsgi.register_signal(99, "", lambda _: ask("signal"))
 uwsgi.add_rb_timer(99, 1, 1)
