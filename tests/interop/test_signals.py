@@ -135,3 +135,29 @@ def test_calls_at_run_time(both: Both, call: str) -> None:
         answers.append(told(both.project.events.wait("called")))
         both.stop()
     assert answers[0] == answers[1]
+
+
+WAITS = """
+    import uwsgi
+    from reporting import report
+
+    report("waits", mule=uwsgi.mule_id())
+    while True:
+        uwsgi.signal_wait()
+        report("heard", number=uwsgi.signal_received(), mule=uwsgi.mule_id())
+"""
+
+
+@pytest.mark.parametrize("target", ["mule1", "mule", "mules"])
+def test_a_mule_waits_for_signals(both: Both, target: str) -> None:
+    both.project.write("waits.py", WAITS)
+    answers = []
+    for system in SYSTEMS:
+        source = f"uwsgi.register_signal(17, {target!r}, handle)\n"
+        start(both, system, source, "--mule=waits.py")
+        both.project.events.wait("waits")
+        submit(both.project, "raise_one", number=17)
+        events = both.project.events
+        answers.append([told(events.wait("handled")), told(events.wait("heard"))])
+        both.stop()
+    assert answers[0] == answers[1]

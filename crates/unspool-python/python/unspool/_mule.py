@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import FrameType, ModuleType
 from typing import Any
 
-from unspool import _mules, _native, _process
+from unspool import _mules, _native, _process, _signals
 from unspool._worker import call_hook, flush
 
 _NO_HOOK = (
@@ -41,6 +41,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     _process.become_worker(request["role"], request["worker"], number)
     channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
     _mules.become(number, channel)
+    _signals.become_worker(channel)
     _state.daemon_pid = setup["daemon_pid"]
     signal.signal(signal.SIGTERM, _terminated)
     # A program may never look at its connection to the daemon.
