@@ -55,7 +55,8 @@ class Options(dict[str, "bytes | bool"]):
         one option the last one given counts.
         """
         given = [value for name, value in self.items() if name in names]
-        digits = re.match(rb"[0-9]+", given[-1]) if given and given[-1] is not True else None
+        last = given[-1] if given else b""
+        digits = re.match(rb"[0-9]+", last) if isinstance(last, bytes) else None
         return int(digits[0]) if digits else default
 
     def web_workers(self) -> int:
