@@ -1,6 +1,7 @@
 """The module `uwsgi` in a process that runs tasks: the same question to uWSGI and to unspool.
 
-`module_cases` has the rows. Each table runs once in each system, in one task; each row is a test.
+`module_cases` has the rows. Each table runs once in each system, in one task, one of them while the
+application is imported; each row is a test.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from both import Both, System
 from harness import REAL_UWSGI, ROOT, Project
-from module_cases import BARE, FULL, RPC, WEB, Row
+from module_cases import BARE, FULL, IMPORT, RPC, WEB, Row
 from spooling import foreign, publish
 
 Outcome = tuple[str, Any]
@@ -48,6 +49,7 @@ TABLES: dict[str, tuple[list[Row], tuple[str, ...]]] = {
     "full": (FULL, FULL_OPTIONS),
     "bare": (BARE, ()),
     "web": (WEB, WEB_OPTIONS),
+    "import": (IMPORT, (*WEB_OPTIONS, "--import=interop_surface", "--mules=1", "--farm=a:1")),
     "rpc": (RPC, ("--import=interop_surface",)),
 }
 CASES = [
@@ -68,6 +70,8 @@ def evaluate(system: System, table: str) -> dict[int, Outcome]:
             path = project.root / "rows"
             path.write_bytes(pickle.dumps([rows[number].expression for number in asked]))
             project.env["INTEROP_ROWS"] = os.fspath(path)
+            if table == "import":
+                project.env["INTEROP_AT_IMPORT"] = "1"
             publish(project.spool, "rows", foreign({b"key": b"value"}))
             both.run(system, "interop_surface", *options)
             outcomes = project.events.wait("rows", 60)["outcomes"]
