@@ -73,8 +73,12 @@ def evaluate(system: System, table: str) -> dict[int, Outcome]:
             if table == "import":
                 project.env["INTEROP_AT_IMPORT"] = "1"
             publish(project.spool, "rows", foreign({b"key": b"value"}))
-            both.run(system, "interop_surface", *options)
+            daemon = both.run(system, "interop_surface", *options)
             outcomes = project.events.wait("rows", 60)["outcomes"]
+            if table == "import":
+                # It answered in the middle of its start, in which uWSGI misses a signal.
+                project.events.wait("started")
+                daemon.wait_log("spawned uWSGI mule 1" if system == "uwsgi" else "mule is ready")
             both.stop()
         finally:
             both.close()

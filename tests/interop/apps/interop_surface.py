@@ -41,7 +41,9 @@ def answer() -> None:
 
 def handle(_: dict[Any, Any]) -> int:
     """The only task."""
-    if not AT_IMPORT:
+    if AT_IMPORT:
+        report("started")
+    else:
         answer()
     return int(uwsgi.SPOOL_OK)
 
