@@ -16,7 +16,8 @@ pub enum ToZygote {
         role: Role,
         /// Index of its spool.
         spool: u32,
-        /// Its row in the slots file; of a mule, its number.
+        /// Its row in the slots file; of a mule, and of a worker for ticks, the number that the
+        /// application knows it by, from 1.
         row: u32,
     },
     /// Part of what comes with the settings: the ends of the queues of messages, see [`Setup`].

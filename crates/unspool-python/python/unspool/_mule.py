@@ -43,7 +43,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     os.setsid()
     number = request["row"]
     _titles.show(f"unspool mule {number}")
-    _process.become_worker(request["role"], request["worker"])
+    _process.become_worker(request["role"], request["worker"], number)
     channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]

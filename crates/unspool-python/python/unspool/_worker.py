@@ -38,7 +38,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
         os.close(descriptors[2])
         _lines.work_for(os.getcwdb())
     _titles.show(f"unspool worker {request['worker']} ({request['role']})")
-    _process.become_worker(request["role"], request["worker"])
+    _process.become_worker(request["role"], request["worker"], request["row"])
     channel = _native.Worker(
         descriptors[0], slots, request["row"], setup["frequency"], setup["spooler_chdir"]
     )
@@ -111,8 +111,21 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
     return partial(
         channel.fail,
         f"the handler returned {shown}, which is no int: return uwsgi.SPOOL_OK (-2), "
-        "SPOOL_RETRY (-1) or SPOOL_IGNORE (0)",
+        f"SPOOL_RETRY (-1) or SPOOL_IGNORE (0){_whose(handler)}",
     )
+
+
+def _whose(handler: Any) -> str:
+    """Which function `uwsgi.spooler` is: of several libraries the last one that assigned it."""
+    try:
+        module = getattr(handler, "__module__", None)
+        name = getattr(handler, "__qualname__", type(handler).__qualname__)
+        if module != "uwsgidecorators":
+            return _errors.encodable(f"; `uwsgi.spooler` is {module}.{name:.100}")
+    except Exception:
+        # An object may answer anything.
+        pass
+    return ""
 
 
 def _run_signal(channel: _native.Worker, signal: int) -> Callable[[], None]:

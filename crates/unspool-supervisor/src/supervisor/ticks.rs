@@ -120,8 +120,15 @@ impl Supervisor {
             && self.ticks.workers.len() < WORKERS
             && now_ns >= self.ticks.fork_at_ns
         {
-            self.ask_for_worker(Role::Signal, 0, None);
+            self.ask_for_worker(Role::Signal, 0, Some(self.free_number()));
         }
+    }
+
+    /// The lowest number that no worker for ticks has: applications ask for worker 1 by its number.
+    fn free_number(&self) -> usize {
+        let ours = || self.workers.values().filter(|worker| worker.role == Role::Signal);
+        let taken = |number: &usize| ours().any(|worker| worker.row == Some(*number));
+        (1..=WORKERS).find(|number| !taken(number)).unwrap_or(WORKERS)
     }
 
     /// Has a worker run a handler that is its own, or that it waits for. `false` if it cannot.
