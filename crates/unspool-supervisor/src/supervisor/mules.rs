@@ -22,7 +22,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 use super::Supervisor;
 use super::children::WorkerProcess;
 use crate::backoff::Backoff;
-use crate::events::WorkerId;
+use crate::events::{Cause, WorkerId};
 use crate::settings::MuleSettings;
 
 /// One that ran so long is started again at once when it ends.
@@ -332,7 +332,7 @@ impl Supervisor {
             if present || seat.start_at_ns.is_some_and(|at_ns| at_ns > now_ns) {
                 continue;
             }
-            let asked = self.ask_for_worker(Role::Mule, 0, Some(number as usize));
+            let asked = self.ask_for_worker(Role::Mule, 0, Some((0, number as usize)));
             if let Some(seat) = self.mules.seat(number) {
                 seat.start_at_ns = (!asked).then_some(now_ns + ASK_NS);
             }
@@ -384,11 +384,11 @@ impl Supervisor {
         if self.mules.look_ns.is_some_and(|at_ns| at_ns > now_ns) {
             return;
         }
-        let limit_ns = limit.as_nanos() as u64;
+        let most_ns = limit.as_nanos() as u64;
         let mut late = Vec::new();
         for (id, mule) in &self.mules.processes {
             if let Doing::Message { since_ns, bytes } = self.mules.doing(mule.number)
-                && now_ns.saturating_sub(since_ns) > limit_ns
+                && now_ns.saturating_sub(since_ns) > most_ns
                 && !mule.late
             {
                 late.push((*id, mule.number, bytes));
@@ -472,7 +472,7 @@ impl Supervisor {
         }
         let pid = worker.child.as_ref().map_or(0, Child::pid);
         let terminated = mule.leaving.as_ref().is_some_and(|leaving| leaving.terminated);
-        let ended_itself = exit == Exit::Status(0) && !terminated && !worker.stopped;
+        let ended_itself = exit == Exit::Status(0) && !terminated && worker.cause == Cause::Own;
         match doing {
             Doing::Message { bytes, since_ns } if !ended_itself => {
                 let ms = now_ns.saturating_sub(since_ns) as f64 / 1e6;

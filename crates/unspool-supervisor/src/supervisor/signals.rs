@@ -21,6 +21,8 @@ const WAITING_MAX: usize = 4096;
 pub(super) enum Target {
     /// Workers of this daemon, which are forked for it.
     Pool,
+    /// The same, as spoolers.
+    Spooler,
     /// One mule, or whichever is free.
     Mule(Option<u32>),
     /// Every mule.
@@ -37,12 +39,13 @@ impl Target {
     fn parse(text: &str) -> Self {
         let number = |prefix: &str| text.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
         match text {
-            "" | "worker" | "workers" | "active-workers" | "spooler" => Self::Pool,
+            "spooler" => Self::Spooler,
+            "" | "worker" | "workers" | "active-workers" => Self::Pool,
             "mule" | "mule0" => Self::Mule(None),
             "mules" => Self::Mules,
             "subscribed" => Self::Nobody,
             // A spooler's directory: uWSGI's documentation has it.
-            path if path.starts_with('/') => Self::Pool,
+            path if path.starts_with('/') => Self::Spooler,
             _ if number("worker").is_some() => Self::Pool,
             _ if number("mule").is_some() => Self::Mule(number("mule")),
             _ => match text.strip_prefix("farm_").or_else(|| text.strip_prefix("farm")) {
@@ -78,6 +81,11 @@ impl Routes {
             }
             self.targets.insert(*signal, parsed);
         }
+    }
+
+    /// Whether the handler of a signal is meant to run in a spooler.
+    pub(super) fn is_for_spoolers(&self, signal: u8) -> bool {
+        self.targets.get(&signal) == Some(&Target::Spooler)
     }
 
     /// Whether a process has handlers of its own and has to stay for them.
@@ -132,7 +140,9 @@ impl Supervisor {
             return;
         }
         let target = self.routes.targets.get(&signal).cloned();
-        if matches!(target, None | Some(Target::Pool)) && self.raise_in_waiter(signal) {
+        if matches!(target, None | Some(Target::Pool | Target::Spooler))
+            && self.raise_in_waiter(signal)
+        {
             return;
         }
         if let Some(owner) = self.routes.local.get(&signal).copied() {
@@ -140,7 +150,7 @@ impl Supervisor {
             return;
         }
         match target {
-            Some(Target::Pool) => self.ticks.raise(signal),
+            Some(Target::Pool | Target::Spooler) => self.ticks.raise(signal),
             Some(Target::Nobody | Target::Unknown) => {}
             Some(Target::Mule(mule)) => {
                 if !self.raise_in_mule(mule, signal) {
@@ -274,9 +284,11 @@ mod tests {
 
     #[test]
     fn targets_are_uwsgis_words() {
-        let pool = ["", "worker", "worker0", "worker3", "workers", "active-workers", "spooler"];
-        for text in pool.iter().chain(&["/srv/app/spool"]) {
+        for text in ["", "worker", "worker0", "worker3", "workers", "active-workers"] {
             assert_eq!(Target::parse(text), Target::Pool, "{text}");
+        }
+        for text in ["spooler", "/srv/app/spool"] {
+            assert_eq!(Target::parse(text), Target::Spooler, "{text}");
         }
         for (text, target) in [
             ("mule", Target::Mule(None)),
