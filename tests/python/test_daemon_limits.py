@@ -199,6 +199,34 @@ def test_all_that_a_worker_started_goes_with_it(
     wait_dead({parent.pid, *pids})
 
 
+def test_what_a_mule_started_goes_with_it(project: Project, daemon: DaemonFactory) -> None:
+    source = """
+        import subprocess
+        import sys
+        from uwsgidecorators import mule
+        from reporting import pause, report
+
+        @mule(1)
+        def program():
+            orphan = "import os, time; os.fork() and os._exit(0); time.sleep(1000)"
+            null = subprocess.DEVNULL
+            streams = {"stdin": null, "stdout": null, "stderr": null}
+            command = [sys.executable, "-c", orphan]
+            subprocess.Popen(command, start_new_session=True, **streams).wait()
+            report("program")
+            pause("program")
+    """
+    project.write("tasks.py", source)
+    project.gate("program")
+    spool = ("--spooler", project.spool, "--spooler-import", "tasks")
+    running = daemon(*spool, "--mule", ready=False)
+    pid = project.events.wait("program").pid
+    started = marked(f"UNSPOOL_WORKER={running.pid:010}.".encode())
+    assert len(started) == 1
+    os.kill(pid, signal.SIGKILL)
+    wait_dead({pid, *started})
+
+
 def marked(wanted: bytes) -> set[int]:
     """The processes that were executed with this in their environment."""
     found = set()

@@ -9,6 +9,7 @@ import pytest
 from factory import DaemonFactory
 from harness import WAIT_SECONDS_MAX, Daemon, Project
 from spooling import complaints, submit
+from statistics_client import statistics
 
 MODULE = """
     from uwsgidecorators import spool
@@ -80,6 +81,21 @@ def test_the_general_workers_run_the_folder_too(project: Project, daemon: Daemon
         project.events.wait("mark", timeout=0.3)
     gate.release(2)
     assert [event["id"] for event in project.events.collect(2, "mark")] == ["4", "none"]
+
+
+def test_the_statistics_tell_whose_tasks_a_worker_runs(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", MODULE)
+    where = project.root / "stats.sock"
+    daemon(
+        *("--spooler", project.spool, "--spooler", project.spool / "5"),
+        *("--spooler-import", "tasks", "--spooler-processes", "2", "--stats", where),
+    )
+    (spool,) = statistics(where)["unspool"]["spools"]
+    assert spool["processes"] == 4
+    priorities = [worker["priority"] for worker in spool["workers"]]
+    assert sorted(priorities, key=str) == ["5", "5", None, None]
 
 
 def test_dedicated_workers_are_reloaded_and_replaced(
