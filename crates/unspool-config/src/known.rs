@@ -28,11 +28,13 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone; each takes a value.
-const UNSPOOL_OPTIONS: [&str; 6] = [
+const UNSPOOL_OPTIONS: [&str; 8] = [
     "spooler-adopt",
     "spooler-adopt-age",
     "spooler-durability",
+    "spooler-import-timeout",
     "spooler-log-format",
+    "spooler-processes-of",
     "spooler-settle",
     "spooler-stop-timeout",
 ];
@@ -252,8 +254,14 @@ pub(crate) fn find_short(short: char) -> Option<&'static KnownOption> {
 }
 
 /// Every option whose name starts so, in table order.
+///
+/// Those of unspool alone count only where uWSGI has none, so that an abbreviation that uWSGI
+/// understands means the same here.
 pub(crate) fn with_prefix(prefix: &str) -> Vec<&'static KnownOption> {
-    table().options.iter().filter(|option| option.name.starts_with(prefix)).collect()
+    let all = table().options.iter().filter(|option| option.name.starts_with(prefix));
+    let (own, uwsgi): (Vec<_>, Vec<_>) =
+        all.partition(|option| UNSPOOL_OPTIONS.contains(&option.name));
+    if uwsgi.is_empty() { own } else { uwsgi }
 }
 
 /// Every name, for suggestions.
@@ -294,7 +302,9 @@ mod tests {
         assert_eq!(find("chmod-socket").unwrap().argument, Argument::Optional);
         assert!(find("spooler-durability").is_some());
         assert!(find("Spooler").is_none());
-        assert_eq!(with_prefix("spooler-proc").len(), 1);
+        let names = |prefix| with_prefix(prefix).iter().map(|o| o.name).collect::<Vec<&str>>();
+        assert_eq!(names("spooler-proc"), ["spooler-processes"]);
+        assert_eq!(names("spooler-dur"), ["spooler-durability"]);
     }
 
     #[test]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unspool import _errors, _lines, _native, _process, _signals, _sources, _titles
+from unspool import _errors, _limits, _lines, _native, _process, _signals, _sources, _titles
 from unspool._errors import UnknownFunction
 
 NO_HANDLER = (
@@ -31,6 +31,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
+    _limits.apply(setup, request["worker"])
     tasks = request["role"] == "spool"
     slots = descriptors[1] if tasks else -1
     if tasks:
