@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -96,6 +97,31 @@ MODULE = """
             time.sleep(1000)
         elif args["end"] == "die":
             os._exit(7)
+
+    @spool
+    def comet(args):
+        # Never longer in one process than it takes to fork the next one.
+        report("comet")
+        if os.fork() == 0:
+            quiet()
+            ctypes.CDLL(None).prctl(15, b"comet", 0, 0, 0)
+            ends = time.monotonic() + 30
+            while time.monotonic() < ends:
+                if os.fork() != 0:
+                    os._exit(0)
+                os.setsid()
+        time.sleep(1000)
+
+    @spool
+    def swarm(args):
+        # Each forks and lives, up to a few hundred.
+        report("swarm")
+        quiet()
+        ctypes.CDLL(None).prctl(15, b"swarm", 0, 0, 0)
+        for _ in range(8):
+            os.fork()
+            os.setsid() if os.getpid() != os.getsid(0) else None
+        time.sleep(30)
 
     @spool
     def noisy(args):
@@ -197,6 +223,31 @@ def test_all_that_a_worker_started_goes_with_it(
     else:
         running.wait_log(r"worker (was killed by signal \d+|exited with status 7)")
     wait_dead({parent.pid, *pids})
+
+
+def named(name: str) -> set[int]:
+    """The processes of this name."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{entry}/comm").read_text() == name + "\n":
+                    found.add(int(entry))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["comet", "swarm"])
+def test_forks_do_not_outrun_the_kill(project: Project, daemon: DaemonFactory, kind: str) -> None:
+    running = started(project, daemon, "--spooler-harakiri", "1")
+    submit(project, kind)
+    pid = project.events.wait(kind).pid
+    running.wait_log(r"task failed: its worker was killed")
+    running.wait_log(rf"replacing it pid={pid}\b")
+    ends = time.monotonic() + 2
+    while left := named(kind):
+        assert time.monotonic() < ends, f"still there: {left}"
+    submit(project, "mark")
+    project.events.wait("mark")
 
 
 def test_what_a_mule_started_goes_with_it(project: Project, daemon: DaemonFactory) -> None:

@@ -63,61 +63,70 @@ pub fn kill_descent(root: u32, mark: Option<&[u8]>, known: &dyn Fn(u32) -> bool)
 }
 
 impl Found {
-    /// Looks at all processes once. Returns whether somebody new belongs to these.
+    /// Looks at all processes once. Returns whether somebody belongs to these who was not held.
+    ///
+    /// Who belongs is stopped the moment that it is seen: one that forks and ends all the time is
+    /// not there for longer.
     fn look(&mut self, mark: Option<&[u8]>, known: &dyn Fn(u32) -> bool) -> bool {
         let me = host::pid();
-        let mut others: Vec<Entry> =
-            all().into_iter().filter(|e| !self.held.contains_key(&e.pid) && e.pid != me).collect();
-        let before = self.held.len();
+        let (mut others, mut found) = (Vec::new(), false);
+        for pid in pids() {
+            if pid == me || self.held.contains_key(&pid) {
+                continue;
+            }
+            let Some(entry) = read(pid) else { continue };
+            if self.has(entry, me, mark, known) {
+                found = true;
+                self.stop(entry);
+            } else {
+                others.push(entry);
+            }
+        }
+        // Parents may have higher numbers than their children.
         loop {
-            let (mut more, mut left) = (false, Vec::with_capacity(others.len()));
-            for entry in others {
-                let orphan = || {
-                    entry.parent == me
-                        && !known(entry.pid)
-                        && mark.is_some_and(|mark| is_marked(entry.pid, mark))
-                };
-                let belongs = self.held.contains_key(&entry.parent)
-                    || self.sessions.contains(&entry.session)
-                    || orphan();
+            let before = others.len();
+            others.retain(|entry| {
+                let belongs = self.has(*entry, me, None, known);
                 if belongs {
-                    more |= self.stop(entry);
-                } else {
-                    left.push(entry);
+                    self.stop(*entry);
                 }
+                !belongs
+            });
+            if others.len() == before {
+                return found;
             }
-            others = left;
-            if !more {
-                return self.held.len() > before;
-            }
+            found = true;
         }
     }
 
-    /// Stops a process and keeps hold of it. `false` if it has ended meanwhile.
-    fn stop(&mut self, entry: Entry) -> bool {
-        let Some(pid) = Pid::from_raw(entry.pid as i32) else { return false };
-        let Ok(fd) = process::pidfd_open(pid, PidfdFlags::empty()) else { return false };
+    fn has(&self, entry: Entry, me: u32, mark: Option<&[u8]>, known: &dyn Fn(u32) -> bool) -> bool {
+        self.held.contains_key(&entry.parent)
+            || self.sessions.contains(&entry.session)
+            || entry.parent == me
+                && !known(entry.pid)
+                && mark.is_some_and(|mark| is_marked(entry.pid, mark))
+    }
+
+    /// Stops a process and keeps hold of it, unless it has ended meanwhile.
+    fn stop(&mut self, entry: Entry) {
+        let Some(pid) = Pid::from_raw(entry.pid as i32) else { return };
+        let Ok(fd) = process::pidfd_open(pid, PidfdFlags::empty()) else { return };
         // Opened by a number: whoever has it now must be the one that was seen.
         if read(entry.pid).is_none_or(|now| now.started != entry.started) {
-            return false;
+            return;
         }
         let _ = process::pidfd_send_signal(&fd, Signal::STOP);
         if entry.session == entry.pid {
             self.sessions.insert(entry.session);
         }
         self.held.insert(entry.pid, fd);
-        true
     }
 }
 
-/// All processes that can be seen.
-fn all() -> Vec<Entry> {
-    let Ok(folder) = std::fs::read_dir("/proc") else { return Vec::new() };
-    folder
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter_map(read)
-        .collect()
+/// The numbers of all processes that can be seen.
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn read(pid: u32) -> Option<Entry> {
@@ -160,9 +169,8 @@ mod tests {
     #[test]
     fn this_process_is_seen() {
         let me = host::pid();
-        let seen = all();
-        let parent = seen.iter().find(|entry| entry.pid == me).unwrap().parent;
-        assert!(seen.iter().any(|entry| entry.pid == parent) || parent == 0);
+        let parent = read(me).unwrap().parent;
+        assert!(pids().any(|pid| pid == me) && (pids().any(|pid| pid == parent) || parent == 0));
         assert!(!is_marked(me, b"UNSPOOL_NOBODY=1"));
     }
 }
