@@ -141,7 +141,7 @@ impl Supervisor {
             && self.ticks.workers.len() < WORKERS
             && now_ns >= self.ticks.fork_at_ns
         {
-            self.ask_for_worker(Role::Signal, 0, Some(self.free_number()));
+            self.ask_for_worker(Role::Signal, 0, Some((0, self.free_number())));
         }
     }
 
