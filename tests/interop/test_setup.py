@@ -52,8 +52,8 @@ def start(both: Both, system: System, *lines: str) -> Daemon:
     root = both.project.root
     both.project.write("look_task.py", MODULE)
     text = "\n".join(
-        ["[uwsgi]", f"spooler = {both.project.spool}", "spooler-frequency = 1", "spooler-import = look_task",
-         f"pythonpath = {root}", *lines, ""]
+        ["[uwsgi]", f"spooler = {both.project.spool}", "spooler-frequency = 1",
+         "spooler-import = look_task", f"pythonpath = {root}", *lines, ""]
     )  # fmt: skip
     path = os.fspath(both.project.write("app.ini", text))
     if system == "uwsgi":
@@ -252,8 +252,9 @@ def test_another_user(both: Both, system: System) -> None:
         uwsgi.spooler = spooler
     """).chmod(0o644)  # fmt: skip
     options = [
-        f"--spooler={project.spool}", "--import=who", "--spooler-import=who", "--spooler-frequency=1", "--umask=027",
-        f"--pythonpath={project.root}", f"--uid={USER}", "--gid=daemon", "--add-gid=mail",
+        f"--spooler={project.spool}", "--import=who", "--spooler-import=who", "--umask=027",
+        "--spooler-frequency=1", f"--pythonpath={project.root}",
+        f"--uid={USER}", "--gid=daemon", "--add-gid=mail",
         f"--pidfile={project.root}/p1", f"--pidfile2={project.root}/p2",
         f"--attach-daemon=exec > {project.root}/program; id -u; id -g; id -Gn; umask; sleep 1000",
     ]  # fmt: skip
