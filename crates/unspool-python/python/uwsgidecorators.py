@@ -34,6 +34,7 @@ __all__ = [
     "cron",
     "erlang",
     "farm",
+    "farm_loop",
     "filemon",
     "get_free_signal",
     "harakiri",
@@ -41,11 +42,14 @@ __all__ = [
     "manage_spool_request",
     "mstimer",
     "mule",
+    "mule_brain",
+    "mule_brainloop",
     "mule_functions",
     "mule_msg_dispatcher",
     "mulefunc",
     "muleloop",
     "mulemsg",
+    "mulemsg_loop",
     "partial",
     "pickle",
     "postfork",
@@ -505,7 +509,15 @@ def erlang(name: str) -> Callable[[F], F]:
     return register
 
 
-def mulefunc(f: Any) -> Callable[..., Any]:
+@overload
+def mulefunc(f: Callable[..., Any]) -> Callable[..., None]: ...
+
+
+@overload
+def mulefunc(f: int | str) -> Callable[[Callable[..., Any]], Callable[..., None]]: ...
+
+
+def mulefunc(f: Any) -> Any:
     """Has calls of the function run in a mule: bare, `mulefunc(number)` or `mulefunc("farm")`."""
     if callable(f):
         return _in_mule(f, 0)

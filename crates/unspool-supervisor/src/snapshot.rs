@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub zygote: Option<u32>,
     /// Signals whose handlers wait or run.
     pub ticks: TickSnapshot,
+    /// In the order of their numbers.
+    pub mules: Vec<MuleSnapshot>,
     /// Timers of the application.
     pub timers: Vec<TimerSnapshot>,
     /// Crons of the application.
@@ -36,8 +38,6 @@ pub struct Snapshot {
     pub cron_commands: Vec<CommandSnapshot>,
     /// Attached daemons.
     pub daemons: Vec<DaemonSnapshot>,
-    /// Mules, in the order of their numbers.
-    pub mules: Vec<MuleSnapshot>,
     /// In the order of the configuration.
     pub spools: Vec<SpoolSnapshot>,
 }
@@ -52,6 +52,26 @@ pub struct TickSnapshot {
     pub running: usize,
     /// The processes for them.
     pub workers: Vec<u32>,
+}
+
+/// A mule.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct MuleSnapshot {
+    /// Its number, from 1.
+    pub id: u32,
+    /// Its process, 0 while it has none.
+    pub pid: u32,
+    /// When that was started.
+    pub started_at: Option<i64>,
+    /// How often it was started again after it had ended by itself.
+    pub respawns: u64,
+    /// What it says that it does: `message`, `signal`, `waits`, or `other` for its own business.
+    pub doing: &'static str,
+    /// How long it has handled its message.
+    pub message_ms: Option<u64>,
+    /// Signals whose handlers wait for it or run in it.
+    pub signals: usize,
 }
 
 /// A timer.
@@ -114,18 +134,6 @@ pub struct DaemonSnapshot {
     pub pid: Option<u32>,
     /// How often it was started again.
     pub respawns: u64,
-}
-
-/// A mule.
-#[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
-pub struct MuleSnapshot {
-    /// Its number, from 1.
-    pub id: u32,
-    /// Its process, if it runs.
-    pub pid: Option<u32>,
-    /// It has said that it is up.
-    pub ready: bool,
 }
 
 /// One spool.

@@ -30,6 +30,8 @@ UNCONFIGURED = (
 # What libraries look for before they believe that threads and forks work here. They do.
 ALWAYS_ON = ("master", "enable-threads", "py-call-uwsgi-fork-hooks")
 
+# Options that say that there are mules.
+MULES = ("mule", "mules", "farm")
 
 # How often a producer looks whether a daemon runs its spool.
 LIVE_DAEMON_SECONDS = 1.0
@@ -185,6 +187,10 @@ def _become_producer(found: Found, source: str) -> None:
         )
     _apply(found)
     _state.role = Role.PRODUCER
+    # Packages that find mules in the options prefer them to the spool, which needs no daemon and
+    # loses nothing.
+    for name in MULES:
+        options.pop(name, None)
 
 
 def _apply(found: Found) -> None:

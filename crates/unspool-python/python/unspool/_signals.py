@@ -139,10 +139,15 @@ def signal(number: int) -> None:
 def signal_wait(number: int | None = None) -> bytes:
     """Waits until the signal, or any, is raised, and runs its handler if there is one.
 
-    Signals for mules do not end the wait of another process. `signal_received` tells which one it
-    was.
+    A mule hears those that are raised in it and those that have no handler; other workers hear all
+    that are not for mules. `signal_received` tells which one it was.
     """
     wanted = None if number is None else _signal(number)
+    if _process.role() is _process.Role.MULE and _process.worker_number():
+        from unspool import _mule_channel
+
+        _state.received = _mule_channel.wait_signal(wanted)
+        return b""
     if _state.channel is None or not _process.worker_number():
         raise RuntimeError(
             "unable to wait for a signal: only a worker or a mule of the daemon receives any"
@@ -277,6 +282,11 @@ def snapshot() -> dict[str, Any]:
         "timers": [dict(timer) for timer in _timers],
         "crons": [dict(cron) for cron in _crons],
     }
+
+
+def has_handler(number: int) -> bool:
+    """Whether `dispatch` can call one here."""
+    return number in _handlers
 
 
 def dispatch(number: int) -> None:

@@ -8,6 +8,7 @@ mod attached;
 mod children;
 mod fifo;
 mod leader;
+mod mule_signals;
 mod mules;
 mod pidfiles;
 mod programs;
@@ -36,6 +37,7 @@ use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
+use unspool_wire::control::Role;
 
 use self::attached::Attached;
 use self::children::WorkerProcess;
@@ -186,8 +188,8 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
 
 fn start_spools(
     settings: Vec<SpoolSettings>,
-    poll: &Poll,
     outbox: &Outbox,
+    poll: &Poll,
 ) -> Result<Vec<SpoolActor>, RunError> {
     let mut spools = Vec::new();
     for (number, spool) in settings.into_iter().enumerate() {
@@ -222,7 +224,7 @@ impl Supervisor {
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
             .map_err(system("make the queues of the mules"))?;
-        let spools = start_spools(settings.spools, &poll, &outbox)?;
+        let spools = start_spools(settings.spools, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
         let fifo = MasterFifo::new(&settings.watch)
             .map_err(|(path, source)| RunError::Fifo { path, source })?;
@@ -305,6 +307,7 @@ impl Supervisor {
             spool.clean_up();
         }
         self.fifo.clean_up();
+        self.mules.say_what_is_lost();
         info!("stopped");
         uwsgi_lines::goodbye();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
@@ -426,17 +429,25 @@ impl Supervisor {
             });
         if ready && !self.announced {
             self.announced = true;
-            let workers = self.workers.len();
-            info!(spools = self.spools.len(), workers, "unspool is ready");
+            let (workers, mules) = self.counts();
+            info!(spools = self.spools.len(), workers, mules, "unspool is ready");
         }
+    }
+
+    /// Workers and mules that there are.
+    fn counts(&self) -> (usize, usize) {
+        let mules = self.workers.values().filter(|worker| worker.role == Role::Mule).count();
+        (self.workers.len() - mules, mules)
     }
 
     /// Says in the log how things stand.
     fn log_state(&self) {
+        let (workers, mules) = self.counts();
         info!(
             pid = host::pid(),
             spools = self.spools.len(),
-            workers = self.workers.len(),
+            workers,
+            mules,
             generation = self.generation,
             zygote = self.zygote.as_ref().map_or(0, |zygote| zygote.child.pid()),
             importing = self.next_zygote.is_some(),

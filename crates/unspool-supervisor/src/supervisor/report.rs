@@ -13,7 +13,7 @@ use unspool_wire::control::Role;
 use super::Supervisor;
 use crate::events::ToDispatcher;
 use crate::inquiry::{INQUIRIES_MAX, Inquiries, Reply};
-use crate::snapshot::{MuleSnapshot, Snapshot, SpoolSnapshot, WorkerSnapshot};
+use crate::snapshot::{Snapshot, SpoolSnapshot, WorkerSnapshot};
 
 /// How long a round waits for the dispatchers.
 const ROUND_NS_MAX: u64 = 250_000_000;
@@ -164,28 +164,16 @@ impl Supervisor {
             generation: self.generation,
             zygote: self.zygote.as_ref().map(|zygote| zygote.child.pid()),
             ticks: self.ticks.account(pids.collect()),
+            mules: self.mule_snapshots(now_ns),
             timers,
             crons,
             leads: self.leader.standing(),
             cron_commands: self.crons.account(),
             daemons: self.attached.account(),
-            mules: self.mules(),
             spools: (0..self.spools.len())
                 .map(|spool| self.spool_snapshot(spool, now_ns))
                 .collect(),
         }
-    }
-
-    fn mules(&self) -> Vec<MuleSnapshot> {
-        let mules = self.mules.processes().map(|(id, process)| {
-            let worker = process.and_then(|process| self.workers.get(&process));
-            MuleSnapshot {
-                id,
-                pid: worker.and_then(|worker| worker.child.as_ref()).map(Child::pid),
-                ready: worker.is_some_and(|worker| worker.ready),
-            }
-        });
-        mules.collect()
     }
 
     /// What the dispatcher said, and what is known here of the processes.

@@ -218,7 +218,7 @@ impl Supervisor {
         }
         self.watch_monitors(monitors);
         self.schedule.replace(&ready.timers, &ready.crons);
-        self.routes.replace(&ready.signals);
+        self.routes.replace(&ready.signals, &self.mules);
         self.adopt_generation(reloaded);
         self.raise_early();
     }
