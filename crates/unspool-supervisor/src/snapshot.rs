@@ -145,7 +145,7 @@ pub struct SpoolSnapshot {
     /// How old the numbers below are: more than a moment if its file system hangs. `None` if there
     /// are none yet.
     pub age_ms: Option<u64>,
-    /// Workers that it should have.
+    /// Workers that it should have, those of single folders included; with `spooler-cheap` at most.
     pub processes: u32,
     /// Where its tasks stand, all folders together.
     pub tasks: Depth,
@@ -245,9 +245,11 @@ pub struct WorkerSnapshot {
     pub pid: u32,
     /// The import that it was forked from.
     pub generation: u32,
+    /// The folder whose tasks alone it runs; `None`: it runs all.
+    pub priority: Option<String>,
     /// It can run tasks.
     pub ready: bool,
-    /// It finishes what it runs and takes nothing more.
+    /// It finishes what it has and takes nothing more.
     pub leaving: bool,
     /// When it was asked for.
     pub started_at: i64,

@@ -16,7 +16,7 @@ from operator import attrgetter
 from types import FrameType, ModuleType
 from typing import Any
 
-from unspool import _mules, _native, _process, _titles
+from unspool import _limits, _mules, _native, _process, _titles
 from unspool._worker import call_hook, flush
 
 _NO_HOOK = (
@@ -41,9 +41,10 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """Runs a mule until the daemon lets it go, or its program ends."""
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
+    _limits.apply(setup, request["worker"])
     number = request["row"]
     _titles.show(f"unspool mule {number}")
-    _process.become_worker(request["role"], request["worker"])
+    _process.become_worker(request["role"], request["worker"], number)
     channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]

@@ -61,6 +61,7 @@ class Found(TypedDict):
 class _State:
     role = Role.UNCONFIGURED
     worker_id = 0
+    number = 0
     worker_pid = 0
     daemon_pid = 0
     is_a_reload = False
@@ -172,10 +173,14 @@ def _encoded(options: Iterable[tuple[str, str | None]]) -> list[tuple[str, bytes
     return [(name, None if value is None else os.fsencode(value)) for name, value in options]
 
 
-def become_worker(role: str, worker_id: int) -> None:
-    """Says what the forked child is for: "spool", "signal" or "mule"."""
+def become_worker(role: str, worker_id: int, number: int) -> None:
+    """Says what the forked child is for: "spool", "signal" or "mule".
+
+    The daemon knows it by `worker_id`, the application by `number`.
+    """
     _state.role = Role(role)
     _state.worker_id = worker_id
+    _state.number = number
     _state.worker_pid = os.getpid()
 
 
@@ -291,9 +296,11 @@ def worker_number() -> int:
     return _state.worker_id if _state.worker_pid == os.getpid() else 0
 
 
-def worker_id() -> int:
-    """The number that the daemon gave to this worker, 0 elsewhere."""
-    return _state.worker_id
+def number() -> int:
+    """The number that the application knows this worker or mule by: from 1 for each of the two,
+    and given again when its process has ended.
+    """
+    return _state.number
 
 
 def frequency() -> float:

@@ -12,6 +12,7 @@ import contextlib
 import mmap
 import operator
 import os
+import re
 import struct
 import time
 import traceback
@@ -309,6 +310,12 @@ def acts_as_spooler() -> bool:
     """Whether the handler that runs now has a spooler as its target."""
     target = _state.target
     return target is not None and (target == "spooler" or target.startswith("/"))
+
+
+def acts_as_worker() -> int:
+    """The number of the worker that is the target of the handler that runs now, or 0."""
+    found = re.fullmatch(r"worker([0-9]+)", _state.target or "")
+    return int(found[1]) if found else 0
 
 
 def _signal(number: int) -> int:

@@ -62,7 +62,7 @@ impl Supervisor {
                 let mules = self.mules.of_farm(target).to_vec();
                 self.raise_among(&mules, signal);
             }
-            Target::Pool | Target::Nobody | Target::Unknown => {}
+            Target::Pool | Target::Spooler | Target::Nobody | Target::Unknown => {}
         }
     }
 

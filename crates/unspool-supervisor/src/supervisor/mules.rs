@@ -23,7 +23,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 use super::Supervisor;
 use super::children::WorkerProcess;
 use crate::backoff::Backoff;
-use crate::events::WorkerId;
+use crate::events::{Cause, WorkerId};
 use crate::settings::MuleSettings;
 use crate::snapshot::MuleSnapshot;
 
@@ -331,7 +331,7 @@ impl Supervisor {
             if present || seat.start_at_ns.is_some_and(|at_ns| at_ns > now_ns) {
                 continue;
             }
-            let asked = self.ask_for_worker(Role::Mule, 0, Some(number as usize));
+            let asked = self.ask_for_worker(Role::Mule, 0, Some((0, number as usize)));
             if let Some(seat) = self.mules.seat(number) {
                 seat.start_at_ns = (!asked).then_some(now_ns + ASK_NS);
             }
@@ -468,7 +468,7 @@ impl Supervisor {
         let doing = self.mules.doing(number);
         let pid = worker.child.as_ref().map_or(0, Child::pid);
         let terminated = mule.leaving.as_ref().is_some_and(|leaving| leaving.terminated);
-        let ended_itself = exit == Exit::Status(0) && !terminated && !worker.stopped;
+        let ended_itself = exit == Exit::Status(0) && !terminated && worker.cause == Cause::Own;
         match doing {
             Doing::Message { bytes, since_ns } if !ended_itself => {
                 let ms = now_ns.saturating_sub(since_ns) as f64 / 1e6;

@@ -181,7 +181,7 @@ impl Supervisor {
         let actor = &self.spools[spool];
         let mut snapshot = self.reporting.last(spool, now_ns);
         actor.path.clone_into(&mut snapshot.dir);
-        snapshot.processes = actor.target;
+        snapshot.processes = actor.wanted_most();
         let said = std::mem::take(&mut snapshot.workers);
         let own = self.workers.iter().filter(|(_, w)| w.role == Role::Spool && w.spool == spool);
         snapshot.workers = own

@@ -22,6 +22,8 @@ const WAITING_MAX: usize = 4096;
 pub(super) enum Target {
     /// Workers of this daemon, which are forked for it.
     Pool,
+    /// The same, as spoolers.
+    Spooler,
     /// One mule, or whichever is free.
     Mule(Option<u32>),
     /// Every mule.
@@ -40,12 +42,13 @@ impl Target {
     fn parse(text: &str) -> Self {
         let number = |prefix: &str| text.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
         match text {
-            "" | "worker" | "workers" | "active-workers" | "spooler" => Self::Pool,
+            "spooler" => Self::Spooler,
+            "" | "worker" | "workers" | "active-workers" => Self::Pool,
             "mule" | "mule0" => Self::Mule(None),
             "mules" => Self::Mules,
             "subscribed" => Self::Nobody,
             // A spooler's directory: uWSGI's documentation has it.
-            path if path.starts_with('/') => Self::Pool,
+            path if path.starts_with('/') => Self::Spooler,
             _ if number("worker").is_some() => Self::Pool,
             _ if number("mule").is_some() => Self::Mule(number("mule")),
             _ => match text.strip_prefix("farm_") {
@@ -80,7 +83,7 @@ impl Routes {
                 Target::Mule(Some(number)) => mules.has(*number),
                 Target::Mule(None) | Target::Mules => mules.has(1),
                 Target::Farm(_) | Target::FarmNumber(_) => !mules.of_farm(&parsed).is_empty(),
-                Target::Pool | Target::Nobody | Target::Unknown => true,
+                Target::Pool | Target::Spooler | Target::Nobody | Target::Unknown => true,
             };
             if !mule {
                 warn!(signal, target, "signal is for a mule that there is none of: never handled");
@@ -95,6 +98,11 @@ impl Routes {
     /// Whether the import registered a handler, which any process then has.
     pub(super) fn is_global(&self, signal: u8) -> bool {
         self.targets.contains_key(&signal)
+    }
+
+    /// Whether the handler of a signal is meant to run in a spooler.
+    pub(super) fn is_for_spoolers(&self, signal: u8) -> bool {
+        self.targets.get(&signal) == Some(&Target::Spooler)
     }
 
     /// Whether a process has handlers of its own and has to stay for them.
@@ -152,7 +160,7 @@ impl Supervisor {
         let target = self.routes.targets.get(&signal).cloned();
         let heard = match target {
             None => self.raise_in_waiter(signal, true),
-            Some(Target::Pool) => self.raise_in_waiter(signal, false),
+            Some(Target::Pool | Target::Spooler) => self.raise_in_waiter(signal, false),
             Some(_) => false,
         };
         if heard {
@@ -163,7 +171,7 @@ impl Supervisor {
             return;
         }
         match target {
-            Some(Target::Pool) => self.ticks.raise(signal),
+            Some(Target::Pool | Target::Spooler) => self.ticks.raise(signal),
             Some(Target::Nobody | Target::Unknown) => {}
             Some(target) => self.raise_in_mules(&target, signal),
             None => {
@@ -294,9 +302,11 @@ mod tests {
 
     #[test]
     fn targets_are_uwsgis_words() {
-        let pool = ["", "worker", "worker0", "worker3", "workers", "active-workers", "spooler"];
-        for text in pool.iter().chain(&["/srv/app/spool"]) {
+        for text in ["", "worker", "worker0", "worker3", "workers", "active-workers"] {
             assert_eq!(Target::parse(text), Target::Pool, "{text}");
+        }
+        for text in ["spooler", "/srv/app/spool"] {
+            assert_eq!(Target::parse(text), Target::Spooler, "{text}");
         }
         for (text, target) in [
             ("mule", Target::Mule(None)),
