@@ -329,7 +329,7 @@ def test_programs_and_mules_are_told(project: Project, serving: StartServing, wh
     assert own["cron_commands"][1]["runs"] == 0 and own["cron_commands"][1]["pid"] is None
     assert own["leads"] is True
     assert [mule["id"] for mule in own["mules"]] == [1, 2]
-    assert all(mule["pid"] for mule in own["mules"])
+    assert all(mule["pid"] for mule in own["mules"]), own["mules"]
 
 
 def test_a_reload_and_a_stop_can_be_watched(
