@@ -358,11 +358,10 @@ impl Supervisor {
     /// Whether a child of the daemon is one that it started itself.
     pub(super) fn is_known(&self, pid: u32) -> bool {
         let zygotes = [&self.zygote, &self.next_zygote].into_iter().flatten();
-        zygotes.map(|zygote| zygote.child.pid()).any(|zygote| zygote == pid)
+        zygotes.chain(&self.leaving_zygotes).any(|zygote| zygote.child.pid() == pid)
             || self.touch_commands.has(pid)
             || self.crons.owns(pid)
             || self.attached.owns(pid)
-            || self.leaving_zygotes.iter().any(|(zygote, _)| zygote.pid() == pid)
             || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))
     }
 
