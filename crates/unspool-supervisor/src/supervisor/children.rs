@@ -44,6 +44,8 @@ pub(super) struct WorkerProcess {
     pub(super) tenure: Tenure,
     /// The worker in whose place it comes.
     pub(super) replaces: Option<WorkerId>,
+    /// How many tasks it may run, once it was handed the last of them.
+    pub(super) worn_after: Option<u64>,
     /// Why the daemon killed it.
     pub(super) cause: Cause,
     pub(super) child: Option<Child>,
@@ -153,6 +155,7 @@ impl Supervisor {
             asked_at: clock::now_ns().div_euclid(1_000_000_000),
             tenure: Tenure::Lasting,
             replaces,
+            worn_after: None,
             cause: Cause::Own,
             child: None,
             ready_ns: 0,
@@ -194,8 +197,10 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 worker.child = Some(child);
-                if worker.role == Role::Spool {
-                    uwsgi_lines::spawned(&self.spools[worker.spool].path, pid);
+                match worker.role {
+                    Role::Spool => uwsgi_lines::spawned(&self.spools[worker.spool].path, pid),
+                    Role::Mule => uwsgi_lines::spawned_mule(self.mules.number_of(id), pid),
+                    Role::Signal => {}
                 }
                 self.reap_strangers();
                 // It may have said that it is ready before the zygote said that it is there.
@@ -291,6 +296,8 @@ impl Supervisor {
                 info!(pid, "worker left");
                 if self.ladder.is_some() {
                     uwsgi_lines::annihilated(pid);
+                } else if let Some(tasks) = worker.worn_after {
+                    uwsgi_lines::recycling(&spool.path, pid, tasks);
                 }
             }
             return;

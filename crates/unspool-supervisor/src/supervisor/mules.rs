@@ -26,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::events::{Cause, WorkerId};
 use crate::settings::MuleSettings;
 use crate::snapshot::MuleSnapshot;
+use crate::uwsgi_lines;
 
 /// One that ran so long is started again at once when it ends.
 const STEADY_NS: u64 = 10_000_000_000;
@@ -488,6 +489,9 @@ impl Supervisor {
         if mule.leaving.is_some() || stopping {
             if worker.child.is_some() {
                 info!(mule = number, pid, "mule left");
+                if stopping {
+                    uwsgi_lines::annihilated_mule(number, pid);
+                }
             }
             seat.start_at_ns = None;
             return;
@@ -505,6 +509,11 @@ impl Supervisor {
 }
 
 impl Mules {
+    /// Which mule a process is, from 1; 0 if it is none.
+    pub(super) fn number_of(&self, id: WorkerId) -> u32 {
+        self.processes.get(&id).map_or(0, |mule| mule.number)
+    }
+
     /// Whether one that leaves is to be let alone, since it handles something.
     fn may_finish(&self, id: WorkerId, number: u32, now_ns: u64) -> bool {
         let leaving = self.processes.get(&id).and_then(|mule| mule.leaving.as_ref());
