@@ -41,7 +41,7 @@ pub(crate) fn judge(
     let tasks = recover(&spool)?;
     for (name, content) in &tasks {
         if !whole.contains(content) {
-            return Err(format!("`{name}` would run and was never written"));
+            return Err(format!("`{name}` would run and was never written: {content:?}"));
         }
     }
     let after = contents(&top);
@@ -114,7 +114,8 @@ fn recover(spool: &SpoolDir) -> Result<Tasks, String> {
     look_through(spool, spool.top(), "", &mut tasks)?;
     for priority in priorities(spool).map_err(text)? {
         if let Some(folder) = spool.priority_folder(&priority).map_err(text)? {
-            look_through(spool, &folder, &format!("{priority}/"), &mut tasks)?;
+            let prefix = format!("{}/", String::from_utf8_lossy(priority.as_bytes()));
+            look_through(spool, &folder, &prefix, &mut tasks)?;
         }
     }
     Ok(tasks)

@@ -37,13 +37,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(scenario: &Scenario, fault: Option<Fault>) -> Self {
+    fn new(scenario: &Scenario, seed: u64, fault: Option<Fault>) -> Self {
         let root = temporary();
         (scenario.prepare)(root.path());
         let start = Tree::read(root.path());
         let story = Story::default();
         trace::start(fault);
-        let done = (scenario.run)(root.path(), &story);
+        let done = (scenario.run)(root.path(), &story, seed);
         let trace = trace::end();
         assert!(fault.is_some() || done.is_ok(), "{}: {done:?}", scenario.name);
         Self { root, start, trace, facts: story.facts.into_inner() }
@@ -102,34 +102,37 @@ fn a_crash_at_any_moment_loses_nothing_and_runs_nothing_torn() {
     let mut random = Random::new(seed);
     let mut judged = 0u64;
     for scenario in SCENARIOS {
-        let run = Run::new(scenario, None);
-        let (whole, calls) = (run.whole(), &run.trace.calls);
-        let mut states = 0u64;
-        for count in 0..=calls.len() {
-            let history = History::new(&run.start, calls, count);
-            let facts = run.facts_after(count);
-            let fail = |crash: Crash, state: &Tree, why: String| -> ! {
-                panic!(
-                    "{}: {crash:?} after {count} of {} calls: {why}\ncalls {:#?}\nstate {state:#?}\n\
+        let (mut states, mut moments) = (0u64, 0);
+        for time in 0..scenario.times {
+            let run = Run::new(scenario, seed.wrapping_add(time), None);
+            let (whole, calls) = (run.whole(), &run.trace.calls);
+            moments += calls.len() + 1;
+            for count in 0..=calls.len() {
+                let history = History::new(&run.start, calls, count);
+                let facts = run.facts_after(count);
+                let fail = |crash: Crash, state: &Tree, why: String| -> ! {
+                    panic!(
+                        "{}: {crash:?} after {count} of {} calls: {why}\ncalls {:#?}\nstate {state:#?}\n\
                      seed {seed}",
-                    scenario.name,
-                    calls.len(),
-                    &calls[..count]
-                )
-            };
-            let memory = history.in_memory();
-            states += 1;
-            if let Err(why) = verdict(&memory, &facts, &whole, Crash::Processes) {
-                fail(Crash::Processes, &memory, why);
-            }
-            for state in history.after_power_cut(most, &mut random) {
+                        scenario.name,
+                        calls.len(),
+                        &calls[..count]
+                    )
+                };
+                let memory = history.in_memory();
                 states += 1;
-                if let Err(why) = verdict(&state, &facts, &whole, Crash::Power) {
-                    fail(Crash::Power, &state, why);
+                if let Err(why) = verdict(&memory, &facts, &whole, Crash::Processes) {
+                    fail(Crash::Processes, &memory, why);
+                }
+                for state in history.after_power_cut(most, &mut random) {
+                    states += 1;
+                    if let Err(why) = verdict(&state, &facts, &whole, Crash::Power) {
+                        fail(Crash::Power, &state, why);
+                    }
                 }
             }
         }
-        println!("{:>8} states of {:>3} moments: {}", states, calls.len() + 1, scenario.name);
+        println!("{states:>8} states of {moments:>4} moments: {}", scenario.name);
         judged += states;
     }
     println!("{judged:>8} states in all");
@@ -140,7 +143,7 @@ fn a_crash_at_any_moment_loses_nothing_and_runs_nothing_torn() {
 #[test]
 fn without_flushes_the_model_loses_tasks() {
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.name.starts_with("submit")) {
-        let run = Run::new(scenario, None);
+        let run = Run::new(scenario, 4, None);
         let without: Vec<Call> = run
             .trace
             .calls
@@ -181,10 +184,10 @@ fn faults(at: usize) -> Vec<Fault> {
 fn a_call_that_fails_is_told_and_promises_nothing() {
     let mut struck = 0u64;
     for scenario in SCENARIOS {
-        let calls = Run::new(scenario, None).trace.names;
+        let calls = Run::new(scenario, 4, None).trace.names;
         for at in 0..calls.len() {
             for fault in faults(at) {
-                let run = Run::new(scenario, Some(fault));
+                let run = Run::new(scenario, 4, Some(fault));
                 struck += u64::from(run.trace.struck);
                 let count = run.trace.calls.len();
                 let (facts, whole) = (run.facts_after(count), run.whole());

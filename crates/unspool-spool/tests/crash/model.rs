@@ -4,7 +4,7 @@
 //! POSIX promises: a name what flushed its directory, content and times what flushed the file.
 //! Everything else may or may not be there after a power cut, each effect by itself, names of one
 //! directory without regard to their order, and a write also in part: shorter, with zeros in its
-//! place, or with some of its sectors.
+//! place, or with some of its sectors. What is overwritten changes by whole sectors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -16,6 +16,9 @@ use unspool_sys::trace::{Call, Node};
 use crate::random::Random;
 
 const SECTOR: usize = 512;
+const PAGE: u64 = 4096;
+/// What no flush is of.
+const NEVER: Node = Node::MAX;
 
 /// A file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,19 +168,22 @@ impl<'a> History<'a> {
     pub(crate) fn new(start: &'a Tree, calls: &'a [Call], count: usize) -> Self {
         let mut now = start.clone();
         let mut effects: Vec<(&Call, Node, bool, BTreeSet<Node>)> = Vec::new();
-        let mut poisoned: BTreeSet<Node> = BTreeSet::new();
         for call in &calls[..count] {
             match call {
                 Call::Sync { node } => {
                     for (call, _, durable, waits) in &mut effects {
-                        if waits.contains(node) && !poisoned.contains(node) {
-                            waits.remove(node);
+                        if waits.remove(node) {
                             *durable = waits.is_empty() && !needs(call).is_empty();
                         }
                     }
                 }
+                // What waited for it may never be flushed, whatever later flushes say.
                 Call::SyncFailed { node } => {
-                    poisoned.insert(*node);
+                    for (.., waits) in &mut effects {
+                        if waits.contains(node) {
+                            waits.insert(NEVER);
+                        }
+                    }
                 }
                 Call::Note(_) => {}
                 call => {
@@ -208,7 +214,7 @@ impl<'a> History<'a> {
             .iter()
             .filter(|(_, _, durable)| !durable)
             .map(|(call, ..)| match call {
-                Call::Write { .. } => {
+                Call::Write { bytes, .. } if bytes.len() > 1 => {
                     &[Fate::Lost, Fate::Kept, Fate::Short, Fate::Zeros, Fate::Sectors][..]
                 }
                 _ => &[Fate::Lost, Fate::Kept][..],
@@ -239,20 +245,33 @@ impl<'a> History<'a> {
     }
 
     fn build(&self, fate: impl Fn(usize) -> Fate, random: &mut Random) -> Tree {
-        let mut tree = self.start.clone();
         let mut undecided = 0;
-        for (call, moved, durable) in &self.effects {
-            let fate = if *durable {
-                Fate::Kept
-            } else {
-                undecided += 1;
-                fate(undecided - 1)
-            };
+        let mut fates: Vec<Fate> = (self.effects.iter())
+            .map(|(_, _, durable)| {
+                undecided += usize::from(!durable);
+                if *durable { Fate::Kept } else { fate(undecided - 1) }
+            })
+            .collect();
+        // A page is written as it is in memory: with all that was written to it before.
+        for later in 0..fates.len() {
+            if fates[later] != Fate::Lost {
+                for earlier in 0..later {
+                    if share_a_page(self.effects[earlier].0, self.effects[later].0) {
+                        fates[earlier] = Fate::Kept;
+                    }
+                }
+            }
+        }
+        let mut tree = self.start.clone();
+        for ((call, moved, _), fate) in self.effects.iter().zip(fates) {
             match (fate, call) {
                 (Fate::Lost, _) => {}
                 (Fate::Kept, call) => step(&mut tree, call, *moved),
                 (fate, Call::Write { node, offset, bytes }) => {
-                    tree.write(*node, *offset as usize, &torn(fate, bytes, random));
+                    let old =
+                        tree.files.get(node).and_then(|file| file.content.get(*offset as usize..));
+                    let left = torn(fate, bytes, &old.unwrap_or_default().to_vec(), random);
+                    tree.write(*node, *offset as usize, &left);
                 }
                 (_, call) => step(&mut tree, call, *moved),
             }
@@ -261,19 +280,37 @@ impl<'a> History<'a> {
     }
 }
 
-fn torn(fate: Fate, bytes: &[u8], random: &mut Random) -> Vec<u8> {
-    match fate {
-        Fate::Short => bytes[..random.below(bytes.len().max(1))].to_vec(),
-        Fate::Zeros => vec![0; bytes.len()],
-        _ => {
-            bytes
-                .chunks(SECTOR)
-                .flat_map(|sector| {
-                    if random.below(2) == 0 { vec![0; sector.len()] } else { sector.to_vec() }
-                })
-                .collect()
+fn share_a_page(one: &Call, other: &Call) -> bool {
+    let pages = |call: &Call| match call {
+        Call::Write { node, offset, bytes } => {
+            Some((*node, offset / PAGE, (offset + bytes.len() as u64) / PAGE))
+        }
+        _ => None,
+    };
+    let (Some((one, first, last)), Some((other, from, to))) = (pages(one), pages(other)) else {
+        return false;
+    };
+    one == other && first <= to && from <= last
+}
+
+/// What a write leaves that was not made whole. What was there before stays by sectors: a disk
+/// writes one or does not, and a short write ends where one ends or where the file did.
+fn torn(fate: Fate, bytes: &[u8], old: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut left = bytes.to_vec();
+    for at in (0..bytes.len()).step_by(SECTOR) {
+        let stays = match fate {
+            Fate::Zeros => true,
+            Fate::Short => at < old.len(),
+            _ => random.below(2) == 0,
+        };
+        for here in (at..bytes.len().min(at + SECTOR)).filter(|_| stays) {
+            left[here] = old.get(here).copied().unwrap_or(0);
         }
     }
+    if fate == Fate::Short && bytes.len() > old.len() {
+        left.truncate(old.len() + random.below(bytes.len() - old.len()));
+    }
+    left
 }
 
 /// The node that a rename moves.

@@ -51,30 +51,35 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// What is there before, all of it durable.
     pub(crate) prepare: fn(&Path),
-    pub(crate) run: fn(&Path, &Story) -> io::Result<()>,
+    pub(crate) run: fn(&Path, &Story, u64) -> io::Result<()>,
+    /// How many times, with other random numbers each.
+    pub(crate) times: u64,
 }
 
 pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "first submission ever",
+        times: 1,
         prepare: nothing,
-        run: |path, story| {
+        run: |path, story, _| {
             put(&open(path)?, story, Put { level: Durability::File, ..Put::default() });
             Ok(())
         },
     },
     Scenario {
         name: "submit",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             put(&open(path)?, story, Put { level: Durability::File, ..Put::default() });
             Ok(())
         },
     },
     Scenario {
         name: "submit delayed, in a group",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             put(&spool, story, Put { at: "2000000000", ..Put::default() });
             put(&spool, story, Put::default());
@@ -83,8 +88,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "submit to a new priority",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             put(&spool, story, Put { priority: "5", ..Put::default() });
             put(&spool, story, Put { priority: "5", level: Durability::File, ..Put::default() });
@@ -93,8 +99,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "submit to a priority that another level made",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             put(&spool, story, Put { priority: "7", level: Durability::None, ..Put::default() });
             put(&spool, story, Put { priority: "7", ..Put::default() });
@@ -103,16 +110,18 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "submit a large one",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             put(&open(path)?, story, Put { bytes: 20_000, ..Put::default() });
             Ok(())
         },
     },
     Scenario {
         name: "submit without flushes",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             put(&spool, story, Put { level: Durability::None, ..Put::default() });
             put(&spool, story, Put { level: Durability::None, bytes: 9_000, ..Put::default() });
@@ -122,8 +131,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "finish",
+        times: 1,
         prepare: three_tasks,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             known_tasks(&spool, story)?;
             let claimed = take(&spool)?;
@@ -133,8 +143,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "fail twice",
+        times: 1,
         prepare: three_tasks,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             known_tasks(&spool, story)?;
             let (name, claimed) = take(&spool)?;
@@ -148,8 +159,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "put off, then finish",
+        times: 1,
         prepare: three_tasks,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             known_tasks(&spool, story)?;
             let claimed = take(&spool)?;
@@ -160,8 +172,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "quarantine",
+        times: 1,
         prepare: a_damaged_file,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             story.tell(Fact::Kept { content: DAMAGED.to_vec() });
             let seen = spool.top().stat(DAMAGED_NAME)?.ok_or(io::ErrorKind::NotFound)?;
@@ -172,8 +185,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "adopt and bury",
+        times: 1,
         prepare: an_old_task,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             story.tell(Fact::Kept { content: OLD.to_vec() });
             begin_adoption(&spool, Adoption::new(false, 0)).map_err(io::Error::other)?;
@@ -189,8 +203,9 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "crons of three minutes",
+        times: 1,
         prepare: empty,
-        run: |path, story| {
+        run: |path, story, _| {
             let spool = open(path)?;
             let store = SchedulePlace::in_spool(&spool, "key".to_owned())?.open()?;
             store.lead()?;
@@ -204,12 +219,13 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "all at once",
+        times: 18,
         prepare: three_tasks,
-        run: |path, story| {
+        run: |path, story, seed| {
             let spool = open(path)?;
             known_tasks(&spool, story)?;
-            let mut random = Random::new(4);
-            for _ in 0..8 {
+            let mut random = Random::new(seed);
+            for _ in 0..6 {
                 match random.below(5) {
                     0 => put(&spool, story, Put { level: Durability::None, ..Put::default() }),
                     1 => put(&spool, story, Put { priority: "3", ..Put::default() }),
@@ -219,10 +235,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
                         Put { at: "7", level: Durability::File, ..Put::default() },
                     ),
                     3 => {
-                        let (_, claimed) = take(&spool)?;
-                        let _ = count_failure(claimed.file.as_fd(), claimed.attempts, 5);
+                        if let Ok((_, claimed)) = take(&spool) {
+                            let _ = count_failure(claimed.file.as_fd(), claimed.attempts, 5);
+                        }
                     }
-                    _ => finish(&spool, story, &take(&spool)?),
+                    _ => {
+                        if let Ok(claimed) = take(&spool) {
+                            finish(&spool, story, &claimed);
+                        }
+                    }
                 }
             }
             Ok(())
