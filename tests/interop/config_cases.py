@@ -81,7 +81,7 @@ DIFFERENCES: dict[str, Difference] = {
     "for-missing-file.ini": Difference(
         "A file of `for-readline` that is missing is an error", uwsgi={}
     ),
-    "route.ini": Difference("Options of uWSGI built with PCRE are known", unspool={}),
+    "route.ini": Difference("Options of uWSGI built with PCRE or libcap", unspool={}),
     "simple.json": Difference("JSON files are read", unspool={}),
     "timers.ini": Difference(
         "`uwsgi.opt` has the values of `cron2` whole",

@@ -37,6 +37,11 @@ def other(differs: str, *expressions: str, crashes: bool = False) -> list[Row]:
     return [Row(expression, "value", differs, crashes) for expression in expressions]
 
 
+def other_kind(differs: str, *expressions: str) -> list[Row]:
+    """Rows that fail in one of the two, for this reason."""
+    return [Row(expression, "type", differs) for expression in expressions]
+
+
 CACHE = [
     *same(
         "uwsgi.cache_exists('a')",
@@ -413,6 +418,22 @@ BARE = [
         "uwsgi.spool({b'spooler': b'/nowhere', b'at': b'2000000000'})",
         "uwsgi.spool({b'priority': b'a/b', b'at': b'2000000000'})",
     ),
+    *other_kind(
+        "also str, int, float, bool, as text",
+        "uwsgi.spool({b'at': 2000000000})",
+        "uwsgi.spool({b'at': 2000000000.5})",
+        "uwsgi.spool({b'at': '2000000000'})",
+        "uwsgi.spool({b'at': b'2000000000', b'priority': 3})",
+        "uwsgi.spool({b'at': b'2000000000', b'priority': '3'})",
+        "uwsgi.spool({b'at': b'2000000000', b'spooler': uwsgi.spoolers[0].decode()})",
+        "uwsgi.spool({b'at': b'2000000000', b'body': 'text'})",
+        "uwsgi.spool({b'at': b'2000000000', b'a': True})",
+    ),
+    *other_kind(
+        "| keys | bytes | bytes and str |",
+        "uwsgi.spool({'at': 2000000000, 'priority': 3, 'body': b'x'})",
+        "uwsgi.spool(at='2000000000', a=1)",
+    ),
     *kind(
         "uwsgi.spool({b'at': b'2000000000'})",
         "uwsgi.send_to_spooler({b'a': b'b', b'at': b'2000000000'})",
@@ -464,4 +485,109 @@ RPC = [
     *other("RPC functions of another server", "uwsgi.rpc('127.0.0.1:1', b'echo')"),
     *other("with the reason", "uwsgi.rpc()", "uwsgi.rpc(None, b'echo', 5)"),
     *other("with the reason", "uwsgi.register_rpc('x', print)"),
+]
+
+# Where uWSGI has web workers: most configurations are made for them.
+WEB = [
+    *same(
+        "uwsgi.numproc",
+        "uwsgi.cores",
+        "uwsgi.buffer_size",
+        "uwsgi.has_threads",
+        "uwsgi.worker_id()",
+        "uwsgi.i_am_the_spooler()",
+        "uwsgi.total_requests()",
+        "uwsgi.opt['workers']",
+        "uwsgi.opt['processes']",
+        "uwsgi.opt['threads']",
+    ),
+    *other("There are no web workers", "len(uwsgi.workers())", "len(uwsgi.sockets)"),
+    *other("There are no web workers", "uwsgi.listen_queue()"),
+]
+
+# Asked while the application is imported: by uWSGI's master, by unspool's zygote.
+IMPORT = [
+    *same(
+        "uwsgi.register_signal(1, '', print)",
+        "uwsgi.register_signal(2, 'worker', print)",
+        "uwsgi.register_signal(3, 'worker1', print)",
+        "uwsgi.register_signal(4, 'worker2', print)",
+        "uwsgi.register_signal(6, 'workers', print)",
+        "uwsgi.register_signal(7, 'active-workers', print)",
+        "uwsgi.register_signal(8, 'mule', print)",
+        "uwsgi.register_signal(9, 'mule1', print)",
+        "uwsgi.register_signal(11, 'mules', print)",
+        "uwsgi.register_signal(12, 'spooler', print)",
+        "uwsgi.register_signal(13, uwsgi.spoolers[0].decode(), print)",
+        "uwsgi.register_signal(14, 'farm_a', print)",
+        "uwsgi.register_signal(16, 'farm1', print)",
+        "uwsgi.register_signal(17, 'nonsense', print)",
+        "uwsgi.register_signal(18, b'', print)",
+        "uwsgi.register_signal(19, '')",
+        "uwsgi.register_signal('20', '', print)",
+        "uwsgi.register_signal(23, 'worker0', print)",
+        "uwsgi.register_signal(24, '', print, 5)",
+        "uwsgi.register_signal(25.0, '', print)",
+        "uwsgi.signal_registered(1)",
+        "uwsgi.signal_registered(99)",
+        "uwsgi.signal_registered('1')",
+        "uwsgi.add_timer(1, 1000)",
+        "uwsgi.add_timer(1, '5')",
+        "uwsgi.add_timer(1)",
+        "uwsgi.add_timer(1, 1000, 5)",
+        "uwsgi.add_timer(99, 1000)",
+        "uwsgi.add_rb_timer(1, 1000)",
+        "uwsgi.add_rb_timer(1, 1000, 3)",
+        "uwsgi.add_rb_timer(1, 'x')",
+        "uwsgi.add_rb_timer(1, 1000, 'x')",
+        "uwsgi.add_rb_timer(1, 1000, 1, 1)",
+        "uwsgi.add_cron(1, 0, 0, 1, 1, -1)",
+        "uwsgi.add_cron(1, -5, -1, -1, -1, -1)",
+        "uwsgi.add_cron(1, 0, 0, 1, 1, 7)",
+        "uwsgi.add_cron(1, 0, 0, 1, 1)",
+        "uwsgi.add_cron(1, hour=0)",
+        "uwsgi.add_cron(1, '0', 0, 1, 1, 1)",
+        "uwsgi.add_file_monitor(1, '/usr')",
+        "uwsgi.add_file_monitor(1, '/nonexistent/file')",
+        "uwsgi.add_file_monitor(1, b'/usr')",
+        "uwsgi.add_file_monitor(1)",
+        "uwsgi.set_spooler_frequency(5)",
+        "uwsgi.set_spooler_frequency('5')",
+        "uwsgi.i_am_the_spooler()",
+        "uwsgi.masterpid() > 0",
+        "uwsgi.worker_id()",
+        "uwsgi.mule_id()",
+        "uwsgi.in_farm('a')",
+        "uwsgi.lock()",
+        "uwsgi.is_locked()",
+        "uwsgi.unlock()",
+        "uwsgi.register_rpc('a', print)",
+        "uwsgi.signal(1)",
+        "uwsgi.signal('1')",
+        "uwsgi.signal_received()",
+        "uwsgi.numproc",
+        "uwsgi.opt['processes']",
+    ),
+    *other(
+        "A `ValueError` of the module says what it is about",
+        "uwsgi.register_signal(1, '', repr)",
+    ),
+    *other_kind(
+        "numbers of signals beyond 255",
+        "uwsgi.register_signal(256, '', print)",
+        "uwsgi.register_signal(-1, '', print)",
+        "uwsgi.signal_registered(300)",
+        "uwsgi.signal(300)",
+        "uwsgi.add_timer(300, 1000)",
+        "uwsgi.add_timer(1, -5)",
+        "uwsgi.add_rb_timer(1, 1000, -3)",
+        "uwsgi.add_cron(1, 99, 0, 1, 1, -1)",
+        "uwsgi.add_cron(1, 0, 0, 1, 13, 0)",
+        "uwsgi.add_cron(300, 0, 0, 1, 1, -1)",
+        "uwsgi.register_signal(21, '', 5)",
+    ),
+    *other_kind(
+        "| timer interval | whole seconds | fractions;",
+        "uwsgi.add_timer(1, 1.5)",
+    ),
 ]

@@ -20,6 +20,13 @@ QUESTIONS = [
     Question("uwsgi.i_am_the_spooler()"),
     Question("uwsgi.worker_id() > 0"),
     Question("uwsgi.mule_id()"),
+    Question("uwsgi.in_farm()"),
+    Question("uwsgi.mule_msg(b'message')"),
+    Question("uwsgi.mule_msg(b'message', 9)"),
+    Question("uwsgi.mule_msg(b'message', b'nope')"),
+    Question("uwsgi.farm_msg('pair', b'message')"),
+    Question("uwsgi.mule_get_msg(timeout=5)", "type"),
+    Question("'mule' in uwsgi.opt"),
     Question("uwsgi.numproc"),
     Question("uwsgi.workers()"),
     Question("uwsgi.spooler_pid()", "process"),
@@ -50,8 +57,6 @@ QUESTIONS = [
 
 # Why a name of uWSGI's is not there; "later" is meant to come. Reasons, each with its names.
 REASONS = """
-later, with signals, mules and the control of processes:
-    farm_get_msg farm_msg in_farm mule_get_msg mule_msg
 later, with the statistics:
     set_warning_message
 never, it belongs to the request that a web worker answers:

@@ -25,6 +25,8 @@ OPTIONS = (
     "--metric=mine",
     "--mode=fast",
     "--pidfile=the.pid",
+    "--mule=interop_kinds:mule",
+    "--farm=pair:1",
 )
 HERE = str(Path(__file__).resolve().parent)
 
@@ -40,11 +42,11 @@ wheel installs; what is meant to differ is in [the list of differences](../uwsgi
 
 ## What it means in each kind of process
 
-The configuration has a spool, a cache, a queue and a metric. A *producer* is any process that is
-configured and not started by the daemon: a web application, a console. *Importing* is the process
-that imports the application, before its workers are forked: unspool's zygote. A *signal worker*
-runs the handlers of timers, crons and signals. Signals, timers and crons that a producer registers
-are recorded and nothing more.
+The configuration has a spool, a mule, a cache, a queue and a metric. A *producer* is any process
+that is configured and not started by the daemon: a web application, a console. *Importing* is the
+process that imports the application, before its workers are forked: unspool's zygote. A *signal
+worker* runs the handlers of timers, crons and signals. Signals, timers and crons that a producer
+registers are recorded and nothing more. Its messages to mules go through the daemon.
 """
 
 SHARED = """
@@ -131,6 +133,7 @@ def _ask_unspool(kinds: Kinds) -> None:
         kinds.add("importing", project.events.wait("import"), daemon.pid)
         kinds.add("spooler worker", project.events.wait("spooler"), daemon.pid)
         kinds.add("signal worker", project.events.wait("signal"), daemon.pid)
+        kinds.add("mule", project.events.wait("mule"), daemon.pid)
         project.run(PYTHON, "-c", "import interop_kinds", env=env)
         kinds.add("producer beside a daemon", project.events.wait("producer"), daemon.pid)
         both.stop()
@@ -145,6 +148,7 @@ def _ask_uwsgi(kinds: Kinds) -> None:
         publish(project.spool, "ask", foreign({b"key": b"value"}))
         daemon = both.run("uwsgi", "interop_kinds", *OPTIONS, f"--pythonpath={HERE}")
         kinds.add("uWSGI's spooler", project.events.wait("spooler"), daemon.pid)
+        kinds.add("uWSGI's mule", project.events.wait("mule"), daemon.pid)
         both.stop()
     finally:
         both.close()
@@ -157,13 +161,16 @@ COLUMNS = (
     "importing",
     "spooler worker",
     "signal worker",
+    "mule",
     "uWSGI's spooler",
+    "uWSGI's mule",
 )
+OURS = COLUMNS[:-2]
 
 
 def page(kinds: Kinds) -> str:
     """The whole page."""
-    lines = [INTRODUCTION, "| | " + " | ".join(COLUMNS) + " |", "|---" * 7 + "|"]
+    lines = [INTRODUCTION, "| | " + " | ".join(COLUMNS) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
     for number, question in enumerate(QUESTIONS):
         cells = " | ".join(kinds.answers[column][number] for column in COLUMNS)
         lines.append(f"| `{question.expression.removeprefix('uwsgi.')}` | {cells} |")

@@ -1,4 +1,4 @@
-"""Where uWSGI is wrong about functions and their arguments: what it does, and what unspool does."""
+"""Where uWSGI is wrong about tasks and their arguments: what it does, and what unspool does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 from both import Both, Call, System
-from harness import Event
+from harness import Event, wait_gone
+from spooling import foreign, publish
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 
@@ -127,3 +128,44 @@ def test_passed_arguments_of_more_than_64_kib(both: Both, writer: System) -> Non
     else:
         assert ran(both)["length"] == 70_000
         both.project.wait_empty()
+
+
+@pytest.mark.parametrize(("system", "length"), [("uwsgi", 70_000 - 65_536), ("unspool", 70_000)])
+def test_a_value_of_more_than_64_kib(both: Both, system: System, length: int) -> None:
+    both.write(system, ("spool", ({b"text": b"x" * 70_000},), {}))
+    both.run(system, "interop_raw")
+    assert len(both.project.events.wait("handled")["env"][b"text"]) == length
+    both.project.wait_empty()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("content", "fate"),
+    [
+        pytest.param(b"", "left", id="empty"),
+        pytest.param(b"\x11\x02", "left", id="half a header"),
+        pytest.param(foreign({b"key": b"value"})[:-4], "deleted", id="cut in the pairs"),
+        pytest.param(b"\x11\x08\0\0\x09\0abcdef", "deleted", id="a key past the end"),
+        pytest.param(b"\0" + foreign({b"torn": b"1"})[1:], "run", id="no task by its first byte"),
+    ],
+)
+def test_a_torn_file(both: Both, system: System, content: bytes, fate: str) -> None:
+    path = publish(both.project.spool, "1", content)
+    settle = ("--spooler-settle=0.2",) if system == "unspool" else ()
+    daemon = both.run(system, "interop_raw", *settle)
+    if system == "unspool":
+        daemon.wait_log("corrupt/")
+        assert (both.project.spool / "corrupt" / path.name).read_bytes() == content
+        assert not path.exists()
+        return
+    if fate == "run":
+        assert both.project.events.wait("handled")["env"][b"torn"] == b"1"
+    if fate != "left":
+        wait_gone(path)
+        return
+    # It has looked at the torn one, or will before it has run two more.
+    for name in ("2", "3"):
+        other = publish(both.project.spool, name, foreign({b"whole": name.encode()}))
+        assert both.project.events.wait("handled")["env"][b"whole"] == name.encode()
+        wait_gone(other)
+    assert path.read_bytes() == content

@@ -18,7 +18,7 @@ SYSTEMS: list[System] = ["uwsgi", "unspool"]
 EVALUATOR = APPS / "interop_decorators.py"
 
 # Names that end with `_loop` or `_brain` are how uWSGI's module works inside.
-INSIDE = {"farm_loop", "mule_brain", "mule_brainloop", "mulemsg_loop", "spool_decorate"}
+INSIDE = {"spool_decorate"}
 
 # Expressions that give the same on both, evaluated in this order in one namespace.
 SAME = """

@@ -7,7 +7,7 @@ import ast
 import pytest
 from harness import REAL_UWSGI, ROOT
 from module_kinds import ABSENT
-from module_page import COLUMNS, PAGE, Kinds, ask, page
+from module_page import OURS, PAGE, Kinds, ask, page
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,11 @@ def test_each_row_of_the_page_is_what_processes_answer(kinds: Kinds) -> None:
 def test_what_is_absent_has_one_reason_and_is_absent(kinds: Kinds) -> None:
     theirs = kinds.names["uWSGI's spooler"]
     assert set(ABSENT) <= theirs
-    for column in COLUMNS[:-1]:
+    assert kinds.names["uWSGI's mule"] == theirs
+    for column in OURS:
         ours = kinds.names[column]
         assert ours.isdisjoint(ABSENT), column
-        absent = theirs - ours - {"spooler"}
+        absent = theirs - ours - {"spooler", "mule_msg_hook"}
         assert absent <= set(ABSENT), column
 
 
@@ -48,5 +49,7 @@ def test_the_stub_has_the_names_of_the_module(kinds: Kinds) -> None:
             names.add(node.target.id)
     # What the module's own text imports.
     inside = {"annotations", "os", "Callable", "TYPE_CHECKING", "Any"}
-    ours = set.union(*(kinds.names[column] for column in COLUMNS[:-1])) - inside
-    assert names - {"atexit", "post_fork_hook"} == ours - {"atexit", "post_fork_hook"}
+    ours = set.union(*(kinds.names[column] for column in OURS)) - inside
+    # There once the application has set them.
+    hooks = {"atexit", "mule_msg_hook", "post_fork_hook"}
+    assert names - hooks == ours - hooks

@@ -1,6 +1,7 @@
 """The module `uwsgi` in a process that runs tasks: the same question to uWSGI and to unspool.
 
-`module_cases` has the rows. Each table runs once in each system, in one task; each row is a test.
+`module_cases` has the rows. Each table runs once in each system, in one task, one of them while the
+application is imported; each row is a test.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 from both import Both, System
 from harness import REAL_UWSGI, ROOT, Project
-from module_cases import BARE, FULL, RPC, Row
+from module_cases import BARE, FULL, IMPORT, RPC, WEB, Row
 from spooling import foreign, publish
 
 Outcome = tuple[str, Any]
@@ -37,9 +38,18 @@ FULL_OPTIONS = (
     "--mode=fast",
     "--pidfile=the.pid",
 )
+WEB_OPTIONS = (
+    "--socket=web.sock",
+    "--processes=2",
+    "--workers=3",
+    "--threads=2",
+    "--buffer-size=70000",
+)
 TABLES: dict[str, tuple[list[Row], tuple[str, ...]]] = {
     "full": (FULL, FULL_OPTIONS),
     "bare": (BARE, ()),
+    "web": (WEB, WEB_OPTIONS),
+    "import": (IMPORT, (*WEB_OPTIONS, "--import=interop_surface", "--mules=1", "--farm=a:1")),
     "rpc": (RPC, ("--import=interop_surface",)),
 }
 CASES = [
@@ -60,9 +70,15 @@ def evaluate(system: System, table: str) -> dict[int, Outcome]:
             path = project.root / "rows"
             path.write_bytes(pickle.dumps([rows[number].expression for number in asked]))
             project.env["INTEROP_ROWS"] = os.fspath(path)
+            if table == "import":
+                project.env["INTEROP_AT_IMPORT"] = "1"
             publish(project.spool, "rows", foreign({b"key": b"value"}))
-            both.run(system, "interop_surface", *options)
+            daemon = both.run(system, "interop_surface", *options)
             outcomes = project.events.wait("rows", 60)["outcomes"]
+            if table == "import":
+                # It answered in the middle of its start, in which uWSGI misses a signal.
+                project.events.wait("started")
+                daemon.wait_log("spawned uWSGI mule 1" if system == "uwsgi" else "mule is ready")
             both.stop()
         finally:
             both.close()

@@ -8,56 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import time
-from pathlib import Path
 
 import pytest
 from both import APPS, Both, System
-from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Event, Project
+from harness import REAL_UWSGI, Event, Project
+from mules import Mules
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
-DRIVER = APPS / "mule_driver.py"
 FULL = {"uwsgi": r"MULE MSG QUEUE IS FULL", "unspool": r"finds its queue full"}
-
-
-class Mules:
-    """A daemon with mules and the driver; `ask` evaluates an expression there."""
-
-    def __init__(self, both: Both, system: System, *options: str, **env: str) -> None:
-        self.system = system
-        self.project = both.project
-        # It takes messages and handles none: nobody can know when it is done.
-        options = ("--mule-reload-mercy=4", *options, f"--mule={DRIVER}")
-        if system == "uwsgi":
-            place = f"--socket={both.project.root / 'uwsgi.sock'}"
-            self.daemon = both._uwsgi("--import=interop_mules", place, *options, env=env)
-        else:
-            paths = [f"--pythonpath={SUPPORT}", f"--pythonpath={APPS}"]
-            self.daemon = both._start(
-                UNSPOOL, "run", *paths, "--import=interop_mules", *options, env=env
-            )
-        self.driver = self.wait("driver")
-
-    def wait(self, name: str, mule: int | None = None, timeout: float = 20) -> Event:
-        """The next report of this name, of one mule."""
-        return self.project.events.wait(
-            lambda event: event.name == name and (mule is None or event["mule"] == mule), timeout
-        )
-
-    def ask(self, expression: str) -> str:
-        """What the expression gives in the driver."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as commands:
-            commands.sendto(expression.encode(), str(self.project.root / "driver.sock"))
-        return str(self.project.events.wait("answered")["result"])
-
-    def ended(self, *pids: int) -> None:
-        """Waits until these processes are gone."""
-        deadline = time.monotonic() + 20
-        for pid in pids:
-            while Path(f"/proc/{pid}").exists():
-                assert time.monotonic() < deadline, f"{pid} is still there"
-                time.sleep(0.02)
 
 
 def _each(events: list[Event]) -> list[object]:

@@ -21,7 +21,7 @@ MODULE = """
 
     def handle(number):
         report("handled", number=number, spooler=uwsgi.i_am_the_spooler(), mule=uwsgi.mule_id(),
-               worker=uwsgi.worker_id() > 0)
+               worker=uwsgi.worker_id())
 
     @spool
     def raise_one(args):
@@ -60,11 +60,17 @@ def told(event: Event) -> dict[str, object]:
     return event.fields
 
 
-@pytest.mark.parametrize("target", ["", "worker", "worker0", "worker1", "workers", "spooler"])
-def test_a_handler_sees_the_same_process(both: Both, target: str) -> None:
+TARGETS = ["", "worker", "worker0", "worker1", "workers", "spooler"]
+
+
+@pytest.mark.parametrize(
+    ("target", "processes"), [*((target, 1) for target in TARGETS), ("worker2", 2)]
+)
+def test_a_handler_sees_the_same_process(both: Both, target: str, processes: int) -> None:
     answers = []
     for system in SYSTEMS:
-        start(both, system, f"uwsgi.register_signal(17, {target!r}, handle)\n")
+        source = f"uwsgi.register_signal(17, {target!r}, handle)\n"
+        start(both, system, source, f"--processes={processes}")
         submit(both.project, "raise_one", number=17)
         assert both.project.events.wait("raised")["result"] is None
         answers.append(told(both.project.events.wait("handled")))
@@ -127,5 +133,31 @@ def test_calls_at_run_time(both: Both, call: str) -> None:
         start(both, system, "uwsgi.register_signal(17, '', handle)\n")
         submit(both.project, "call", call=call)
         answers.append(told(both.project.events.wait("called")))
+        both.stop()
+    assert answers[0] == answers[1]
+
+
+WAITS = """
+    import uwsgi
+    from reporting import report
+
+    report("waits", mule=uwsgi.mule_id())
+    while True:
+        uwsgi.signal_wait()
+        report("heard", number=uwsgi.signal_received(), mule=uwsgi.mule_id())
+"""
+
+
+@pytest.mark.parametrize("target", ["mule1", "mule", "mules"])
+def test_a_mule_waits_for_signals(both: Both, target: str) -> None:
+    both.project.write("waits.py", WAITS)
+    answers = []
+    for system in SYSTEMS:
+        source = f"uwsgi.register_signal(17, {target!r}, handle)\n"
+        start(both, system, source, "--mule=waits.py")
+        both.project.events.wait("waits")
+        submit(both.project, "raise_one", number=17)
+        events = both.project.events
+        answers.append([told(events.wait("handled")), told(events.wait("heard"))])
         both.stop()
     assert answers[0] == answers[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from both import APPS, Both, System
 from harness import PYTHON, SUPPORT, UNSPOOL, Event, Project
+from mules import Mules
 
 SUITE = APPS / "uwsgi_tasks_suite.py"
 TESTS = 13
@@ -84,3 +85,36 @@ def test_in_the_daemon(both: Both, system: System, where: str) -> None:
     check(both.project.events.wait("suite"), NEEDS_NO_SPOOLER)
     if where == "task":
         both.project.wait_empty()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_executors_and_targets_where_there_are_mules(both: Both, system: System) -> None:
+    both.project.env["SUITE_PACKAGES"] = packages(both.project)
+    spool = f"--spooler={both.project.spool}"
+    options = ["--mules=2", spool, "--spooler-frequency=1"]
+    mules = Mules(both, system, *options, application="interop_uwsgi_tasks")
+    # By name: where it ran, 0 is the spooler.
+    wanted = {"once": {1, 2}, "once_in_two": {2}, "once_in_the_spooler": {0}}
+    for name, places in wanted.items():
+        event = mules.wait(name)
+        assert event["mule"] in places and bool(event["spooler"]) == (0 in places), name
+    call = "__import__('interop_uwsgi_tasks')."
+    for name, places in {"automatic": {1, 2}, "in_a_mule": {1, 2}, "in_mule_one": {1}}.items():
+        mules.ask(f"{call}{name}({name!r})")
+        event = mules.wait(name)
+        assert event["mule"] in places and event["args"] == (name,), name
+    mules.ask(f"{call}spooled(1)")
+    assert mules.wait("spooled")["spooler"] is True
+    event = mules.wait("in_mule_one")
+    assert (event["mule"], event["args"]) == (1, ("from the spooler",))
+    mules.ask(f"{call}large('x' * 100000)")
+    event = mules.wait("large")
+    assert (event["mule"], event["args"]) == (0, (100_000,))
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_in_the_daemon_with_mules(both: Both, system: System) -> None:
+    env = {"SUITE_PACKAGES": packages(both.project), "SUITE_WHERE": "import"}
+    both.project.env.update(env)
+    both.run(system, os.fspath(SUITE), "--mules=2")
+    check(both.project.events.wait("suite"), NEEDS_NO_SPOOLER)

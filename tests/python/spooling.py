@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness import PYTHON, SUPPORT, TASK_PREFIX, Project
+from harness import PYTHON, SUPPORT, TASK_PREFIX, WAIT_SECONDS_MAX, Daemon, Project
 
 # Where a task file counts its failed attempts.
 ATTEMPTS_OFFSET = 3
@@ -143,6 +144,20 @@ def publish(folder: Path, name: str, content: bytes, due: float | None = None) -
     path = folder / f"{TASK_PREFIX}{name}"
     aside.rename(path)
     return path
+
+
+def complaints(daemon: Daemon) -> list[str]:
+    """The warnings and errors in a log, but for the one about the test's own user."""
+    lines = (line for line in daemon.log if " WARN " in line or " ERROR " in line)
+    return [line for line in lines if "running as root" not in line]
+
+
+def wait_attempts(path: Path, count: int) -> None:
+    """Waits until so many attempts are noted: the log may tell of them a moment before."""
+    ends = time.monotonic() + WAIT_SECONDS_MAX
+    while attempts(path) != count:
+        assert time.monotonic() < ends, f"{attempts(path)} attempts, not {count}"
+        time.sleep(0.01)
 
 
 def attempts(path: Path) -> int:

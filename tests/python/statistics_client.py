@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,8 +21,11 @@ def connect(address: Address) -> socket.socket:
         host, _, port = text.rpartition(":")
         return socket.create_connection((host, int(port)), SECONDS_MAX)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.settimeout(SECONDS_MAX)
+    # One that does not block is refused while all places in the queue are taken: wait for one.
+    bound = struct.pack("@ll", int(SECONDS_MAX), 0)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
     client.connect("\0" + text[1:] if text.startswith("@") else text)
+    client.settimeout(SECONDS_MAX)
     return client
 
 
@@ -36,7 +40,8 @@ def read_all(client: socket.socket) -> bytes:
 def ask(address: Address, request: bytes = b"") -> bytes:
     """One connection: the request, if there is one, and the whole answer."""
     with connect(address) as client:
-        client.sendall(request)
+        if request:
+            client.sendall(request)
         return read_all(client)
 
 

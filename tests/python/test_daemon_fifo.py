@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -79,15 +80,18 @@ def test_a_stop_at_once_leaves_the_task_for_later(project: Project, daemon: Daem
     running, path = start(project, daemon)
     project.events.wait("hold")
     send(path, b"s")
-    running.wait_log("state generation=1")
+    running.wait_log("state of the daemon .*generation=1")
 
 
 def test_the_state(project: Project, daemon: DaemonFactory) -> None:
     running, path = start(project, daemon, "--spooler-processes=2")
     send(path, b"s")
-    running.wait_log(r"state generation=1 zygote=\d+ importing=false stopping=false")
-    pids = running.wait_log(r"state of a spool .*wanted=2 pids=\"(\d+) (\d+)\" old=0").groups()
-    assert {int(pid) for pid in pids} <= set(running.workers)
+    running.wait_log(
+        rf"state of the daemon pid={running.pid} spools=1 workers=2 mules=0 generation=1 "
+        r"zygote=\d+ importing=false stopping=false"
+    )
+    spool = re.escape(str(project.spool))
+    running.wait_log(rf"state of the spool spool={spool} pending=0 .*done=0 failed=0 workers=2")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +147,7 @@ def test_slots(project: Project, daemon: DaemonFactory) -> None:
     send(path, b"1")
     running.wait_log(r"master FIFO: this one is active now .*slot=1")
     send(other, b"s")
-    running.wait_log("state generation=1")
+    running.wait_log("state of the daemon .*generation=1")
     # Nobody reads the first one any more, and a writer is told instead of waiting.
     with pytest.raises(FileNotFoundError):
         send(path, b"s")

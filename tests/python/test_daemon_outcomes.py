@@ -86,6 +86,7 @@ def test_what_is_no_int_is_a_failed_attempt(project: Project, running: Daemon, v
     path = submit(project, "bare", does=value)
     running.wait_log(r"task failed .*attempt=1")
     running.wait_log(r"the handler returned .*, which is no int: return uwsgi\.SPOOL_OK")
+    running.wait_log(r"`uwsgi\.spooler` is tasks\.handler$")
     first, second = runs_of(project, path, 2)
     assert second.monotonic - first.monotonic >= FREQUENCY
     check_attempts_are_counted(running, path)

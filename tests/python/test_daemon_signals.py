@@ -69,7 +69,9 @@ def test_sigusr1_tells_how_the_spool_is_doing(project: Project, daemon: DaemonFa
     project.events.wait("mark")
     assert late.name
     running.send(signal.SIGUSR1)
-    running.wait_log(rf"state of the daemon pid={running.pid} spools=1 workers=2 generation=1")
+    running.wait_log(
+        rf"state of the daemon pid={running.pid} spools=1 workers=2 mules=0 generation=1"
+    )
     line = running.wait_log(
         r"state of the spool spool=(\S+) pending=(\d+) due=0 running=1 done=2 failed=1 workers=2"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,8 +103,12 @@ def test_each_kind_of_change_counts_once(
 ) -> None:
     path = project.write("signal.txt", "")
     running = start(project, daemon, f"--touch-signal={path} 17")
+    told = f"touched: raising the signal option=touch-signal path={path} signal=17"
+    told = re.escape(told)
     CHANGES[change](path)
     assert project.events.wait("signal")["number"] == 17
+    running.wait_log(told)
+    mark = running.mark()
     # What is no change at all is told apart by the next one, which comes alone.
     (project.root / "beside.txt").write_text("")
     if path.exists():
@@ -112,6 +117,7 @@ def test_each_kind_of_change_counts_once(
     path.with_suffix(".last").write_text("")
     path.with_suffix(".last").rename(path)
     project.events.wait("signal")
+    running.wait_log(told, since=mark)
     assert sum("touched: raising" in line for line in running.log) == 2
 
 
@@ -280,6 +286,30 @@ def watch(args):
     project.events.wait("watching")
     rename_over(path)
     assert project.events.wait("late")["number"] == 40
+
+
+def test_a_monitor_of_what_its_handler_changes_is_paced(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    inbox = project.root / "inbox"
+    inbox.mkdir()
+    more = f"""
+def feed(number):
+    with open({str(inbox / "n")!r}, "a") as file:
+        file.write("x")
+    report("fed")
+
+uwsgi.register_signal(41, "", feed)
+uwsgi.add_file_monitor(41, {str(inbox)!r})
+"""
+    start(project, daemon, more=more)
+    (inbox / "first").touch()
+    events = project.events.collect(6, "fed")
+    gaps = [after.monotonic - before.monotonic for before, after in pairwise(events)]
+    # Each is the change of the one before; the first may have two at once.
+    assert sum(gaps) > 4 * 0.09
+    submit(project, "mark")
+    project.events.wait("mark")
 
 
 def test_what_is_no_path_is_refused(project: Project) -> None:

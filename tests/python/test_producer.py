@@ -192,7 +192,7 @@ def test_arguments_over_64_kib_move_by_themselves(project: Project) -> None:
         ("uwsgi.spool(priority='../x')", "would leave the spool"),
         ("uwsgi.spool(priority='dead')", "which is a folder that the spool keeps"),
         ("uwsgi.spool(spooler='/elsewhere')", "`spooler` is `/elsewhere`, which is not configured"),
-        ("uwsgi.spool(spooler='spool')", "`spooler` is `spool`, which is not configured"),
+        ("uwsgi.spool(spooler='other')", "`spooler` is `other`, which is not configured"),
         ("unspool.spool(durability='much')", "unknown durability `much`"),
     ],
 )
@@ -266,12 +266,34 @@ def test_spooler_chooses_among_the_configured_ones(project: Project) -> None:
         (f"{one}/", one),
         (link, two),
         (two, two),
+        ("link", two),
+        ("./link/", two),
+        (f"{project.root.name}/one", one),
     ]:
         value = None if given is None else os.fsencode(given)
         path = configured(project, spools, f"uwsgi.spool({{b'spooler': {value!r}}})")
         assert Path(os.fsdecode(path)).parent == folder, given
     listed = configured(project, spools, "uwsgi.spoolers")
     assert listed == (os.fsencode(one), os.fsencode(two))
+
+
+@pytest.mark.parametrize("given", ["jobs", "ne", ".", "./", "..", "/jobs", "one/jobs/.."])
+def test_a_relative_spooler_that_fits_none_or_several_is_an_error(
+    project: Project, given: str
+) -> None:
+    source = f"""
+    import unspool
+    unspool.configure(spooler=['one/jobs', 'two/jobs'])
+    import uwsgi
+    try:
+        uwsgi.spool(spooler={given!r})
+    except ValueError as error:
+        assert 'use one of' in str(error), error
+    else:
+        raise AssertionError
+    assert uwsgi.spool(spooler='two/jobs').startswith(uwsgi.spoolers[1])
+    """
+    project.python(source)
 
 
 def test_a_folder_of_a_spool_is_a_priority_of_it(project: Project) -> None:

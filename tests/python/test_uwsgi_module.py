@@ -304,7 +304,7 @@ def test_what_a_worker_sees(
         assert 'print' in str(error), error
     else:
         raise AssertionError
-    _process.become_worker({role!r}, 3)
+    _process.become_worker({role!r}, 17, 3)
     assert uwsgi.masterpid() == 4711
     assert uwsgi.worker_id() == {worker_id} and uwsgi.i_am_the_spooler() is {spooler}
     assert uwsgi.opt['master'] is True and uwsgi.opt['x'] == b'y'

@@ -468,7 +468,7 @@ def test_postfork_functions_run_in_order_in_their_workers(project: Project) -> N
 
     assert uwsgi.post_fork_hook is postfork_chain_hook and len(postfork_chain) == 3
     from unspool import _process
-    _process.become_worker('signal', 3)
+    _process.become_worker('signal', 17, 3)
     uwsgi.post_fork_hook()
     """
     assert project.python(source).stdout == "first\nthree\n"

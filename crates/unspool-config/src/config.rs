@@ -9,6 +9,7 @@ use crate::origin::{Entry, Origin};
 use crate::programs::Programs;
 use crate::stats::StatsOptions;
 use crate::watch::Watched;
+use crate::workers::WorkerOptions;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,9 +114,8 @@ pub struct Config {
     /// Absolute.
     pub spooler_chdir: Option<PathBuf>,
     pub spooler_quiet: bool,
-    /// Tasks after which a worker is replaced; 0 is never.
-    pub spooler_max_tasks: u64,
-    pub spooler_harakiri: Option<Duration>,
+    /// What limits workers, and how many there are of them where not all spools have as many.
+    pub workers: WorkerOptions,
     /// `none`, `file` or `group`.
     pub spooler_durability: String,
     /// How long a torn file is left alone before it counts as damaged.

@@ -28,43 +28,74 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone; each takes a value.
-const UNSPOOL_OPTIONS: [&str; 6] = [
+const UNSPOOL_OPTIONS: [&str; 8] = [
     "spooler-adopt",
     "spooler-adopt-age",
     "spooler-durability",
+    "spooler-import-timeout",
     "spooler-log-format",
+    "spooler-processes-of",
     "spooler-settle",
     "spooler-stop-timeout",
 ];
 
 /// Options that uWSGI has when it is built with other libraries than a default build finds (PCRE,
-/// a JSON reader), or in its development branch, and that are in use: a `strict` file may have
+/// libcap, a JSON reader), as distributions build it, or in its development branch, and that are in use: a `strict` file may have
 /// them. Each takes a value unless it is a switch.
-const OTHER_BUILDS: [(&str, bool); 38] = [
+const OTHER_BUILDS: [(&str, bool); 79] = [
+    ("alarm-log", false),
+    ("cap", false),
+    ("emperor-cap", false),
     ("error-route", false),
+    ("error-route-host", false),
     ("error-route-if", false),
     ("error-route-if-not", false),
     ("error-route-label", false),
+    ("error-route-qs", false),
+    ("error-route-referer", false),
+    ("error-route-remote-addr", false),
+    ("error-route-remote-user", false),
     ("error-route-run", false),
     ("error-route-status", false),
+    ("error-route-uri", false),
+    ("error-route-user-agent", false),
     ("final-route", false),
+    ("final-route-host", false),
     ("final-route-if", false),
     ("final-route-if-not", false),
     ("final-route-label", false),
+    ("final-route-qs", false),
+    ("final-route-referer", false),
+    ("final-route-remote-addr", false),
+    ("final-route-remote-user", false),
     ("final-route-run", false),
     ("final-route-status", false),
+    ("final-route-uri", false),
+    ("final-route-user-agent", false),
     ("js", false),
     ("json", false),
+    ("log-alarm", false),
     ("log-drain", false),
     ("log-filter", false),
     ("log-req-route", false),
     ("log-route", false),
+    ("not-alarm-log", false),
+    ("not-log-alarm", false),
+    ("pcre-jit", true),
+    ("pivot", false),
     ("response-route", false),
+    ("response-route-host", false),
     ("response-route-if", false),
     ("response-route-if-not", false),
     ("response-route-label", false),
+    ("response-route-qs", false),
+    ("response-route-referer", false),
+    ("response-route-remote-addr", false),
+    ("response-route-remote-user", false),
     ("response-route-run", false),
     ("response-route-status", false),
+    ("response-route-uri", false),
+    ("response-route-user-agent", false),
     ("route", false),
     ("route-host", false),
     ("route-if", false),
@@ -77,8 +108,20 @@ const OTHER_BUILDS: [(&str, bool); 38] = [
     ("route-run", false),
     ("route-uri", false),
     ("route-user-agent", false),
+    ("router-list", true),
+    ("routers-list", true),
+    ("sni-regexp", false),
     ("spooler-cheap", true),
     ("spooler-signal-as-task", true),
+    ("static-expires", false),
+    ("static-expires-mtime", false),
+    ("static-expires-path-info", false),
+    ("static-expires-path-info-mtime", false),
+    ("static-expires-uri", false),
+    ("static-expires-uri-mtime", false),
+    ("static-gzip", false),
+    ("vassal-cap", false),
+    ("vassals-cap", false),
 ];
 
 /// Options of the same meaning, and the name under which they are shown.
@@ -211,8 +254,14 @@ pub(crate) fn find_short(short: char) -> Option<&'static KnownOption> {
 }
 
 /// Every option whose name starts so, in table order.
+///
+/// Those of unspool alone count only where uWSGI has none, so that an abbreviation that uWSGI
+/// understands means the same here.
 pub(crate) fn with_prefix(prefix: &str) -> Vec<&'static KnownOption> {
-    table().options.iter().filter(|option| option.name.starts_with(prefix)).collect()
+    let all = table().options.iter().filter(|option| option.name.starts_with(prefix));
+    let (own, uwsgi): (Vec<_>, Vec<_>) =
+        all.partition(|option| UNSPOOL_OPTIONS.contains(&option.name));
+    if uwsgi.is_empty() { own } else { uwsgi }
 }
 
 /// Every name, for suggestions.
@@ -253,7 +302,9 @@ mod tests {
         assert_eq!(find("chmod-socket").unwrap().argument, Argument::Optional);
         assert!(find("spooler-durability").is_some());
         assert!(find("Spooler").is_none());
-        assert_eq!(with_prefix("spooler-proc").len(), 1);
+        let names = |prefix| with_prefix(prefix).iter().map(|o| o.name).collect::<Vec<&str>>();
+        assert_eq!(names("spooler-proc"), ["spooler-processes"]);
+        assert_eq!(names("spooler-dur"), ["spooler-durability"]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod stats;
 mod suggest;
 mod values;
 mod watch;
+mod workers;
 mod xml;
 mod yaml;
 
@@ -61,6 +62,7 @@ pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use settings::Setting;
 pub use stats::StatsOptions;
 pub use watch::{Touch, TouchAction, Watched};
+pub use workers::WorkerOptions;
 
 /// Where options come from.
 #[derive(Debug, Clone)]

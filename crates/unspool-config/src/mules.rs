@@ -43,7 +43,8 @@ impl Resolver {
     /// As in uWSGI, what is neither a Python file nor `module:callable` makes a bare mule.
     fn add_mule(&mut self, value: Value<'_>) -> Result<(), ConfigError> {
         let text = if value.text().is_empty() { "" } else { value.plain()? };
-        let program = (text.ends_with(".py") || text.contains(':')).then(|| text.to_owned());
+        let program =
+            (text.strip_suffix(".py").is_some() || text.contains(':')).then(|| text.to_owned());
         if program.is_none() && !text.is_empty() && text != "true" {
             self.notices.push(Notice::NoEffect {
                 name: "mule".to_owned(),

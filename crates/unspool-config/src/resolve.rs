@@ -25,6 +25,7 @@ use crate::stats::StatsOptions;
 use crate::suggest;
 use crate::values::Value;
 use crate::watch::Watched;
+use crate::workers::WorkerOptions;
 
 /// A waiting task is looked at again this soon at the earliest: less would keep a core busy.
 const FREQUENCY_MIN: Duration = Duration::from_millis(10);
@@ -157,13 +158,15 @@ impl Resolver {
             return Ok(true);
         }
         shared::check(value)?;
+        let start = self.config.start_directory.clone();
         let applied = self.apply_spooler(value)?
             || self.apply_python(value)?
             || self.apply_process(value)?
             || self.apply_stats(value)?
             || self.apply_mules(value)?
+            || self.config.workers.apply(value, &start)?
             || self.config.watched.apply(value, &mut self.notices)?
-            || self.config.daemon.apply(value, &self.config.start_directory)?
+            || self.config.daemon.apply(value, &start)?
             || self.config.programs.apply(value, &mut self.notices)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
@@ -212,10 +215,6 @@ impl Resolver {
             "spooler-ordered" => config.spooler_ordered = value.switch(),
             "spooler-chdir" => config.spooler_chdir = Some(PathBuf::from(value.plain()?)),
             "spooler-quiet" => config.spooler_quiet = value.switch(),
-            "spooler-max-tasks" => config.spooler_max_tasks = value.number()?,
-            "spooler-harakiri" => {
-                config.spooler_harakiri = Some(value.seconds()?).filter(|limit| !limit.is_zero());
-            }
             "spooler-durability" => {
                 let level = value.plain()?;
                 if !["none", "file", "group"].contains(&level) {
@@ -232,7 +231,10 @@ impl Resolver {
                 config.spooler_adopt = Some(decision.to_owned());
             }
             "spooler-adopt-age" => config.spooler_adopt_age = value.seconds()?,
-            "spooler-stop-timeout" => config.stop_timeout = value.seconds()?,
+            "spooler-stop-timeout" => {
+                config.stop_timeout = value.seconds()?;
+                config.workers.stop_timeout_given = true;
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -436,6 +438,7 @@ impl Resolver {
         let programs_in = config.chdir2.clone().unwrap_or_else(|| base.clone());
         config.programs.finish(&programs_in);
         config.master |= !config.spoolers.is_empty();
+        config.stop_timeout = config.workers.stop_timeout(config.stop_timeout);
         let application = match (self.module.take(), self.wsgi_file.take()) {
             (Some(module), ignored) => {
                 if let Some(file) = ignored {
@@ -471,8 +474,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_ordered: false,
         spooler_chdir: None,
         spooler_quiet: false,
-        spooler_max_tasks: 0,
-        spooler_harakiri: None,
+        workers: WorkerOptions::default(),
         spooler_durability: "group".to_owned(),
         spooler_settle: Duration::from_mins(1),
         spooler_adopt: None,

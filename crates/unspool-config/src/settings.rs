@@ -12,6 +12,7 @@ use crate::logic;
 use crate::origin::{Entry, Origin};
 use crate::secrets;
 use crate::section::Format;
+use crate::workers::WorkerOptions;
 
 /// One setting. Options that may be given several times are a setting each.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,8 +148,37 @@ fn spools(list: &mut List<'_>, config: &Config) {
     }
     list.one("spooler-adopt-age", seconds(config.spooler_adopt_age));
     list.one("spooler-stop-timeout", seconds(config.stop_timeout));
-    list.one("spooler-max-tasks", config.spooler_max_tasks);
-    list.one("spooler-harakiri", seconds(config.spooler_harakiri.unwrap_or_default()));
+    workers(list, &config.workers);
+}
+
+fn workers(list: &mut List<'_>, workers: &WorkerOptions) {
+    for (path, (count, origin)) in &workers.processes_of {
+        let value = format!("{}={count}", shown(path));
+        list.at("spooler-processes-of", value, origin);
+    }
+    list.one("spooler-max-tasks", workers.max_tasks);
+    list.one("spooler-signal-as-task", workers.signal_as_task);
+    list.one("spooler-harakiri", seconds(workers.harakiri.unwrap_or_default()));
+    list.one("spooler-cheap", workers.cheap);
+    list.one("spooler-import-timeout", seconds(workers.import_timeout));
+    for (name, limit) in [
+        ("harakiri", workers.handler_harakiri),
+        ("max-worker-lifetime", workers.lifetime),
+        ("worker-reload-mercy", workers.worker_mercy),
+        ("reload-mercy", workers.mercy),
+    ] {
+        list.some(name, limit.map(seconds));
+    }
+    for (name, limit) in [
+        ("reload-on-rss", workers.reload_on_rss),
+        ("reload-on-as", workers.reload_on_as),
+        ("evil-reload-on-rss", workers.evil_reload_on_rss),
+        ("evil-reload-on-as", workers.evil_reload_on_as),
+        ("limit-as", workers.limit_as),
+        ("limit-nproc", workers.limit_nproc),
+    ] {
+        list.some(name, limit);
+    }
 }
 
 fn mules(list: &mut List<'_>, config: &Config) {

@@ -25,8 +25,6 @@ SPOOL_IGNORE = 0
 version = b"2.0.31"
 version_info = (2, 0, 31, 0, b"")
 hostname = os.fsencode(os.uname().nodename)
-numproc = 0
-cores = 1
 has_threads = 1
 unbit = None
 loop = None
@@ -48,6 +46,9 @@ spoolers: tuple[bytes, ...]
 mode: bytes
 pidfile: bytes
 queue_size: int
+# What the configuration says; unspool starts no web workers.
+numproc: int
+cores: int
 buffer_size: int
 
 register_signal = _signals.register_signal
@@ -166,9 +167,12 @@ def masterpid() -> int:
 
 
 def worker_id() -> int:
-    """The number of a worker that runs signal handlers; 0 in a spooler and in a producer."""
+    """The number of a worker that runs signal handlers, from 1; 0 in a spooler and in a producer.
+
+    In a handler whose target is a worker it is the number of that worker.
+    """
     if _process.role() is _process.Role.SIGNAL_WORKER and not _signals.acts_as_spooler():
-        return _process.worker_id()
+        return _signals.acts_as_worker() or _process.number()
     return 0
 
 
@@ -192,8 +196,9 @@ def _refresh() -> None:
     queue = _process.own_queue()
     if queue is not None:
         names["queue_size"] = queue.slots
-    size = opt.get("buffer-size")
-    names["buffer_size"] = int(size) if isinstance(size, bytes) and size.isdigit() else 4096
+    names["numproc"] = opt.web_workers()
+    names["cores"] = opt.number("threads", "async", default=1) or 1
+    names["buffer_size"] = min(opt.number("buffer-size", default=4096), 65_535)
 
 
 _refresh()

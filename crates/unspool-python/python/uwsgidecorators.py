@@ -34,6 +34,7 @@ __all__ = [
     "cron",
     "erlang",
     "farm",
+    "farm_loop",
     "filemon",
     "get_free_signal",
     "harakiri",
@@ -41,11 +42,14 @@ __all__ = [
     "manage_spool_request",
     "mstimer",
     "mule",
+    "mule_brain",
+    "mule_brainloop",
     "mule_functions",
     "mule_msg_dispatcher",
     "mulefunc",
     "muleloop",
     "mulemsg",
+    "mulemsg_loop",
     "partial",
     "pickle",
     "postfork",
@@ -503,6 +507,14 @@ def erlang(name: str) -> Callable[[F], F]:
         return f
 
     return register
+
+
+@overload
+def mulefunc(f: Callable[..., Any]) -> Callable[..., None]: ...
+
+
+@overload
+def mulefunc(f: int | str) -> Callable[[Callable[..., Any]], Callable[..., None]]: ...
 
 
 def mulefunc(f: Any) -> Any:

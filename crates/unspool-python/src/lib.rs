@@ -7,6 +7,7 @@
 mod config;
 mod errors;
 mod inspect;
+mod mark;
 mod message;
 mod process;
 mod running;
@@ -27,6 +28,8 @@ mod _native {
         ask_daemon, live_daemon, open_first_spool, parsefile, shared_lock, shared_store,
         spooler_get_task, spooler_jobs,
     };
+    #[pymodule_export]
+    use crate::mark::mark_process;
     #[pymodule_export]
     use crate::message::decoded;
     #[pymodule_export]

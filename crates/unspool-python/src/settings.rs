@@ -104,8 +104,9 @@ pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target>
     Ok(Target { spool: opened(py, index)?, priority, durability })
 }
 
-/// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form. In
-/// a process that is configured by nothing, any absolute path.
+/// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form, else
+/// the only one that ends in a relative path: `uwsgi.opt["spooler"]` may be one. In a process that
+/// is configured by nothing, any absolute path.
 fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
     if table().configured == 0 {
         return name(wanted);
@@ -118,7 +119,7 @@ fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
                 .position(|path| folder::canonical(path).is_ok_and(|canonical| canonical == wanted))
         })
     });
-    found.ok_or_else(|| {
+    found.or_else(|| only_end(&paths, wanted)).ok_or_else(|| {
         let configured: Vec<String> =
             paths.iter().map(|path| format!("`{}`", path.display())).collect();
         SpoolError::new_err(format!(
@@ -127,6 +128,19 @@ fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
             configured.join(", ")
         ))
     })
+}
+
+/// The only path that ends in a relative one.
+fn only_end(paths: &[PathBuf], wanted: &Path) -> Option<usize> {
+    let wanted = wanted.strip_prefix(".").unwrap_or(wanted);
+    if !wanted.is_relative() || wanted.as_os_str().is_empty() {
+        return None;
+    }
+    let mut ends = paths.iter().enumerate().filter(|(_, path)| path.ends_with(wanted));
+    match (ends.next(), ends.next()) {
+        (Some((index, _)), None) => Some(index),
+        _ => None,
+    }
 }
 
 /// The place of a spool that only the key `spooler` names.

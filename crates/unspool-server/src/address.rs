@@ -28,6 +28,15 @@ pub struct InvalidAddress {
 }
 
 impl Address {
+    /// Another name that means the same: to an abstract one uWSGI adds a NUL, as do its clients, where
+    /// all others do not.
+    pub fn twin(&self) -> Option<Self> {
+        match self {
+            Self::Abstract(name) => Some(Self::Abstract(format!("{name}\0"))),
+            Self::Tcp { .. } | Self::Path(_) => None,
+        }
+    }
+
     /// Reads an address by uWSGI's rules: with a colon it is one of TCP, after an `@` a name in the
     /// abstract namespace, and anything else a path, here joined to `directory`.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, InvalidAddress> {
@@ -63,7 +72,7 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Path(path) => write!(f, "{}", path.display()),
-            Self::Abstract(name) => write!(f, "@{name}"),
+            Self::Abstract(name) => write!(f, "@{}", name.trim_end_matches('\0')),
         }
     }
 }
@@ -85,7 +94,10 @@ mod tests {
         assert_eq!(parse("s.sock"), Ok(Address::Path("/run/s.sock".into())));
         // Without a colon it is a file, also if it looks like a port.
         assert_eq!(parse("9191"), Ok(Address::Path("/run/9191".into())));
-        assert_eq!(parse("@name"), Ok(Address::Abstract("name".into())));
+        let name = parse("@name").unwrap();
+        assert_eq!(name, Address::Abstract("name".into()));
+        assert_eq!(name.twin().unwrap().to_string(), "@name");
+        assert_eq!(parse(":9191").unwrap().twin(), None);
         for text in ["", "@", "host:", "host:x", ":70000", "::1:80", "/tmp/a:b"] {
             assert!(parse(text).is_err(), "{text}");
         }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
-use unspool_supervisor::snapshot::{Snapshot, WorkerSnapshot};
+use unspool_supervisor::snapshot::{CommandSnapshot, DaemonSnapshot, Snapshot, WorkerSnapshot};
 use unspool_sys::{host, process};
 
 /// What the document says that no snapshot does.
@@ -35,12 +35,43 @@ struct Document<'a> {
     uid: u32,
     gid: u32,
     cwd: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    daemons: Vec<Daemon<'a>>,
     locks: [(); 0],
     sockets: [(); 0],
     workers: [(); 0],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     spoolers: Vec<Spooler>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    crons: Vec<Cron<'a>>,
     unspool: Own<'a>,
+}
+
+/// An attached daemon.
+#[derive(Serialize)]
+struct Daemon<'a> {
+    cmd: &'a str,
+    /// -1 while there is none.
+    pid: i64,
+    respawns: u64,
+}
+
+/// A cron of the configuration.
+#[derive(Serialize)]
+struct Cron<'a> {
+    minute: i32,
+    hour: i32,
+    day: i32,
+    month: i32,
+    week: i32,
+    command: &'a str,
+    unique: u8,
+    /// unspool has no legions.
+    legion: &'static str,
+    /// -1 while it does not run.
+    pid: i64,
+    /// 0 while it does not run.
+    started_at: i64,
 }
 
 /// One process of one spool. The first five are uWSGI's.
@@ -83,10 +114,12 @@ pub(crate) fn render(
         uid: host::uid(),
         gid: host::gid(),
         cwd: text(&identity.cwd),
+        daemons: snapshot.daemons.iter().map(daemon).collect(),
         locks: NONE,
         sockets: NONE,
         workers: NONE,
         spoolers: spoolers(snapshot, identity),
+        crons: snapshot.cron_commands.iter().map(cron).collect(),
         unspool: Own { version: identity.version, rss, vsz, daemon: snapshot },
     };
     let mut bytes = Vec::with_capacity(4096);
@@ -97,6 +130,29 @@ pub(crate) fn render(
         document.serialize(&mut Serializer::with_formatter(&mut bytes, formatter))?;
     }
     Ok(bytes)
+}
+
+fn daemon(daemon: &DaemonSnapshot) -> Daemon<'_> {
+    Daemon { cmd: &daemon.command, pid: pid_or_none(daemon.pid), respawns: daemon.respawns }
+}
+
+fn cron(cron: &CommandSnapshot) -> Cron<'_> {
+    Cron {
+        minute: cron.minute,
+        hour: cron.hour,
+        day: cron.day,
+        month: cron.month,
+        week: cron.weekday,
+        command: &cron.command,
+        unique: u8::from(cron.unique),
+        legion: "",
+        pid: pid_or_none(cron.pid),
+        started_at: cron.pid.and(cron.started_at).unwrap_or_default(),
+    }
+}
+
+fn pid_or_none(pid: Option<u32>) -> i64 {
+    pid.map_or(-1, i64::from)
 }
 
 /// An entry for each process, also for one that is not there at the moment; as in uWSGI one with

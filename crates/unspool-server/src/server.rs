@@ -14,7 +14,7 @@ use crate::stats::{Stats, StatsSettings};
 use unspool_supervisor::Inquirer;
 
 /// Connections at the same time; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
 /// After a connection could not be accepted.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the end of the thread is waited for.
@@ -54,8 +54,10 @@ impl Server {
                 });
             }
         }
-        for listener in &listeners {
-            info!(address = listener.shown(), "serving statistics");
+        let mut shown: Vec<&str> = listeners.iter().map(Listener::shown).collect();
+        shown.dedup();
+        for address in shown {
+            info!(address, "serving statistics");
         }
         let stats = Arc::new(Stats::new(settings, inquirer));
         std::thread::Builder::new()

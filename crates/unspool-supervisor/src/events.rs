@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use unspool_core::Priority;
 use unspool_sys::process::Exit;
 
 use crate::snapshot::SpoolSnapshot;
@@ -23,6 +24,10 @@ pub(crate) enum ToDispatcher {
         generation: u32,
         /// Our end of its socket.
         socket: OwnedFd,
+        /// Index of its pool: whose tasks it runs.
+        pool: usize,
+        /// A worker in whose place it comes: while that one runs a task, this one gets none.
+        replaces: Option<WorkerId>,
     },
     /// A worker's process has ended.
     Detach {
@@ -30,8 +35,13 @@ pub(crate) enum ToDispatcher {
         worker: WorkerId,
         /// How it ended.
         exit: Exit,
-        /// Whether the daemon killed it to stop in time.
-        stopped: bool,
+        /// What ended it.
+        cause: Cause,
+    },
+    /// The worker in whose place another one comes, which is ready: it finishes and leaves.
+    Recycle {
+        /// Its number.
+        worker: WorkerId,
     },
     /// Workers of earlier generations finish what they run and leave.
     Retire {
@@ -57,6 +67,32 @@ pub(crate) enum ToDispatcher {
     Exit,
 }
 
+/// What ended a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its own doing, or somebody else's: how it ended tells.
+    Own,
+    /// The daemon, to stop or to reload in time: a task that it ran was interrupted.
+    Interrupted {
+        /// "the stop" or "the reload".
+        by: &'static str,
+    },
+    /// The daemon, since it or its task passed a limit.
+    Limit {
+        /// Which limit, for the log.
+        why: String,
+    },
+}
+
+/// The workers that run the same tasks of a spool: all of them, or those of one priority.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool {
+    /// Whose tasks they run; `None`: all.
+    pub(crate) only: Option<Priority>,
+    /// How many there are at most.
+    pub(crate) target: u32,
+}
+
 /// To the supervisor: from dispatchers, and from the threads that do its file I/O.
 #[derive(Debug)]
 pub(crate) enum ToSupervisor {
@@ -67,6 +103,29 @@ pub(crate) enum ToSupervisor {
     },
     /// A worker has finished a task: it is of use.
     Useful {
+        /// Its number.
+        worker: WorkerId,
+    },
+    /// A worker was handed the last task that it may run.
+    Worn {
+        /// Its number.
+        worker: WorkerId,
+        /// Its process, which the zygote may not have told of yet.
+        pid: u32,
+        /// How many tasks it has run then.
+        tasks: u64,
+    },
+    /// More tasks are due than there are workers (`spooler-cheap`).
+    Want {
+        /// Index of the spool.
+        spool: usize,
+        /// Index of the pool.
+        pool: usize,
+        /// Workers that could run one now.
+        workers: u32,
+    },
+    /// A worker had nothing to do and was let go (`spooler-cheap`).
+    Idle {
         /// Its number.
         worker: WorkerId,
     },

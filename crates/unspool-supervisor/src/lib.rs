@@ -9,6 +9,7 @@ mod backoff;
 mod dispatcher;
 mod events;
 mod inquiry;
+mod limits;
 mod programs;
 mod settings;
 pub mod snapshot;
@@ -16,6 +17,7 @@ mod supervisor;
 mod uwsgi_lines;
 
 pub use inquiry::{Inquirer, Inquiries, Reply, inquiries};
+pub use limits::{Dedicated, Limits, MemoryLimits};
 pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
 pub use settings::{
     AdoptChoice, AdoptSettings, Moment, Moments, MuleSettings, OnQuit, Settings, SpoolSettings,

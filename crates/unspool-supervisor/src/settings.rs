@@ -7,6 +7,7 @@ use unspool_spool::{SchedulePlace, SpoolDir};
 use unspool_wire::control::Setup;
 
 use crate::inquiry::Inquiries;
+use crate::limits::{Dedicated, Limits};
 use crate::programs::ProgramSettings;
 
 /// Everything that a daemon needs to know.
@@ -24,6 +25,8 @@ pub struct Settings {
     pub mules: MuleSettings,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
+    /// What limits its workers.
+    pub limits: Limits,
     /// Where others ask how the daemon is.
     pub inquiries: Option<Inquiries>,
     /// What it watches besides the spools.
@@ -68,11 +71,12 @@ impl Moment {
         Self(Some(Box::new(act)))
     }
 
-    /// It is time.
-    pub(crate) fn reached(&mut self) {
+    /// It is time. `false`: there is nothing to do at this moment.
+    pub(crate) fn reached(&mut self) -> bool {
         if let Some(act) = &mut self.0 {
             act();
         }
+        self.0.is_some()
     }
 }
 
@@ -131,8 +135,10 @@ pub enum TouchAction {
 pub struct SpoolSettings {
     /// The open directory.
     pub dir: SpoolDir,
-    /// Worker processes, at least one.
+    /// Worker processes that run all tasks, at least one.
     pub workers: u32,
+    /// More worker processes, for single priorities.
+    pub dedicated: Vec<Dedicated>,
     /// Time between retries of a task, and between scans where the system sends no events.
     pub frequency: Duration,
     /// How long a file that is no whole task is left alone before it goes to `corrupt/`.

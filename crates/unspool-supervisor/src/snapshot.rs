@@ -25,10 +25,19 @@ pub struct Snapshot {
     pub zygote: Option<u32>,
     /// Signals whose handlers wait or run.
     pub ticks: TickSnapshot,
+    /// In the order of their numbers.
+    pub mules: Vec<MuleSnapshot>,
     /// Timers of the application.
     pub timers: Vec<TimerSnapshot>,
     /// Crons of the application.
     pub crons: Vec<CronSnapshot>,
+    /// Of several daemons of one configuration this one fires timers and crons. `None` if there
+    /// are none.
+    pub leads: Option<bool>,
+    /// Crons of the configuration.
+    pub cron_commands: Vec<CommandSnapshot>,
+    /// Attached daemons.
+    pub daemons: Vec<DaemonSnapshot>,
     /// In the order of the configuration.
     pub spools: Vec<SpoolSnapshot>,
 }
@@ -43,6 +52,26 @@ pub struct TickSnapshot {
     pub running: usize,
     /// The processes for them.
     pub workers: Vec<u32>,
+}
+
+/// A mule.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct MuleSnapshot {
+    /// Its number, from 1.
+    pub id: u32,
+    /// Its process, 0 while it has none.
+    pub pid: u32,
+    /// When that was started.
+    pub started_at: Option<i64>,
+    /// How often it was started again after it had ended by itself.
+    pub respawns: u64,
+    /// What it says that it does: `message`, `signal`, `waits`, or `other` for its own business.
+    pub doing: &'static str,
+    /// How long it has handled its message.
+    pub message_ms: Option<u64>,
+    /// Signals whose handlers wait for it or run in it.
+    pub signals: usize,
 }
 
 /// A timer.
@@ -71,6 +100,42 @@ pub struct CronSnapshot {
     pub weekday: i32,
 }
 
+/// A cron of the configuration.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the five fields of every crontab")]
+pub struct CommandSnapshot {
+    /// The command, without what is secret in it.
+    pub command: String,
+    pub minute: i32,
+    pub hour: i32,
+    pub day: i32,
+    pub month: i32,
+    pub weekday: i32,
+    /// It is not started while it runs.
+    pub unique: bool,
+    /// The process that was started last, if it runs.
+    pub pid: Option<u32>,
+    /// When it was started last; `None` if it was not yet.
+    pub started_at: Option<i64>,
+    /// How often it was started.
+    pub runs: u64,
+    /// Runs that were left out since then, because it or too many others ran.
+    pub skipped: u64,
+}
+
+/// An attached daemon.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DaemonSnapshot {
+    /// Its command, without what is secret in it.
+    pub command: String,
+    /// Its process, if it runs.
+    pub pid: Option<u32>,
+    /// How often it was started again.
+    pub respawns: u64,
+}
+
 /// One spool.
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]
@@ -80,7 +145,7 @@ pub struct SpoolSnapshot {
     /// How old the numbers below are: more than a moment if its file system hangs. `None` if there
     /// are none yet.
     pub age_ms: Option<u64>,
-    /// Workers that it should have.
+    /// Workers that it should have, those of single folders included; with `spooler-cheap` at most.
     pub processes: u32,
     /// Where its tasks stand, all folders together.
     pub tasks: Depth,
@@ -180,9 +245,11 @@ pub struct WorkerSnapshot {
     pub pid: u32,
     /// The import that it was forked from.
     pub generation: u32,
+    /// The folder whose tasks alone it runs; `None`: it runs all.
+    pub priority: Option<String>,
     /// It can run tasks.
     pub ready: bool,
-    /// It finishes what it runs and takes nothing more.
+    /// It finishes what it has and takes nothing more.
     pub leaving: bool,
     /// When it was asked for.
     pub started_at: i64,

@@ -6,12 +6,14 @@
 pub mod background;
 pub mod board;
 pub mod clock;
+pub mod descent;
 pub mod fifo;
 pub mod files;
 pub mod folder;
 pub mod host;
 pub mod listen;
 pub mod lock;
+pub mod memory;
 pub mod notify;
 pub mod poll;
 pub mod process;

@@ -9,7 +9,8 @@ use rustix::fs::{self, AtFlags, CWD, Mode};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Connections that wait to be accepted.
-const BACKLOG: i32 = 128;
+/// Connections that wait to be accepted. One that does not block is refused when all are taken.
+const BACKLOG: i32 = 1024;
 
 /// The name of a listening socket, to be removed by whoever made it.
 #[derive(Debug)]

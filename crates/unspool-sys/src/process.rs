@@ -75,6 +75,11 @@ impl Child {
         let _ = process::pidfd_send_signal(&self.fd, Signal::TERM);
     }
 
+    /// Ends it after it has shown its tracebacks: our Python processes write them for this signal.
+    pub fn end_with_traceback(&self) {
+        let _ = process::pidfd_send_signal(&self.fd, Signal::USR2);
+    }
+
     /// Tells another daemon what to do.
     pub fn notify(&self, notice: Notice) -> io::Result<()> {
         let signal = match notice {
@@ -112,6 +117,25 @@ impl Child {
         )?;
         Ok(status.map(|status| exit_of(&status)))
     }
+}
+
+/// Writes over the value of an environment variable in place, where other processes see it in
+/// /proc, and so that all that this process forks or executes has it too. Returns whether there was
+/// one of that length.
+///
+/// Only for a process with a single thread, since others may read the variable meanwhile.
+#[expect(unsafe_code, reason = "the environment as the kernel sees it")]
+pub fn overwrite_variable(name: &std::ffi::CStr, value: &[u8]) -> bool {
+    // SAFETY: `getenv` returns null or a string that lives as long as nobody sets the variable;
+    // nobody else runs here.
+    unsafe {
+        let place = libc::getenv(name.as_ptr());
+        if place.is_null() || libc::strlen(place) != value.len() || value.contains(&0) {
+            return false;
+        }
+        std::ptr::copy_nonoverlapping(value.as_ptr(), place.cast::<u8>(), value.len());
+    }
+    true
 }
 
 fn exit_of(status: &process::WaitIdStatus) -> Exit {

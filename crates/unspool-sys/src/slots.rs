@@ -68,10 +68,16 @@ impl Slot {
         (self.inode.load(Ordering::Acquire), self.started_ns.load(Ordering::Acquire))
     }
 
-    /// Since when it runs, on the monotonic clock; `None` if it does not.
+    /// Since when a task runs, on the monotonic clock; `None` if none does. Whoever reads is not
+    /// the owner: what it says was so at some moment of the call.
     pub fn running_since(&self) -> Option<u64> {
-        let started_ns = self.started_ns.load(Ordering::Acquire);
-        (self.state() == SlotState::Running && started_ns > 0).then_some(started_ns)
+        let running = || {
+            let started_ns = self.started_ns.load(Ordering::Acquire);
+            (self.state() == SlotState::Running && started_ns != 0).then_some(started_ns)
+        };
+        // The slot may be used for another task between the two loads; then they differ.
+        let first = running()?;
+        (running() == Some(first)).then_some(first)
     }
 
     /// The process that ran it last.

@@ -2,6 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The variable in the environment of a worker, and of whatever it starts, that names the worker.
+/// An orphan of a worker is known by it.
+pub const MARK_VARIABLE: &str = "UNSPOOL_WORKER";
+
+/// Its value: always as long, so that a worker can write its own over that of its zygote (worker 0).
+pub fn mark_value(daemon: u32, worker: u32) -> String {
+    format!("{daemon:010}.{worker:010}")
+}
+
+/// The variable with its value, as it stands in an environment.
+pub fn mark(daemon: u32, worker: u32) -> String {
+    format!("{MARK_VARIABLE}={}", mark_value(daemon, worker))
+}
+
 /// Supervisor to zygote.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
@@ -16,7 +30,8 @@ pub enum ToZygote {
         role: Role,
         /// Index of its spool.
         spool: u32,
-        /// Its row in the slots file; of a mule, its number.
+        /// Its row in the slots file; of a mule, and of a worker for ticks, the number that the
+        /// application knows it by, from 1.
         row: u32,
     },
     /// Part of what comes with the settings: the ends of the queues of messages, see [`Setup`].
@@ -74,6 +89,10 @@ pub struct Setup {
     pub durability: String,
     /// Seconds between retries.
     pub frequency: f64,
+    /// Bytes that a worker's address space may have.
+    pub limit_as: Option<u64>,
+    /// Processes that a worker's user may have.
+    pub limit_nproc: Option<u64>,
     /// Whether a generation of the application came before.
     pub is_a_reload: bool,
     /// Whether to tell which source files were read.
@@ -214,6 +233,9 @@ pub struct MonitorSpec {
     pub signal: u8,
     /// A file or a directory, absolute.
     pub path: String,
+    /// Its modification time and length when it was registered; `None` if nothing was there.
+    #[serde(default)]
+    pub state: Option<(i64, u64)>,
 }
 
 /// A source file as it was when Python read it.

@@ -38,6 +38,15 @@ pub enum Request {
         #[serde(default)]
         signal: Option<u8>,
     },
+    /// A message to mules. Its bytes stand behind the object, after a zero byte.
+    Message {
+        /// The mule's number; 0: any.
+        #[serde(default)]
+        mule: i64,
+        /// The name of a farm, which goes before the mule.
+        #[serde(default)]
+        farm: Option<String>,
+    },
     /// Import the application anew.
     Reload,
     /// Stop as by SIGTERM.
@@ -66,7 +75,12 @@ pub struct Asked {
 pub enum Reply {
     /// It is done, or will be.
     Done,
-    /// It is not, and why.
+    /// There was no room for it, or nobody to take it.
+    Refused {
+        /// Why.
+        error: String,
+    },
+    /// It makes no sense, and why.
     Failed {
         /// Why.
         error: String,

@@ -126,6 +126,10 @@ impl Sink {
         }
     }
 
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File { .. })
+    }
+
     /// Opens the file anew: an outside tool has moved it. What is open stays if that fails.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
         if let Kind::File { path, file } = &mut self.kind {

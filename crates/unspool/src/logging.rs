@@ -167,13 +167,15 @@ pub(crate) struct Log {
     queue: LogQueue,
     /// Where something else than standard error is written to: what the processes print.
     pipe: Option<LogPipe>,
+    /// A file is among them.
+    has_files: bool,
 }
 
 impl Log {
-    /// Has the log files opened anew.
-    pub(crate) fn reopener(&self) -> impl FnMut() + Send + 'static {
+    /// Has the log files opened anew; `None` if there are none.
+    pub(crate) fn reopener(&self) -> Option<impl FnMut() + Send + 'static> {
         let queue = self.queue.clone();
-        move || queue.reopen()
+        self.has_files.then_some(move || queue.reopen())
     }
 
     /// Waits until what was logged is written, or nobody seems to read it.
@@ -196,6 +198,7 @@ pub(crate) fn start(
     if !elsewhere {
         sinks.push(Sink::stderr(background::keep_error_output()?.into()));
     }
+    let has_files = sinks.iter().any(Sink::is_file);
     let queue = LogQueue::start(sinks)?;
     let pipe = elsewhere.then(|| LogPipe::start(queue.clone())).transpose()?;
     let writer = queue.clone();
@@ -217,7 +220,7 @@ pub(crate) fn start(
         })
         .with_writer(move || writer.clone())
         .init();
-    Ok(Log { queue, pipe })
+    Ok(Log { queue, pipe, has_files })
 }
 
 /// An error with its causes.

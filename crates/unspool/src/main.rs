@@ -11,6 +11,7 @@ mod programs;
 mod resolve;
 mod serving;
 mod setup;
+mod workers;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use unspool_config::{Config, LogForm, Origin, Spooler};
-use unspool_core::limits::{PACKET_BYTES_MAX, WORKERS_MAX};
+use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
@@ -15,7 +15,7 @@ use unspool_supervisor::{
 use unspool_wire::control::{Import, Lines, Setup, Titles};
 
 use crate::logging::date_of_lines;
-use crate::{exit, programs, serving};
+use crate::{exit, programs, serving, workers};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +34,15 @@ pub(crate) enum ResolveError {
     #[error("`stats`: {0}")]
     Stats(#[from] InvalidAddress),
     #[error(
-        "{workers} workers are too many: `spooler-processes` times the number of spools may be \
-         {most} at most"
+        "{workers} workers are too many: those of all spools (`spooler-processes`, \
+         `spooler-processes-of`) may be {most} at most"
     )]
     Workers { workers: usize, most: usize },
+    #[error(
+        "`spooler-processes-of`: `{path}` is neither a spool that is run here nor the folder of a \
+         priority in one; name it with `spooler` too"
+    )]
+    ProcessesOf { path: PathBuf },
     #[error("`{option}`: `{path}` cannot be entered")]
     Directory { option: &'static str, path: PathBuf, source: io::Error },
     #[error("`virtualenv`: there is no Python in `{path}` (looked for bin/python3 and bin/python)")]
@@ -93,9 +98,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
             SpoolDir::open(&spooler.path)?;
         }
     }
+    workers::check(config)?;
     serving::stats_address(config)?;
-    let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own)).count();
-    within_workers_max(spools * config.spooler_processes.max(1) as usize)?;
     python(config)?;
     programs::settings(config)?;
     let setup = setup(config)?;
@@ -107,13 +111,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     }
 }
 
-fn own_spoolers(config: &Config) -> Vec<&Spooler> {
+pub(crate) fn own_spoolers(config: &Config) -> Vec<&Spooler> {
     config.spoolers.iter().filter(|spooler| !spooler.external).collect()
-}
-
-fn within_workers_max(workers: usize) -> Result<(), ResolveError> {
-    let most = WORKERS_MAX / 2;
-    if workers > most { Err(ResolveError::Workers { workers, most }) } else { Ok(()) }
 }
 
 /// What a daemon needs, from its configuration. Creates the spools that are missing.
@@ -127,7 +126,8 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
         if spools.iter().all(|known| known.dir.path() != dir.path()) {
             spools.push(SpoolSettings {
                 dir,
-                workers: config.spooler_processes.max(1),
+                workers: workers::general(config, spooler),
+                dedicated: workers::dedicated(config, spooler),
                 frequency: config.spooler_frequency,
                 settle: config.spooler_settle,
                 adopt: adopt(config),
@@ -151,6 +151,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
             queue_bytes: usize::try_from(config.mule_queue_bytes).unwrap_or(usize::MAX),
         },
         stop_timeout: config.stop_timeout,
+        limits: workers::limits(config),
         inquiries: None,
         watch: watch(config),
         on_quit: if config.daemon.die_on_term { OnQuit::Reload } else { OnQuit::Stop },
@@ -220,7 +221,7 @@ fn python(config: &Config) -> Result<PathBuf, ResolveError> {
 
 /// Whether a spool is the folder of a priority in another one (`spooler = DIR` and `DIR/5`): its
 /// tasks are that one's.
-fn is_priority_of(spooler: &Spooler, all: &[&Spooler]) -> bool {
+pub(crate) fn is_priority_of(spooler: &Spooler, all: &[&Spooler]) -> bool {
     let name = spooler.path.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes);
     name.is_some_and(|name| Priority::new(name).is_ok())
         && all.iter().any(|other| Some(other.path.as_path()) == spooler.path.parent())
@@ -247,6 +248,8 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         farms: config.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
+        limit_as: config.workers.limit_as.map(|mib| mib.saturating_mul(1 << 20)),
+        limit_nproc: config.workers.limit_nproc,
         autoreload: config.watched.autoreload.is_some(),
         autoreload_ignore: config.watched.autoreload_ignore.clone(),
         lines: Lines {

@@ -19,7 +19,8 @@ pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
     // One that is no address was refused before.
     let address = stats_address(config).ok().flatten();
     let mode = config.stats.socket_mode.unwrap_or(SOCKET_MODE);
-    address.map(|address| Listener::bind(&address, mode)).into_iter().collect()
+    let twin = address.as_ref().and_then(Address::twin);
+    address.into_iter().chain(twin).map(|address| Listener::bind(&address, mode)).collect()
 }
 
 /// Starts the server, if there is something to serve, and lets it ask the daemon.

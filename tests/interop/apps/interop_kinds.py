@@ -31,7 +31,16 @@ def handle(_: dict[Any, Any]) -> int:
     return int(uwsgi.SPOOL_OK)
 
 
-ask(os.environ.get("INTEROP_KIND", "import"))
-uwsgi.spooler = handle
-uwsgi.register_signal(99, "", lambda _: ask("signal"))
-uwsgi.add_rb_timer(99, 1, 1)
+def mule() -> None:
+    """The program of the mule."""
+    ask("mule")
+    while True:
+        uwsgi.mule_get_msg()
+
+
+# uWSGI's mule has not what a spooler imports, and imports this for its program.
+if not uwsgi.mule_id():
+    ask(os.environ.get("INTEROP_KIND", "import"))
+    uwsgi.spooler = handle
+    uwsgi.register_signal(99, "", lambda _: ask("signal"))
+    uwsgi.add_rb_timer(99, 1, 1)

@@ -264,6 +264,14 @@ impl Loader<'_> {
                 &text,
                 "files of Paste are not read; name the application with `module`",
             )),
+            // Else its lines would hold everywhere: nobody knows it without PCRE.
+            "if-hostname-match" | "if-not-hostname-match" => Err(ConfigError::Syntax {
+                origin: origin.clone(),
+                problem: format!(
+                    "`{name}` takes a regular expression, which unspool does not read; write a \
+                     block of `if-hostname` for each name"
+                ),
+            }),
             "declare-option" => {
                 self.push_applied(name, value, origin, file)?;
                 let (name, options) = assignment(name, &text, origin)?;

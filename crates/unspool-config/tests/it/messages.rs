@@ -84,6 +84,11 @@ fn files_that_cannot_be_read_on() {
          .xml, .json; rename it, or name its format as in `ini = FILE`",
     );
     check(
+        "if-hostname-match = ^web\nspooler-quiet\nendif =\n",
+        "app.ini:2: `if-hostname-match` takes a regular expression, which unspool does not read; \
+         write a block of `if-hostname` for each name",
+    );
+    check(
         "include = http://h/x.ini\n",
         "app.ini:2: cannot read options from `http://h/x.ini`: \
          only files are read; save it as one",

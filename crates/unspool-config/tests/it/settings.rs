@@ -60,7 +60,7 @@ fn defaults() {
     assert_eq!(config.spooler_settle, Duration::from_mins(1));
     assert_eq!(config.stop_timeout, Duration::from_mins(1));
     assert_eq!(config.spooler_durability, "group");
-    assert_eq!((config.spooler_max_tasks, config.spooler_harakiri), (0, None));
+    assert_eq!((config.workers.max_tasks, config.workers.harakiri), (0, None));
     assert_eq!(config.spoolers[0].path, config.start_directory.join("s"));
 }
 
@@ -78,8 +78,8 @@ fn spooler_options() {
     assert_eq!(config.spooler_processes, 3);
     assert_eq!(config.spooler_frequency, Duration::from_millis(500));
     assert!(config.spooler_ordered && config.spooler_quiet);
-    assert_eq!(config.spooler_max_tasks, 100);
-    assert_eq!(config.spooler_harakiri, Some(Duration::from_secs(2)));
+    assert_eq!(config.workers.max_tasks, 100);
+    assert_eq!(config.workers.harakiri, Some(Duration::from_secs(2)));
     assert_eq!(config.spooler_chdir, Some(PathBuf::from("/srv/jobs")));
     assert_eq!(config.spooler_durability, "none");
     assert_eq!(config.spooler_settle, Duration::ZERO);
@@ -152,7 +152,7 @@ fn an_empty_value_takes_a_setting_back() {
         (settings.daemon.umask, settings.pythonpath.len(), settings.unenv.len()),
         (None, 0, 0)
     );
-    assert_eq!(settings.spooler_harakiri, Some(Duration::from_secs(5)));
+    assert_eq!(settings.workers.harakiri, Some(Duration::from_secs(5)));
     assert_eq!(settings.spooler_frequency, Duration::from_secs(7));
 }
 

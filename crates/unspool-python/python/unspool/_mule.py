@@ -10,18 +10,22 @@ import os
 import random
 import signal
 import sys
+import time
 import traceback
 from operator import attrgetter
 from types import FrameType, ModuleType
 from typing import Any
 
-from unspool import _mules, _native, _process
+from unspool import _limits, _mules, _native, _process, _titles
 from unspool._worker import call_hook, flush
 
 _NO_HOOK = (
     "unspool: a message to a mule is dropped, since nothing handles it: assign a function to "
     "`uwsgi.mule_msg_hook`\n"
 )
+
+# How long the threads of a killed daemon may take to end, all together.
+DEATH_SECONDS_MAX = 1.0
 
 
 class _State:
@@ -37,8 +41,10 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """Runs a mule until the daemon lets it go, or its program ends."""
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
+    _limits.apply(setup, request["worker"])
     number = request["row"]
-    _process.become_worker(request["role"], number)
+    _titles.show(f"unspool mule {number}")
+    _process.become_worker(request["role"], request["worker"], number)
     channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]
@@ -65,10 +71,23 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
     """As uWSGI ends a mule: what was to run at its exit runs."""
-    if _state.handles_message and os.getppid() != _state.daemon_pid:
+    if _state.handles_message and _daemon_is_gone():
         # Nobody is left who could wait for longer; the message may be handled to its end.
         return
     sys.exit(0)
+
+
+def _daemon_is_gone() -> bool:
+    """Whether the daemon is dead, or dies within a moment.
+
+    The kernel signals its death with the end of one of its threads, before the last one has ended.
+    """
+    deadline = time.monotonic() + DEATH_SECONDS_MAX
+    while os.getppid() == _state.daemon_pid:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 def _handle_messages(uwsgi: Any) -> None:

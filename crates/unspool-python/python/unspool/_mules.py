@@ -1,9 +1,9 @@
 """Messages to mules and farms, and their receipt in a mule.
 
-Owns this process's ends of the queues of messages and, in a mule, the wait for messages and signals
-and the row in which the mule tells the daemon what it does. The queues are datagram sockets that
-the daemon made: every process of the daemon has them, and a message waits in the kernel until a
-mule takes it, whichever processes are replaced meanwhile. What a mule does besides is in ``_mule``.
+Owns this process's ends of the queues of messages. The queues are datagram sockets that the daemon
+made: every process of the daemon has them, and a message waits in the kernel until a mule takes it,
+whichever processes are replaced meanwhile. Signals are the business of ``_mule_channel``, what a
+mule does besides of ``_mule``.
 """
 
 from __future__ import annotations
@@ -12,22 +12,18 @@ import errno
 import mmap
 import operator
 import os
-import select
 import socket
+import threading
 import time
-import traceback
-from collections import deque
 from typing import Any
 
-from unspool import _native, _process, _signals
+from unspool import _mule_channel, _mule_row, _native, _requests
 
 # A longer message is refused: a handler that needs more is a task.
 MESSAGE_BYTES_MAX = 1 << 20
+# From a process beside the daemon, in one packet to it.
+BESIDE_BYTES_MAX = 120_000
 OUTSIDE = "you can receive {} messages only in a mule !!!"
-
-# What a row says: one of these, since when (monotonic, ns) and for a message its length.
-_ELSE, _MESSAGE, _SIGNAL, _WAITS = range(4)
-_ROW_NUMBERS = 8
 
 
 class _State:
@@ -38,20 +34,19 @@ class _State:
         self.farms: dict[str, list[int]] = {}
         self.sends: list[socket.socket] = []
         self.gets: list[socket.socket] = []
-        # Signals that the daemon raised here and whose handlers have not run.
-        self.signals: deque[int] = deque()
-        self.buffer = bytearray()
 
     board: mmap.mmap | None = None
-    # In a mule: its number, its connection to the daemon, its row.
+    # In a mule, and in what it forks, its number.
     number = 0
-    channel: _native.Worker | None = None
-    row: Any = None
-    handling = False
     turn = 0
 
 
+class _Buffer(threading.local):
+    data = bytearray()
+
+
 _state = _State()
+_buffer = _Buffer()
 
 
 def descriptors_of(setup: dict[str, Any]) -> int:
@@ -67,7 +62,7 @@ def connect(setup: dict[str, Any], descriptors: list[int]) -> None:
     if not descriptors:
         return
     board, *ends = descriptors
-    _state.board = mmap.mmap(board, len(_state.programs) * _ROW_NUMBERS * 8)
+    _state.board = mmap.mmap(board, len(_state.programs) * _mule_row.NUMBERS * 8)
     os.close(board)
     _state.sends = [socket.socket(fileno=end) for end in ends[0::2]]
     _state.gets = [socket.socket(fileno=end) for end in ends[1::2]]
@@ -77,11 +72,8 @@ def become(number: int, channel: _native.Worker) -> None:
     """Makes this process the mule of this number."""
     assert _state.board is not None
     _state.number = number
-    _state.channel = channel
-    first = (number - 1) * _ROW_NUMBERS
-    # Numbers that are stored whole: the daemon may read at any moment.
-    _state.row = memoryview(_state.board).cast("Q")[first : first + _ROW_NUMBERS]
-    _say(_ELSE)
+    _mule_channel.become(channel)
+    _mule_row.become(_state.board, number)
 
 
 def count() -> int:
@@ -115,26 +107,36 @@ def mule_msg(message: str | bytes, where: int | str | bytes = 0, /) -> bool:
     """Sends a message to any mule, to that of this number, or to a farm by its name.
 
     False, and a line in the log, if the queue has no room or there is no such mule; it never waits.
+    From a process beside the daemon, ValueError too if no daemon runs the first spool.
     """
     data = _data(message)
-    _check_configured()
-    if isinstance(where, (str, bytes)):
-        farm = _name(where)
+    farm = _name(where) if isinstance(where, (str, bytes)) else None
+    mule = 0 if isinstance(where, (str, bytes)) else where
+    if not isinstance(mule, int):
+        raise ValueError(f"invalid mule: {where!r}")
+    if not _requests.is_child():
+        return _send_from_beside("mule_msg", data, mule, farm)
+    if not count():
+        raise ValueError("no mule configured")
+    if farm is not None:
         if farm not in _state.farms:
             raise ValueError(f"unknown farm: {farm}")
         return _send("mule_msg", data, _farm_queue(farm), f"farm {farm}")
-    if not isinstance(where, int):
-        raise ValueError(f"invalid mule: {where!r}")
-    if not 0 <= where <= count():
-        _log(f"mule_msg: there is no mule {where}; a message of {len(data)} bytes was not sent")
+    if not 0 <= mule <= count():
+        _log(f"mule_msg: there is no mule {mule}; a message of {len(data)} bytes was not sent")
         return False
-    return _send("mule_msg", data, where, f"mule {where}" if where else "any mule")
+    return _send("mule_msg", data, mule, _shown(mule))
 
 
 def farm_msg(name: str | bytes, message: str | bytes, /) -> None:
-    """Sends a message to one mule of a farm; what fails is a line in the log."""
+    """Sends a message to one mule of a farm; what fails is a line in the log.
+
+    From a process beside the daemon, ValueError too if no daemon runs the first spool.
+    """
     farm, data = _name(name), _data(message)
-    if farm not in _state.farms:
+    if not _requests.is_child():
+        _send_from_beside("farm_msg", data, 0, farm)
+    elif farm not in _state.farms:
         _log(f"farm_msg: there is no farm {farm}; a message of {len(data)} bytes was not sent")
     else:
         _send("farm_msg", data, _farm_queue(farm), f"farm {farm}")
@@ -183,55 +185,26 @@ def _received(queues: list[int], signals: bool, size: int | None, timeout: float
 
 def _wait(queues: list[int], signals: bool, deadline: float | None) -> bytes | None:
     """A message, empty at the deadline; None when it is time to end."""
-    channel = _state.channel
-    assert channel is not None
-    poll = select.poll()
-    for descriptor in (channel.fileno(), *(_state.gets[queue].fileno() for queue in queues)):
-        poll.register(descriptor, select.POLLIN)
-    _say(_WAITS)
+    wait = _mule_channel.Wait((_state.gets[queue].fileno() for queue in queues), signals)
+    _mule_row.say(_mule_row.WAITS)
     wait_ms: float | None = 0
     while True:
-        ready = {descriptor for descriptor, _ in poll.poll(wait_ms)}
-        if channel.fileno() in ready:
-            _take_packets(channel)
-        if channel.leaving:
-            _say(_ELSE)
+        ready = wait.ready(wait_ms)
+        if ready is None:
+            _mule_row.say(_mule_row.BETWEEN)
             return None
         if signals:
-            _run_signals(channel)
+            _mule_channel.run_signals()
         message = _take_message(queues, ready)
         if message is not None:
-            _say(_MESSAGE, len(message))
+            _mule_row.say(_mule_row.MESSAGE, len(message))
             return message
         wait_ms = None
         if deadline is not None:
             wait_ms = (deadline - time.monotonic()) * 1000
             if wait_ms <= 0:
-                _say(_ELSE)
+                _mule_row.say(_mule_row.BETWEEN)
                 return b""
-
-
-def _take_packets(channel: _native.Worker) -> None:
-    while (number := channel.look()) is not None:
-        _state.signals.append(number)
-
-
-def _run_signals(channel: _native.Worker) -> None:
-    # A handler that waits for messages runs no handlers.
-    while _state.signals and not _state.handling:
-        number = _state.signals.popleft()
-        _say(_SIGNAL)
-        _state.handling = True
-        started = time.monotonic_ns()
-        error = None
-        try:
-            _signals.dispatch(number)
-        except Exception:
-            error = traceback.format_exc()
-        finally:
-            _state.handling = False
-        channel.tick_over(number, time.monotonic_ns() - started, error)
-        _say(_WAITS)
 
 
 def _take_message(queues: list[int], ready: set[int]) -> bytes | None:
@@ -240,23 +213,15 @@ def _take_message(queues: list[int], ready: set[int]) -> bytes | None:
     for step in range(len(queues)):
         queue = _state.gets[queues[(_state.turn + step) % len(queues)]]
         if queue.fileno() in ready:
-            if not _state.buffer:
-                _state.buffer = bytearray(MESSAGE_BYTES_MAX)
+            if not _buffer.data:
+                _buffer.data = bytearray(MESSAGE_BYTES_MAX)
             try:
-                size = queue.recv_into(_state.buffer, 0, socket.MSG_DONTWAIT)
+                size = queue.recv_into(_buffer.data, 0, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 # Another mule was faster.
                 continue
-            return bytes(memoryview(_state.buffer)[:size])
+            return bytes(memoryview(_buffer.data)[:size])
     return None
-
-
-def _say(what: int, size: int = 0) -> None:
-    if _state.row is not None:
-        _state.row[0] = _ELSE
-        _state.row[1] = time.monotonic_ns()
-        _state.row[2] = size
-        _state.row[0] = what
 
 
 def _send(call: str, data: bytes, queue: int, to: str) -> bool:
@@ -276,16 +241,23 @@ def _send(call: str, data: bytes, queue: int, to: str) -> bool:
     return False
 
 
-def _check_configured() -> None:
-    if count():
-        return
-    options = _process.options
-    if _process.role() is _process.Role.PRODUCER and ("mule" in options or "mules" in options):
-        raise RuntimeError(
-            "mule_msg: mules are processes of the daemon, and this process is not one of its own; "
-            "submit a task instead (`uwsgi.spool`, `@spool`)"
-        )
-    raise ValueError("no mule configured")
+def _send_from_beside(call: str, data: bytes, mule: int, farm: str | None) -> bool:
+    if len(data) > BESIDE_BYTES_MAX:
+        why: str | None = f"is longer than {BESIDE_BYTES_MAX} bytes"
+    else:
+        try:
+            why = _requests.send_message(data, mule, farm)
+        except RuntimeError as error:
+            # uWSGI's error where there is no mule or farm.
+            raise ValueError(str(error)) from error
+    if why is not None:
+        to = f"farm {farm}" if farm is not None else _shown(mule)
+        _log(f"{call}: a message of {len(data)} bytes to {to} was not sent: {why}")
+    return why is None
+
+
+def _shown(mule: int) -> str:
+    return f"mule {mule}" if mule else "any mule"
 
 
 def _own_farms() -> list[int]:

@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+# What makes uWSGI start web workers.
+SERVING = (
+    "socket",
+    "uwsgi-socket",
+    "suwsgi-socket",
+    "ssl-socket",
+    "puwsgi-socket",
+    "http-socket",
+    "http11-socket",
+    "https-socket",
+    "fastcgi-socket",
+    "fastcgi-nph-socket",
+    "scgi-socket",
+    "scgi-nph-socket",
+    "raw-socket",
+    "http",
+    "https",
+)
 
 
 class Options(dict[str, "bytes | bool"]):
@@ -29,3 +49,18 @@ class Options(dict[str, "bytes | bool"]):
         if name in self:
             return self[name]
         return default
+
+    def number(self, *names: str, default: int) -> int:
+        """The digits at the start of the option's value, as uWSGI reads it. Of several names for
+        one option the last one given counts.
+        """
+        given = [value for name, value in self.items() if name in names]
+        last = given[-1] if given else b""
+        digits = re.match(rb"[0-9]+", last) if isinstance(last, bytes) else None
+        return int(digits[0]) if digits else default
+
+    def web_workers(self) -> int:
+        """The number of web workers that uWSGI would start."""
+        if not any(name in self for name in SERVING):
+            return 0
+        return self.number("processes", "workers", default=1)

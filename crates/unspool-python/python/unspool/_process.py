@@ -30,6 +30,8 @@ UNCONFIGURED = (
 # What libraries look for before they believe that threads and forks work here. They do.
 ALWAYS_ON = ("master", "enable-threads", "py-call-uwsgi-fork-hooks")
 
+# Options that say that there are mules.
+MULES = ("mule", "mules", "farm")
 
 # How often a producer looks whether a daemon runs its spool.
 LIVE_DAEMON_SECONDS = 1.0
@@ -59,6 +61,7 @@ class Found(TypedDict):
 class _State:
     role = Role.UNCONFIGURED
     worker_id = 0
+    number = 0
     worker_pid = 0
     daemon_pid = 0
     is_a_reload = False
@@ -170,10 +173,14 @@ def _encoded(options: Iterable[tuple[str, str | None]]) -> list[tuple[str, bytes
     return [(name, None if value is None else os.fsencode(value)) for name, value in options]
 
 
-def become_worker(role: str, worker_id: int) -> None:
-    """Says what the forked child is for: "spool", "signal" or "mule"."""
+def become_worker(role: str, worker_id: int, number: int) -> None:
+    """Says what the forked child is for: "spool", "signal" or "mule".
+
+    The daemon knows it by `worker_id`, the application by `number`.
+    """
     _state.role = Role(role)
     _state.worker_id = worker_id
+    _state.number = number
     _state.worker_pid = os.getpid()
 
 
@@ -185,6 +192,10 @@ def _become_producer(found: Found, source: str) -> None:
         )
     _apply(found)
     _state.role = Role.PRODUCER
+    # Packages that find mules in the options prefer them to the spool, which needs no daemon and
+    # loses nothing.
+    for name in MULES:
+        options.pop(name, None)
 
 
 def _apply(found: Found) -> None:
@@ -285,9 +296,11 @@ def worker_number() -> int:
     return _state.worker_id if _state.worker_pid == os.getpid() else 0
 
 
-def worker_id() -> int:
-    """The number that the daemon gave to this worker, 0 elsewhere."""
-    return _state.worker_id
+def number() -> int:
+    """The number that the application knows this worker or mule by: from 1 for each of the two,
+    and given again when its process has ended.
+    """
+    return _state.number
 
 
 def frequency() -> float:

@@ -33,13 +33,25 @@ def connect(descriptor: int) -> None:
 def send(kind: str, **fields: object) -> None:
     """Asks for something. RuntimeError says why it cannot be had."""
     request = {"type": kind, "worker": _process.worker_number(), **fields}
-    if _socket is not None:
-        try:
-            _socket.send(json.dumps(request).encode())
-        except OSError as error:
-            raise RuntimeError(f"unable to ask the daemon for `{kind}`: {error}") from error
+    packet = json.dumps(request).encode()
+    if _socket is None:
+        _ask(kind, packet)
         return
-    _ask(kind, request)
+    try:
+        _socket.send(packet)
+    except OSError as error:
+        raise RuntimeError(f"unable to ask the daemon for `{kind}`: {error}") from error
+
+
+def is_child() -> bool:
+    """Whether this process belongs to a daemon, and has its sockets."""
+    return _socket is not None
+
+
+def send_message(data: bytes, mule: int, farm: str | None) -> str | None:
+    """Sends a message to mules, from a process beside the daemon. Returns why it was refused."""
+    request = {"type": "message", "mule": mule, "farm": farm}
+    return _ask("message", json.dumps(request).encode() + b"\0" + data)
 
 
 def parts(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -57,12 +69,12 @@ def parts(items: Iterable[Any]) -> Iterator[list[Any]]:
         yield part
 
 
-def _ask(kind: str, request: dict[str, object]) -> None:
+def _ask(kind: str, packet: bytes) -> str | None:
     spoolers = _process.spoolers()
     if not spoolers:
         raise RuntimeError(f"unable to ask for `{kind}`: {_process.UNCONFIGURED}")
     try:
-        answer = _native.ask_daemon(spoolers[0], json.dumps(request).encode())
+        answer = _native.ask_daemon(spoolers[0], packet)
     except OSError as error:
         raise RuntimeError(
             f"unable to ask the daemon of {os.fsdecode(spoolers[0])} for `{kind}`: {error}"
@@ -75,3 +87,4 @@ def _ask(kind: str, request: dict[str, object]) -> None:
     reply = json.loads(answer)
     if reply["type"] == "failed":
         raise RuntimeError(f"the daemon refuses `{kind}`: {reply['error']}")
+    return str(reply["error"]) if reply["type"] == "refused" else None

@@ -12,6 +12,7 @@ import contextlib
 import mmap
 import operator
 import os
+import re
 import struct
 import time
 import traceback
@@ -139,10 +140,15 @@ def signal(number: int) -> None:
 def signal_wait(number: int | None = None) -> bytes:
     """Waits until the signal, or any, is raised, and runs its handler if there is one.
 
-    Signals for mules do not end the wait of another process. `signal_received` tells which one it
-    was.
+    A mule hears those that are raised in it and those that have no handler; other workers hear all
+    that are not for mules. `signal_received` tells which one it was.
     """
     wanted = None if number is None else _signal(number)
+    if _process.role() is _process.Role.MULE and _process.worker_number():
+        from unspool import _mule_channel
+
+        _state.received = _mule_channel.wait_signal(wanted)
+        return b""
     if _state.channel is None or not _process.worker_number():
         raise RuntimeError(
             "unable to wait for a signal: only a worker or a mule of the daemon receives any"
@@ -243,11 +249,20 @@ def add_file_monitor(number: int, path: str) -> None:
         raise ValueError(f"{failed}: {path!r} is no UTF-8") from None
     if not 0 < length <= PATH_BYTES_MAX or "\0" in path:
         raise ValueError(f"{failed}: {path!r:.100} is no path of at most {PATH_BYTES_MAX} bytes")
-    monitor = {"signal": number, "path": path}
+    # What changes from here on counts, also before anybody watches.
+    monitor = {"signal": number, "path": path, "state": _file_state(path)}
     if _process.is_worker():
         _requests.send("monitor", **monitor)
-    elif monitor not in _monitors:
+    elif not any((m["signal"], m["path"]) == (number, path) for m in _monitors):
         _monitors.append(monitor)
+
+
+def _file_state(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def monitors() -> list[dict[str, Any]]:
@@ -270,6 +285,11 @@ def snapshot() -> dict[str, Any]:
     }
 
 
+def has_handler(number: int) -> bool:
+    """Whether `dispatch` can call one here."""
+    return number in _handlers
+
+
 def dispatch(number: int) -> None:
     """Calls the handler of a signal; KeyError if there is none."""
     registered = _handlers[number]
@@ -290,6 +310,12 @@ def acts_as_spooler() -> bool:
     """Whether the handler that runs now has a spooler as its target."""
     target = _state.target
     return target is not None and (target == "spooler" or target.startswith("/"))
+
+
+def acts_as_worker() -> int:
+    """The number of the worker that is the target of the handler that runs now, or 0."""
+    found = re.fullmatch(r"worker([0-9]+)", _state.target or "")
+    return int(found[1]) if found else 0
 
 
 def _signal(number: int) -> int:

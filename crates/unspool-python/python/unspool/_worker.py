@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unspool import _errors, _lines, _native, _process, _signals, _sources, _titles
+from unspool import _errors, _limits, _lines, _native, _process, _signals, _sources, _titles
 from unspool._errors import UnknownFunction
 
 NO_HANDLER = (
@@ -31,6 +31,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
+    _limits.apply(setup, request["worker"])
     tasks = request["role"] == "spool"
     slots = descriptors[1] if tasks else -1
     if tasks:
@@ -38,7 +39,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
         os.close(descriptors[2])
         _lines.work_for(os.getcwdb())
     _titles.show(f"unspool worker {request['worker']} ({request['role']})")
-    _process.become_worker(request["role"], request["worker"])
+    _process.become_worker(request["role"], request["worker"], request["row"])
     channel = _native.Worker(
         descriptors[0], slots, request["row"], setup["frequency"], setup["spooler_chdir"]
     )
@@ -111,8 +112,21 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
     return partial(
         channel.fail,
         f"the handler returned {shown}, which is no int: return uwsgi.SPOOL_OK (-2), "
-        "SPOOL_RETRY (-1) or SPOOL_IGNORE (0)",
+        f"SPOOL_RETRY (-1) or SPOOL_IGNORE (0){_whose(handler)}",
     )
+
+
+def _whose(handler: Any) -> str:
+    """Which function `uwsgi.spooler` is: of several libraries the last one that assigned it."""
+    try:
+        module = getattr(handler, "__module__", None)
+        name = getattr(handler, "__qualname__", type(handler).__qualname__)
+        if module != "uwsgidecorators":
+            return _errors.encodable(f"; `uwsgi.spooler` is {module}.{name:.100}")
+    except Exception:
+        # An object may answer anything.
+        pass
+    return ""
 
 
 def _run_signal(channel: _native.Worker, signal: int) -> Callable[[], None]:

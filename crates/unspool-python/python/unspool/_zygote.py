@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from unspool import (
     _errors,
     _imports,
+    _limits,
     _lines,
     _mule,
     _mules,
@@ -43,6 +44,7 @@ def main() -> None:
     """Runs the zygote until the daemon closes the control socket."""
     # A session of its own: Ctrl-C on the daemon's terminal is the daemon's business.
     os.setsid()
+    _limits.show_tracebacks()
     control = _take_control_socket()
     setup, descriptors = _receive(control)
     if setup is None:

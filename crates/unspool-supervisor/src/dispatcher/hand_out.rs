@@ -15,7 +15,7 @@ use unspool_sys::{clock, lock};
 use unspool_wire::task::{Handed, ToWorker};
 
 use super::index::TaskKey;
-use super::worker::{Held, Stage, Worker};
+use super::worker::{Held, Stage};
 use super::{Dispatcher, Life};
 use crate::events::WorkerId;
 
@@ -37,8 +37,10 @@ impl Dispatcher {
         }
         let mut batches: Vec<(WorkerId, Vec<u8>, Vec<Handed>)> = Vec::new();
         let mut tries = CLAIMS_MAX;
-        while let Some((worker, held)) = self.next_pair(now_ns, &mut tries) {
-            self.assign(worker, held, now_ns, &mut batches);
+        for pool in 0..self.pools.len() {
+            while let Some((worker, held)) = self.next_pair(pool, now_ns, &mut tries) {
+                self.assign(worker, held, now_ns, &mut batches);
+            }
         }
         self.more_to_claim = tries == 0;
         for (id, slots, names) in batches {
@@ -49,21 +51,28 @@ impl Dispatcher {
         }
     }
 
-    /// The next task, claimed, and the worker that gets it.
-    fn next_pair(&mut self, now_ns: u64, tries: &mut usize) -> Option<(WorkerId, Held)> {
+    /// The next task, claimed, and the worker that gets it: of all tasks and workers, or of a
+    /// dedicated pool's alone.
+    fn next_pair(
+        &mut self,
+        pool: usize,
+        now_ns: u64,
+        tries: &mut usize,
+    ) -> Option<(WorkerId, Held)> {
         loop {
             if now_ns < self.claim_again_at_ns {
                 return None;
             }
-            let key = self.index.best()?;
+            let key = self.best_for(pool)?;
+            let lane = self.index.lane_of(key)?;
             let known = self.index.function(key).and_then(|f| self.history.expected_ns(f));
             // Before a task was opened its function is not known: then any worker that could take
             // the shortest one justifies opening it.
             let guess = if self.index.function(key).is_some() { known } else { Some(0) };
-            self.choose(guess, now_ns)?;
+            self.choose(pool, lane, guess, now_ns)?;
             *tries = tries.checked_sub(1)?;
             let Some(held) = self.try_claim(key) else { continue };
-            if let Some(worker) = self.choose(Some(held.expected_ns), now_ns) {
+            if let Some(worker) = self.choose(pool, lane, Some(held.expected_ns), now_ns) {
                 return Some((worker, held));
             }
             self.give_back(held);
@@ -71,16 +80,25 @@ impl Dispatcher {
         }
     }
 
-    /// The worker for a task of that expected duration: an idle one, else the least loaded one in
-    /// which it may wait.
-    fn choose(&self, expected_ns: Option<u64>, now_ns: u64) -> Option<WorkerId> {
-        let idle = self.workers.values().find(|w| w.is_idle());
+    /// The worker for a task of that lane and expected duration: an idle one, first of those that
+    /// run nothing else, then the least loaded one in which it may wait.
+    fn choose(
+        &self,
+        pool: usize,
+        lane: u32,
+        expected_ns: Option<u64>,
+        now_ns: u64,
+    ) -> Option<WorkerId> {
+        let takers = || self.workers.values().filter(|w| self.may_take(w, pool, lane));
+        let idle = || takers().filter(|w| w.is_idle());
+        let idle = if self.pools.len() == 1 {
+            idle().next()
+        } else {
+            idle().find(|w| w.only.is_some()).or_else(|| idle().next())
+        };
         let ahead = || {
             let expected_ns = expected_ns.unwrap_or(UNKNOWN_NS);
-            self.workers
-                .values()
-                .filter(|w| w.takes_ahead(expected_ns, now_ns))
-                .min_by_key(|w| w.load_ns())
+            takers().filter(|w| w.takes_ahead(expected_ns, now_ns)).min_by_key(|w| w.load_ns())
         };
         idle.or_else(ahead).map(|w| w.id)
     }
@@ -150,6 +168,7 @@ impl Dispatcher {
         if let Some(shared) = self.slots.row(row).and_then(|row| row.get(usize::from(slot))) {
             shared.hand(inode, now_ns);
         }
+        self.note_worn(id);
         let task = Handed { slot, folder: lane, name };
         match batches.iter_mut().find(|(worker, _, _)| *worker == id) {
             Some((_, slots, names)) => {
@@ -183,8 +202,9 @@ impl Dispatcher {
             .collect();
         for id in stuck {
             self.settle_unreported(id);
-            let idle = self.workers.values().any(Worker::is_idle);
-            let best = self.index.best();
+            let idle = self.is_wanted_elsewhere(id);
+            let pool = self.workers.get(&id).map_or(0, |w| w.pool);
+            let best = self.best_for(pool);
             let urgent = best.is_some_and(|best| {
                 self.workers.get(&id).is_some_and(|worker| {
                     worker.handed().any(|(_, held, _)| self.index.is_more_urgent(best, held.key))

@@ -175,7 +175,7 @@ impl Index {
     /// Since when the first task of a folder has been due: of all folders, the earliest.
     pub(super) fn oldest_due(&mut self) -> Option<i64> {
         let heads = (0..self.lanes.len()).filter_map(|lane| {
-            let key = self.head(lane)?;
+            let key = self.best_in(lane as u32)?;
             self.entry(key).map(|entry| entry.due_ns)
         });
         heads.min()
@@ -232,23 +232,32 @@ impl Index {
             return None;
         }
         for at in 0..self.order.len() {
-            let head = self.head(self.order[at] as usize);
-            if head.is_some() {
-                return head;
+            if let Some(key) = self.best_in(self.order[at]) {
+                return Some(key);
             }
         }
         None
     }
 
-    /// The next due task of a lane.
-    fn head(&mut self, lane: usize) -> Option<TaskKey> {
-        while let Some(Reverse((_, id, place))) = self.lanes[lane].ready.peek().copied() {
-            if self.is_current(id, place) {
-                return Some(TaskKey(id));
+    /// The task of a lane to run next, left where it is.
+    pub(super) fn best_in(&mut self, lane: u32) -> Option<TaskKey> {
+        while let Some(Reverse((_, id, place))) = self.lanes.get(lane as usize)?.ready.peek() {
+            if self.is_current(*id, *place) {
+                return Some(TaskKey(*id));
             }
-            self.lanes[lane].ready.pop();
+            self.lanes[lane as usize].ready.pop();
         }
         None
+    }
+
+    /// The lane of a task.
+    pub(super) fn lane_of(&self, key: TaskKey) -> Option<u32> {
+        self.entry(key).map(|entry| entry.lane)
+    }
+
+    /// Tasks of a lane that are due.
+    pub(super) fn due_in(&self, lane: u32) -> usize {
+        self.lanes.get(lane as usize).map_or(0, |lane| lane.depth.due as usize)
     }
 
     /// Whether `a` runs before `b`.

@@ -6,11 +6,13 @@
 //! machinery itself is fatal, and is reported to the supervisor.
 
 mod adopt;
+mod demand;
 mod hand_out;
 mod history;
 mod index;
 mod look;
 mod outcome;
+mod pools;
 mod state;
 mod tally;
 mod worker;
@@ -30,13 +32,13 @@ use unspool_sys::{clock, host, process::Exit};
 use unspool_wire::task::ToWorker;
 
 pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
+use self::demand::Demand;
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
-use self::state::Counts;
 use self::tally::Tally;
 use self::worker::{Held, Stage, Worker};
-use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
+use crate::events::{Cause, Pool, ToDispatcher, ToSupervisor, WorkerId};
 
 /// What a dispatcher needs to start.
 #[derive(Debug)]
@@ -48,10 +50,22 @@ pub(crate) struct Start {
     pub(crate) settle: Duration,
     pub(crate) adopting: Option<Adopting>,
     pub(crate) quiet: bool,
+    pub(crate) pools: Vec<Pool>,
+    pub(crate) wear: Wear,
+    pub(crate) cheap: bool,
     pub(crate) slots: Arc<SlotTable>,
     pub(crate) inbox: Receiver<ToDispatcher>,
     pub(crate) waker: Arc<Waker>,
     pub(crate) outbox: Outbox,
+}
+
+/// What wears a worker out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wear {
+    /// Tasks after which it is replaced; 0 is never.
+    pub(crate) max_tasks: u64,
+    /// Signals that it handles count too.
+    pub(crate) signal_as_task: bool,
 }
 
 /// The way to the supervisor.
@@ -95,6 +109,9 @@ struct Dispatcher {
     first_frequency_ns: i64,
     settle_ns: i64,
     quiet: bool,
+    pools: Vec<Pool>,
+    wear: Wear,
+    demand: Demand,
     slots: Arc<SlotTable>,
     inbox: Receiver<ToDispatcher>,
     waker: Arc<Waker>,
@@ -106,7 +123,6 @@ struct Dispatcher {
     creations: Creations,
     index: Index,
     history: History,
-    counts: Counts,
     scanner: Scanner,
     /// While old tasks may be held.
     adopting: Option<Adopting>,
@@ -172,6 +188,9 @@ impl Dispatcher {
             first_frequency_ns: start.frequency.as_nanos() as i64,
             settle_ns: start.settle.as_nanos() as i64,
             quiet: start.quiet,
+            demand: Demand::new(start.cheap, start.number, start.pools.len()),
+            pools: start.pools,
+            wear: start.wear,
             slots: start.slots,
             inbox: start.inbox,
             waker: start.waker,
@@ -183,7 +202,6 @@ impl Dispatcher {
             creations: Creations::default(),
             index: Index::default(),
             history: History::default(),
-            counts: Counts::default(),
             scanner: Scanner::default(),
             adopting: start.adopting,
             folders: Vec::new(),
@@ -226,6 +244,8 @@ impl Dispatcher {
             self.retry_deletes();
             self.revoke_stuck();
             self.hand_out();
+            self.publish_demand();
+            self.let_idle_go();
             self.arm_timer()?;
             if self.top_gone && self.life == Life::Running {
                 return Err(io::Error::other(
@@ -257,6 +277,9 @@ impl Dispatcher {
         if let Some(at_ns) = self.next_revoke_ns(now_ns) {
             earlier(at_ns);
         }
+        if let Some(at_ns) = self.next_idle_ns() {
+            earlier(at_ns);
+        }
         wake_ns.map(|at_ns| at_ns.saturating_sub(now_ns))
     }
 
@@ -274,8 +297,12 @@ impl Dispatcher {
         self.waker.clear();
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                ToDispatcher::Attach { worker, row, generation, socket } => {
-                    let worker = Worker::new(worker, row, generation, socket);
+                ToDispatcher::Attach { worker, row, generation, socket, pool, replaces } => {
+                    self.demand.changed();
+                    let mut worker = Worker::new(worker, row, generation, socket);
+                    worker.pool = pool;
+                    worker.only = self.pools.get(pool).and_then(|pool| pool.only.clone());
+                    worker.replaces = replaces;
                     let (id, key) = (worker.id, KEY_WORKERS + u64::from(worker.id));
                     let watched = self.poll.add(worker.socket(), key);
                     self.workers.insert(id, worker);
@@ -283,9 +310,11 @@ impl Dispatcher {
                         self.broken(id, &format!("cannot be watched: {error}"));
                     }
                 }
-                ToDispatcher::Detach { worker, exit, stopped } => {
-                    self.detach(worker, exit, stopped);
+                ToDispatcher::Detach { worker, exit, cause } => {
+                    self.demand.changed();
+                    self.detach(worker, exit, &cause);
                 }
+                ToDispatcher::Recycle { worker } => self.recycle(worker),
                 ToDispatcher::Retire { before } => {
                     self.index.release_held(clock::now_ns());
                     self.leave(|worker| worker.generation < before);
@@ -338,14 +367,14 @@ impl Dispatcher {
     }
 
     /// A worker's process is gone: its last words, then what becomes of its tasks.
-    fn detach(&mut self, id: WorkerId, exit: Exit, stopped: bool) {
+    fn detach(&mut self, id: WorkerId, exit: Exit, cause: &Cause) {
         self.read_worker(id);
         let Some(mut worker) = self.workers.remove(&id) else { return };
         let _ = self.poll.remove(worker.socket());
         for slot in worker.used() {
             let state = self.slot_state(worker.row, slot);
             if let Some(held) = worker.settle(slot) {
-                self.orphaned(held, state, worker.pid, exit, stopped);
+                self.orphaned(held, state, worker.pid, exit, cause);
             }
             self.free_slot(worker.row, slot);
         }

@@ -18,7 +18,7 @@ use super::Dispatcher;
 use super::hand_out::unlock;
 use super::index::TaskKey;
 use super::worker::{Held, Stage};
-use crate::events::{ToSupervisor, WorkerId};
+use crate::events::{Cause, ToSupervisor, WorkerId};
 
 /// When a damaged file is looked at again that changed before it could be moved.
 const LOOK_AGAIN_NS: i64 = 1_000_000_000;
@@ -73,9 +73,15 @@ impl Dispatcher {
                 for report in reports {
                     self.reported(id, report);
                 }
+                self.note_worn(id);
+                self.drain_if_done(id);
             }
             FromWorker::TickDone { signal, duration_ns, error } => {
                 worker.ticks = worker.ticks.saturating_sub(1);
+                if self.wear.signal_as_task {
+                    worker.ran += 1;
+                    self.note_worn(id);
+                }
                 let done = ToSupervisor::TickDone { worker: id, signal, duration_ns, error };
                 self.outbox.send(done);
             }
@@ -88,6 +94,7 @@ impl Dispatcher {
         let held = worker.settle(report.slot);
         if report.outcome.is_some() {
             worker.tasks += 1;
+            worker.ran += 1;
             worker.run_time_ns += report.duration_ns;
             self.tally.run_time_ns += report.duration_ns;
         }
@@ -130,7 +137,6 @@ impl Dispatcher {
                 return;
             }
         }
-        self.counts.done += 1;
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.map(|report| report.duration_ns as f64 / 1e6);
@@ -162,7 +168,6 @@ impl Dispatcher {
 
     /// Counts a failed attempt and puts the task off.
     fn count(&mut self, held: Held) {
-        self.counts.failed += 1;
         let due_ns = clock::now_ns() + self.frequency_ns;
         let noted = count_failure(held.claim.file.as_fd(), held.claim.attempts, due_ns);
         self.put_off(held, due_ns, noted.map(|_| ()));
@@ -240,7 +245,7 @@ impl Dispatcher {
         state: SlotState,
         pid: u32,
         exit: Exit,
-        stopped: bool,
+        cause: &Cause,
     ) {
         let gone = folder::stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
         // With a second name, the file outlives its task.
@@ -249,22 +254,26 @@ impl Dispatcher {
             return;
         }
         let (task, function) = (self.display(held.key), function_of(&held));
-        match state {
-            SlotState::Running | SlotState::Done if stopped => {
+        match (state, cause) {
+            (SlotState::Running | SlotState::Done, Cause::Interrupted { by }) => {
                 self.tally.outcomes.interrupted += 1;
-                warn!(%task, %function, pid, "task interrupted by the stop; it runs again");
+                warn!(%task, %function, pid, "task interrupted by {by}; it runs again");
                 unlock(&held);
                 self.index.put_back(held.key);
             }
-            SlotState::Running | SlotState::Done => {
+            (SlotState::Running | SlotState::Done, Cause::Own | Cause::Limit { .. }) => {
+                let why = match cause {
+                    Cause::Limit { why } => format!("its worker was killed: {why}"),
+                    _ => format!("its worker {exit}"),
+                };
                 self.tally.outcomes.died += 1;
-                self.tally.failed(&task, &function, &format!("its worker {exit}"));
+                self.tally.failed(&task, &function, &why);
                 let attempt = held.claim.attempts.saturating_add(1);
                 let again_s = self.frequency_ns as f64 / 1e9;
-                error!(%task, %function, pid, attempt, again_s, "task failed: its worker {exit}");
+                error!(%task, %function, pid, attempt, again_s, "task failed: {why}");
                 self.count(held);
             }
-            SlotState::Free | SlotState::Handed | SlotState::Revoked => {
+            (SlotState::Free | SlotState::Handed | SlotState::Revoked, _) => {
                 unlock(&held);
                 self.index.put_back(held.key);
             }

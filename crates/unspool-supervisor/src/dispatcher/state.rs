@@ -4,15 +4,7 @@ use tracing::info;
 
 use super::Dispatcher;
 use super::worker::Stage;
-
-/// Runs of tasks since the daemon was started.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    /// Ended well.
-    pub(super) done: u64,
-    /// Raised, gave no number, or lost their worker.
-    pub(super) failed: u64,
-}
+use crate::snapshot::Outcomes;
 
 impl Dispatcher {
     /// Logs the state of the spool in a line.
@@ -25,7 +17,7 @@ impl Dispatcher {
             (all + 1, busy + usize::from(outstanding > 0), handed + outstanding)
         });
         let pending = known.saturating_sub(handed);
-        let Counts { done, failed } = self.counts;
+        let Outcomes { done, failed, .. } = self.tally.outcomes;
         info!(%spool, pending, due, running, done, failed, workers, "state of the spool");
     }
 }

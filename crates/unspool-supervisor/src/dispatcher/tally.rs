@@ -3,6 +3,7 @@
 //! Counting costs a run a few additions, and an account some microseconds, however many tasks there
 //! are: depths are kept by the index, not counted.
 
+use unspool_core::Priority;
 use unspool_sys::clock;
 use unspool_sys::slots::Slot;
 
@@ -39,15 +40,19 @@ impl Tally {
     }
 }
 
+fn shown(priority: &Priority) -> String {
+    String::from_utf8_lossy(priority.as_bytes()).into_owned()
+}
+
 impl Dispatcher {
     /// Tells the supervisor how the spool is.
     pub(super) fn report(&mut self) {
         let now_ns = clock::now_ns();
         self.index.promote(now_ns);
-        let priorities = self.index.depths().map(|(priority, tasks)| PriorityDepth {
-            priority: priority.map(|p| String::from_utf8_lossy(p.as_bytes()).into_owned()),
-            tasks,
-        });
+        let priorities = self
+            .index
+            .depths()
+            .map(|(priority, tasks)| PriorityDepth { priority: priority.map(shown), tasks });
         let priorities: Vec<PriorityDepth> = priorities.collect();
         let tasks = priorities.iter().fold(Depth::default(), |sum, lane| sum.plus(lane.tasks));
         let oldest_ns = self.index.oldest_due();
@@ -81,7 +86,8 @@ impl Dispatcher {
         WorkerSnapshot {
             id: worker.id,
             ready: worker.stage == Stage::Ready,
-            leaving: matches!(worker.stage, Stage::Leaving | Stage::Broken),
+            priority: worker.only.as_ref().map(shown),
+            leaving: worker.replaced || matches!(worker.stage, Stage::Leaving | Stage::Broken),
             tasks: worker.tasks,
             run_time_us: worker.run_time_ns / 1000,
             outstanding: worker.outstanding() as u64,

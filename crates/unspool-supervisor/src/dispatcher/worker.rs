@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use unspool_core::Priority;
 use unspool_core::limits::{AHEAD_NS_MAX, HANDED_MAX};
 use unspool_spool::Claim;
 use unspool_sys::socket;
@@ -54,6 +55,17 @@ pub(super) struct Worker {
     pub(super) pid: u32,
     /// Whether it has finished a task.
     pub(super) useful: bool,
+    /// Index of its pool, and whose tasks it runs (`None`: all).
+    pub(super) pool: usize,
+    pub(super) only: Option<Priority>,
+    /// The worker in whose place it comes.
+    pub(super) replaces: Option<WorkerId>,
+    /// Tasks that it has run.
+    pub(super) ran: u64,
+    /// The supervisor knows that it has its last task.
+    pub(super) told_worn: bool,
+    /// Another one is ready to take its place: it leaves once it has run what it has.
+    pub(super) replaced: bool,
     /// Handlers of signals that it was told to run and has not.
     pub(super) ticks: u32,
     /// Tasks that it ran, and for how long in all.
@@ -78,6 +90,12 @@ impl Worker {
             stage: Stage::Starting,
             pid: 0,
             useful: false,
+            pool: 0,
+            only: None,
+            replaces: None,
+            ran: 0,
+            told_worn: false,
+            replaced: false,
             ticks: 0,
             tasks: 0,
             run_time_ns: 0,

@@ -16,6 +16,7 @@ use super::{KIND_ATTACHED, Supervisor};
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::programs::{AttachedDaemon, ProgramSettings, Surroundings};
+use crate::snapshot::DaemonSnapshot;
 
 /// How long one may take to end before it is killed.
 const END_NS_MAX: u64 = 10_000_000_000;
@@ -40,6 +41,8 @@ struct Daemon {
     /// The process that was started here.
     child: Option<Child>,
     since_ns: u64,
+    /// How often it was started here.
+    starts: u64,
     /// The process that the pidfile names.
     found: Option<Child>,
     /// What is next, and when.
@@ -70,6 +73,7 @@ impl Daemon {
             surroundings,
             child: None,
             since_ns: 0,
+            starts: 0,
             found: None,
             next: Some((Next::Start, 0)),
             backoff: Backoff::default(),
@@ -130,6 +134,16 @@ impl Attached {
 
     pub(super) fn owns(&self, pid: u32) -> bool {
         self.daemons.iter().any(|d| d.child.as_ref().is_some_and(|child| child.pid() == pid))
+    }
+
+    /// What there is, to be shown.
+    pub(super) fn account(&self) -> Vec<DaemonSnapshot> {
+        let daemons = self.daemons.iter().map(|daemon| DaemonSnapshot {
+            command: daemon.settings.shown.clone(),
+            pid: daemon.pid(),
+            respawns: daemon.starts.saturating_sub(1),
+        });
+        daemons.collect()
     }
 
     /// Asks who the pidfile names. The answer comes as a message.
@@ -220,6 +234,7 @@ impl Supervisor {
                 let pid = child.pid();
                 info!(pid, command, "attached daemon started");
                 daemon.since_ns = clock::monotonic_ns();
+                daemon.starts += 1;
                 let limit_ns = daemon.settings.frequency.as_nanos() as u64;
                 let until_ns = daemon.since_ns.saturating_add(limit_ns);
                 daemon.child = Some(child);

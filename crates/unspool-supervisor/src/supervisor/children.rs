@@ -4,16 +4,28 @@ use std::os::fd::AsFd;
 
 use tracing::{debug, error, info, warn};
 use unspool_core::limits::WORKERS_MAX;
+use unspool_sys::descent::kill_descent;
 use unspool_sys::process::{self, Child, Exit};
-use unspool_sys::{clock, socket};
+use unspool_sys::{clock, host, socket};
 use unspool_wire::control::{Role, ToZygote};
 
 use super::{KIND_MULE_SOCKET, KIND_TICK_SOCKET, KIND_WORKER, Supervisor};
-use crate::events::{ToDispatcher, WorkerId};
+use crate::events::{Cause, ToDispatcher, WorkerId};
 use crate::uwsgi_lines;
 
 /// A worker that is not ready this long after it was asked for is killed.
 const START_NS_MAX: u64 = 60_000_000_000;
+
+/// Whether a worker counts among those that its pool should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tenure {
+    /// It does.
+    Lasting,
+    /// Another one is to take its place.
+    Worn,
+    /// It leaves: another one has taken its place, or it had nothing to do.
+    LetGo,
+}
 
 /// A worker, from the moment it is asked for until its process has ended.
 #[derive(Debug)]
@@ -21,17 +33,28 @@ pub(super) struct WorkerProcess {
     pub(super) role: Role,
     /// Index of its spool.
     pub(super) spool: usize,
+    /// Index of its pool in the spool.
+    pub(super) pool: usize,
     pub(super) row: Option<usize>,
     pub(super) generation: u32,
     pub(super) ready: bool,
     pub(super) useful: bool,
     /// When it was asked for, in seconds since 1970.
     pub(super) asked_at: i64,
-    /// The daemon killed it to stop in time.
-    pub(super) stopped: bool,
+    pub(super) tenure: Tenure,
+    /// The worker in whose place it comes.
+    pub(super) replaces: Option<WorkerId>,
+    /// Why the daemon killed it.
+    pub(super) cause: Cause,
     pub(super) child: Option<Child>,
+    /// When it became ready.
+    pub(super) ready_ns: u64,
+    /// Its task has run too long: when it is killed, unless it has ended by then.
+    pub(super) kill_ns: Option<u64>,
+    /// It is of an earlier generation and has to be gone by then.
+    pub(super) gone_by_ns: Option<u64>,
     /// It has to be ready, or to have ended, by then.
-    deadline_ns: Option<u64>,
+    pub(super) deadline_ns: Option<u64>,
 }
 
 /// How long a worker may take to end after it has closed its socket: interpreters have exit hooks.
@@ -56,8 +79,14 @@ impl Supervisor {
             return;
         }
         self.spools[spool].spawn_at_ns = None;
-        let present = self.workers_of(spool).count() as u32;
-        for _ in present..self.spools[spool].target {
+        for pool in 0..self.spools[spool].pools.len() {
+            self.fill_pool(spool, pool);
+        }
+    }
+
+    fn fill_pool(&mut self, spool: usize, pool: usize) {
+        let present = self.lasting(spool, pool).count() as u32;
+        for _ in present..self.spools[spool].pools[pool].wanted {
             let Some(row) = self.spools[spool].free_rows.pop() else {
                 if !std::mem::replace(&mut self.spools[spool].crowded, true) {
                     let path = self.spools[spool].path.display();
@@ -69,15 +98,21 @@ impl Supervisor {
                 return;
             };
             self.spools[spool].crowded = false;
-            if !self.ask_for_worker(Role::Spool, spool, Some(row)) {
+            if !self.ask_for_worker(Role::Spool, spool, Some((pool, row))) {
                 self.spools[spool].free_rows.push(row);
                 return;
             }
         }
     }
 
-    /// Asks the zygote for a worker. Returns whether it was asked.
-    pub(super) fn ask_for_worker(&mut self, role: Role, spool: usize, row: Option<usize>) -> bool {
+    /// Asks the zygote for a worker, one that runs tasks for a pool and with a row of slots.
+    /// Returns whether it was asked.
+    pub(super) fn ask_for_worker(
+        &mut self,
+        role: Role,
+        spool: usize,
+        place: Option<(usize, usize)>,
+    ) -> bool {
         if self.workers.len() >= WORKERS_MAX {
             return false;
         }
@@ -91,6 +126,10 @@ impl Supervisor {
         };
         self.last_worker = self.last_worker.wrapping_add(1);
         let id = self.last_worker;
+        let (pool, row) = (place.map_or(0, |(pool, _)| pool), place.map(|(_, row)| row));
+        let replaces = place
+            .filter(|_| role == Role::Spool)
+            .and_then(|(pool, _)| self.without_successor(spool, pool));
         let number = row.unwrap_or_default() as u32;
         let packet = ToZygote::Fork { worker: id, role, spool: spool as u32, row: number };
         let mut fds = vec![theirs.as_fd()];
@@ -106,19 +145,27 @@ impl Supervisor {
         let process = WorkerProcess {
             role,
             spool,
+            pool,
             row,
             generation: self.generation,
             ready: false,
             useful: false,
             asked_at: clock::now_ns().div_euclid(1_000_000_000),
-            stopped: false,
+            tenure: Tenure::Lasting,
+            replaces,
+            cause: Cause::Own,
             child: None,
+            ready_ns: 0,
+            kill_ns: None,
+            gone_by_ns: None,
             deadline_ns: Some(clock::monotonic_ns() + START_NS_MAX),
         };
         self.workers.insert(id, process);
         let generation = self.generation;
         if let (Role::Spool, Some(row)) = (role, row) {
-            self.tell(spool, ToDispatcher::Attach { worker: id, row, generation, socket: ours });
+            let attach =
+                ToDispatcher::Attach { worker: id, row, generation, socket: ours, pool, replaces };
+            self.tell(spool, attach);
             return true;
         }
         let kind = if role == Role::Mule { KIND_MULE_SOCKET } else { KIND_TICK_SOCKET };
@@ -165,10 +212,14 @@ impl Supervisor {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.ready = true;
         worker.deadline_ns = None;
+        worker.ready_ns = clock::monotonic_ns();
+        let (ready_ns, replaces) = (worker.ready_ns, worker.replaces);
         let pid = worker.child.as_ref().map_or(0, Child::pid);
         let (role, spool) = (worker.role, worker.spool);
         debug!(worker = id, pid, "worker is ready");
         if role == Role::Spool {
+            self.watch_from(ready_ns);
+            self.succeed(spool, replaces);
             self.retire_if_replaced(spool);
         }
         self.announce();
@@ -188,18 +239,19 @@ impl Supervisor {
         if let Some(child) = &worker.child {
             debug!(worker = id, pid = child.pid(), why, "killing a worker");
             // One that has ended already is not killed by this, and keeps its own cause.
-            child.kill();
+            self.kill_worker(id);
         }
     }
 
     /// A worker's process has ended.
     pub(super) fn worker_ended(&mut self, id: WorkerId) {
         let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
-        // What it started in its session goes with it, unless it was let go in peace. Until it is
-        // reaped, its number is still its own.
+        // What it started goes with it, unless it was let go in peace. Until it is reaped, its
+        // number is still its own.
         if !matches!(child.ended(), Ok(None | Some(Exit::Status(0)))) {
-            child.kill_group();
+            self.kill_worker(id);
         }
+        let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
         match child.try_wait() {
             Ok(Some(exit)) => self.forget_worker(id, exit),
             Ok(None) => {}
@@ -219,16 +271,18 @@ impl Supervisor {
             let _ = self.poll.remove(child.as_fd());
         }
         if worker.role == Role::Signal {
-            self.tick_worker_gone(id, exit);
+            self.tick_worker_gone(id, exit, &worker.cause);
             return;
         }
         if worker.role == Role::Mule {
             self.mule_gone(id, exit, &worker);
             return;
         }
-        let message = ToDispatcher::Detach { worker: id, exit, stopped: worker.stopped };
+        let message = ToDispatcher::Detach { worker: id, exit, cause: worker.cause };
         self.tell(worker.spool, message);
-        let current = worker.generation == self.generation && self.ladder.is_none();
+        let current = worker.generation == self.generation
+            && self.ladder.is_none()
+            && worker.tenure == Tenure::Lasting;
         let Some(spool) = self.spools.get_mut(worker.spool) else { return };
         spool.free_rows.extend(worker.row);
         if !current {
@@ -260,7 +314,7 @@ impl Supervisor {
     /// Kills workers that should be ready, or gone, by now.
     pub(super) fn kill_late_workers(&mut self) {
         let now_ns = clock::monotonic_ns();
-        let mut stuck = None;
+        let (mut stuck, mut late) = (None, Vec::new());
         for (id, worker) in &mut self.workers {
             if worker.deadline_ns.is_none_or(|by_ns| by_ns > now_ns) {
                 continue;
@@ -272,8 +326,11 @@ impl Supervisor {
             };
             let wanted = if worker.ready { "ended" } else { "ready" };
             error!(worker = id, pid = child.pid(), "worker is not {wanted} in time; killing it");
-            child.kill();
             worker.deadline_ns = Some(now_ns + END_NS_MAX);
+            late.push(*id);
+        }
+        for id in late {
+            self.kill_worker(id);
         }
         if let Some(generation) = stuck {
             self.zygote_stuck(generation);
@@ -290,22 +347,39 @@ impl Supervisor {
         if self.workers.values().any(|worker| worker.child.is_none()) {
             return;
         }
-        let zygotes: Vec<u32> = [&self.zygote, &self.next_zygote]
-            .into_iter()
-            .flatten()
-            .map(|z| z.child.pid())
-            .collect();
-        let known = |pid: u32| {
-            zygotes.contains(&pid)
-                || self.touch_commands.has(pid)
-                || self.crons.owns(pid)
-                || self.attached.owns(pid)
-                || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))
-        };
+        let known = |pid: u32| self.is_known(pid);
         for _ in 0..WORKERS_MAX {
             if !process::reap_stranger(&known) {
                 return;
             }
         }
+    }
+
+    /// Whether a child of the daemon is one that it started itself.
+    pub(super) fn is_known(&self, pid: u32) -> bool {
+        let zygotes = [&self.zygote, &self.next_zygote].into_iter().flatten();
+        zygotes.map(|zygote| zygote.child.pid()).any(|zygote| zygote == pid)
+            || self.touch_commands.has(pid)
+            || self.crons.owns(pid)
+            || self.attached.owns(pid)
+            || self.leaving_zygotes.iter().any(|(zygote, _)| zygote.pid() == pid)
+            || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))
+    }
+
+    /// Kills a worker with all that it started.
+    pub(super) fn kill_worker(&self, id: WorkerId) {
+        let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
+        let mark = unspool_wire::control::mark(host::pid(), id);
+        let processes = kill_descent(child.pid(), Some(mark.as_bytes()), &|pid| self.is_known(pid));
+        if processes > 1 {
+            debug!(
+                worker = id,
+                pid = child.pid(),
+                processes,
+                "killed a worker and its descendants"
+            );
+        }
+        // Also where /proc tells nothing.
+        child.kill();
     }
 }

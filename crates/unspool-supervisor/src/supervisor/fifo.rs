@@ -121,7 +121,11 @@ impl Supervisor {
             b'l' => self.reopen_log(),
             b'L' => warn!("master FIFO: the log is not rotated here; rotate it and send `l`"),
             b's' => self.log_state(),
-            b'P' => self.moments.write_pidfiles.reached(),
+            b'P' => {
+                if !self.moments.write_pidfiles.reached() {
+                    info!("master FIFO: no pidfile is configured");
+                }
+            }
             b'0'..=b'9' => self.select_fifo(usize::from(command - b'0')),
             b'p' => info!("master FIFO: there are no web workers to pause or resume"),
             b'+' | b'-' | b'B' | b'C' | b'E' | b'f' | b'S' => {

@@ -88,6 +88,11 @@ impl Leader {
         [taking, self.unknown_until_ns].into_iter().flatten().min()
     }
 
+    /// Whether this daemon fires; `None` if it is not known, or there is nothing to fire.
+    pub(super) fn standing(&self) -> Option<bool> {
+        self.leads
+    }
+
     /// Asks for a minute. `false` if nobody can be asked: what is due in it runs at once.
     fn take(&mut self, minute: i64) -> bool {
         self.requests.as_ref().is_some_and(|r| r.try_send(Request::Take(minute)).is_ok())

@@ -7,10 +7,15 @@
 mod attached;
 mod children;
 mod fifo;
+mod imports;
 mod leader;
+mod limits;
+mod mule_signals;
 mod mules;
 mod pidfiles;
+mod pools;
 mod programs;
+mod recycle;
 mod reload;
 mod report;
 mod requests;
@@ -36,11 +41,14 @@ use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
+use unspool_wire::control::Role;
 
 use self::attached::Attached;
 use self::children::WorkerProcess;
 use self::fifo::MasterFifo;
+use self::imports::Imports;
 use self::leader::Leader;
+use self::limits::Patrol;
 use self::mules::Mules;
 use self::programs::Crons;
 use self::report::Reporting;
@@ -56,8 +64,9 @@ use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
+use crate::limits::Limits;
 use crate::programs::Surroundings;
-use crate::settings::{Moments, OnQuit, Settings, WatchSettings, ZygoteSettings};
+use crate::settings::{Moments, OnQuit, Settings, SpoolSettings, WatchSettings, ZygoteSettings};
 use crate::uwsgi_lines;
 
 /// Why the daemon could not run, or not go on.
@@ -150,6 +159,8 @@ struct Supervisor {
     reload_wanted: bool,
     workers: BTreeMap<WorkerId, WorkerProcess>,
     last_worker: WorkerId,
+    patrol: Patrol,
+    imports: Imports,
     schedule: Schedule,
     routes: Routes,
     leader: Leader,
@@ -184,6 +195,26 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::System { action, source }
 }
 
+fn start_spools(
+    spools: Vec<SpoolSettings>,
+    limits: &Limits,
+    outbox: &Outbox,
+    poll: &Poll,
+) -> Result<Vec<SpoolActor>, RunError> {
+    let mut actors = Vec::new();
+    for (number, spool) in spools.into_iter().enumerate() {
+        let path = spool.dir.path().display().to_string();
+        let actor = SpoolActor::start(number, spool, outbox.clone(), limits)
+            .map_err(|source| RunError::Spool { path, source })?;
+        if let Some(control) = actor.control() {
+            let key = KIND_CONTROL | number as u64;
+            poll.add(control, key).map_err(system("wait for events"))?;
+        }
+        actors.push(actor);
+    }
+    Ok(actors)
+}
+
 impl Supervisor {
     fn new(settings: Settings) -> Result<Self, RunError> {
         process::become_subreaper().map_err(system("become the parent of orphans"))?;
@@ -203,17 +234,7 @@ impl Supervisor {
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
             .map_err(system("make the queues of the mules"))?;
-        let mut spools = Vec::new();
-        for (number, spool) in settings.spools.into_iter().enumerate() {
-            let path = spool.dir.path().display().to_string();
-            let actor = SpoolActor::start(number, spool, outbox.clone())
-                .map_err(|source| RunError::Spool { path, source })?;
-            if let Some(control) = actor.control() {
-                let key = KIND_CONTROL | number as u64;
-                poll.add(control, key).map_err(system("wait for events"))?;
-            }
-            spools.push(actor);
-        }
+        let spools = start_spools(settings.spools, &settings.limits, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
         let fifo = MasterFifo::new(&settings.watch)
             .map_err(|(path, source)| RunError::Fifo { path, source })?;
@@ -248,6 +269,8 @@ impl Supervisor {
             reload_wanted: false,
             workers: BTreeMap::new(),
             last_worker: 0,
+            patrol: Patrol::new(settings.limits),
+            imports: Imports::default(),
             routes: Routes::default(),
             schedule: Schedule::new(&settings.programs),
             leader: Leader::new(settings.schedule, outbox.clone()),
@@ -266,7 +289,7 @@ impl Supervisor {
 
     fn run(&mut self) -> Result<(), RunError> {
         let mut keys = Vec::new();
-        let mut zygotes_end_ns = None;
+        let mut zygotes_end_ns = self.end_zygotes();
         while !self.over {
             let timeout_ns = self.timeout_ns(zygotes_end_ns);
             self.poll.wait(&mut keys, timeout_ns).map_err(system("wait for events"))?;
@@ -275,7 +298,9 @@ impl Supervisor {
             }
             self.rearm_fifo();
             self.restart_zygote_if_due();
+            self.enforce_limits();
             self.kill_late_workers();
+            self.show_import_failures();
             zygotes_end_ns = self.end_zygotes();
             for spool in 0..self.spools.len() {
                 self.ensure_workers(spool);
@@ -296,6 +321,7 @@ impl Supervisor {
             spool.clean_up();
         }
         self.fifo.clean_up();
+        self.mules.say_what_is_lost();
         info!("stopped");
         uwsgi_lines::goodbye();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
@@ -347,6 +373,8 @@ impl Supervisor {
             if_so(running, self.attached.next_ns()),
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
+            self.next_limit_ns(),
+            self.imports.show_ns(),
             self.requests.next_close_ns(),
             self.fifo.rest_until_ns(),
             self.reporting.until_ns(),
@@ -382,6 +410,11 @@ impl Supervisor {
                 ToSupervisor::Useful { worker } => self.worker_useful(worker),
                 ToSupervisor::Broken { worker, why } => self.worker_broken(worker, &why),
                 ToSupervisor::Closed { worker } => self.worker_closed(worker),
+                ToSupervisor::Worn { worker, pid, tasks } => self.worker_worn(worker, pid, tasks),
+                ToSupervisor::Idle { worker } => self.worker_idle(worker),
+                ToSupervisor::Want { spool, pool, workers } => {
+                    self.want_workers(spool, pool, workers);
+                }
                 ToSupervisor::TickDone { worker, signal, duration_ns, error } => {
                     self.tick_done(worker, signal, duration_ns, error);
                 }
@@ -413,21 +446,30 @@ impl Supervisor {
             && self.mules.all_started()
             && (0..self.spools.len()).all(|spool| {
                 self.workers_of(spool).filter(|w| w.ready && w.child.is_some()).count() as u32
-                    >= self.spools[spool].target
+                    >= self.spools[spool].wanted()
             });
         if ready && !self.announced {
             self.announced = true;
-            let workers = self.workers.len();
-            info!(spools = self.spools.len(), workers, "unspool is ready");
+            let (workers, mules) = self.counts();
+            info!(spools = self.spools.len(), workers, mules, "unspool is ready");
+            self.imports.show_now();
         }
+    }
+
+    /// Workers and mules that there are.
+    fn counts(&self) -> (usize, usize) {
+        let mules = self.workers.values().filter(|worker| worker.role == Role::Mule).count();
+        (self.workers.len() - mules, mules)
     }
 
     /// Says in the log how things stand.
     fn log_state(&self) {
+        let (workers, mules) = self.counts();
         info!(
             pid = host::pid(),
             spools = self.spools.len(),
-            workers = self.workers.len(),
+            workers,
+            mules,
             generation = self.generation,
             zygote = self.zygote.as_ref().map_or(0, |zygote| zygote.child.pid()),
             importing = self.next_zygote.is_some(),

@@ -11,19 +11,21 @@ use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 use unspool_core::limits::PACKET_BYTES_MAX;
-use unspool_sys::board::Board;
+use unspool_sys::board::{Board, NUMBERS};
 use unspool_sys::clock;
 use unspool_sys::process::{Child, Exit};
 use unspool_sys::socket::{self, Received};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::control::{Role, Setup};
+use unspool_wire::request::Reply;
 use unspool_wire::task::{FromWorker, ToWorker};
 
 use super::Supervisor;
 use super::children::WorkerProcess;
 use crate::backoff::Backoff;
-use crate::events::WorkerId;
+use crate::events::{Cause, WorkerId};
 use crate::settings::MuleSettings;
+use crate::snapshot::MuleSnapshot;
 
 /// One that ran so long is started again at once when it ends.
 const STEADY_NS: u64 = 10_000_000_000;
@@ -36,24 +38,29 @@ const KILL_NS: u64 = 5_000_000_000;
 /// A mule that cannot be asked for is asked for again then.
 const ASK_NS: u64 = 100_000_000;
 
+/// Messages that are counted at the end.
+const MESSAGES_MAX: u32 = 1_000_000;
+
 /// What a mule says that it does, in its row of the board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Doing {
-    /// Its own business.
+pub(super) enum Doing {
+    /// Its own business: it has not waited for anything yet.
     Else,
     /// It handles a message of so many bytes.
     Message { since_ns: u64, bytes: u64 },
-    /// It handles a signal.
+    /// It handles a signal, or does what it waited for one for.
     Signal,
-    /// It waits for messages and signals.
+    /// It waits for messages or signals.
     Waits,
+    /// Its own business, between two waits.
+    Between,
 }
 
 /// All mules, and what they share.
 #[derive(Debug)]
 pub(super) struct Mules {
     settings: MuleSettings,
-    farms: Vec<(String, Vec<u32>)>,
+    pub(super) farms: Vec<(String, Vec<u32>)>,
     /// Which of them run a program of their own.
     programs: Vec<bool>,
     /// Absent where there are no mules.
@@ -61,39 +68,41 @@ pub(super) struct Mules {
     /// The sending and the receiving end of each queue.
     queues: Vec<(OwnedFd, OwnedFd)>,
     /// By number, from 1.
-    seats: Vec<Seat>,
-    processes: BTreeMap<WorkerId, Mule>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) processes: BTreeMap<WorkerId, Mule>,
     /// When the time that messages take is looked at again.
     look_ns: Option<u64>,
 }
 
 /// What stays when a mule's process is replaced.
 #[derive(Debug, Default)]
-struct Seat {
+pub(super) struct Seat {
     backoff: Backoff,
     start_at_ns: Option<u64>,
     /// There was a process that said that it is ready.
     started: bool,
+    /// How often it was started again after it had ended by itself.
+    respawns: u64,
     /// Signals to be raised in it, each once.
-    waiting: BTreeSet<u8>,
+    pub(super) waiting: BTreeSet<u8>,
 }
 
 #[derive(Debug)]
-struct Mule {
-    number: u32,
-    socket: OwnedFd,
+pub(super) struct Mule {
+    pub(super) number: u32,
+    pub(super) socket: OwnedFd,
     since_ns: u64,
-    ready: bool,
+    pub(super) ready: bool,
     /// Signals that it was told of and has not handled.
-    told: BTreeSet<u8>,
-    leaving: Option<Leaving>,
+    pub(super) told: BTreeSet<u8>,
+    pub(super) leaving: Option<Leaving>,
     /// It was killed for its time.
     late: bool,
 }
 
 /// A mule that was told to leave.
 #[derive(Debug)]
-struct Leaving {
+pub(super) struct Leaving {
     look_ns: u64,
     terminated: bool,
     kill_ns: u64,
@@ -118,6 +127,54 @@ impl Mules {
             processes: BTreeMap::new(),
             look_ns: None,
         })
+    }
+
+    /// Puts a message into a queue, for a process that has none of them.
+    pub(super) fn send(&self, mule: i64, farm: Option<&str>, data: &[u8]) -> Result<Reply, String> {
+        let refused = |error: String| Ok(Reply::Refused { error });
+        let count = self.seats.len();
+        if count == 0 {
+            return Err("no mule configured".into());
+        }
+        let queue = match farm {
+            Some(farm) => {
+                let at = self.farms.iter().position(|(name, _)| name == farm);
+                1 + count + at.ok_or_else(|| format!("unknown farm: {farm}"))?
+            }
+            None => match usize::try_from(mule) {
+                Ok(mule) if mule <= count => mule,
+                _ => return refused(format!("there is no mule {mule}")),
+            },
+        };
+        let Some((sends, _)) = self.queues.get(queue) else { return Err("no such queue".into()) };
+        match socket::send(sends.as_fd(), data, &[]) {
+            Ok(true) => Ok(Reply::Done),
+            Ok(false) => {
+                let bytes = self.settings.queue_bytes;
+                refused(format!("its queue is full ({bytes} bytes: `mule-msg-size`)"))
+            }
+            Err(error) => refused(format!("it does not fit into its queue: {error}")),
+        }
+    }
+
+    /// Says what nobody will read any more.
+    pub(super) fn say_what_is_lost(&self) {
+        let mut buffer = vec![0u8; PACKET_BYTES_MAX];
+        let mut lost = 0;
+        for (_, gets) in &self.queues {
+            // An error is a message longer than this buffer.
+            while lost < MESSAGES_MAX
+                && !matches!(
+                    socket::receive(gets.as_fd(), &mut buffer, &mut Vec::new(), false),
+                    Ok(Received::Nothing)
+                )
+            {
+                lost += 1;
+            }
+        }
+        if lost > 0 {
+            warn!(messages = lost, "messages that no mule has read are lost");
+        }
     }
 
     /// What a zygote gets with its settings.
@@ -155,125 +212,38 @@ impl Mules {
         leaving.map(|leaving| leaving.look_ns.min(leaving.kill_ns)).chain(self.look_ns).min()
     }
 
-    fn seat(&mut self, number: u32) -> Option<&mut Seat> {
+    pub(super) fn seat(&mut self, number: u32) -> Option<&mut Seat> {
         self.seats.get_mut(number as usize - 1)
     }
 
-    fn doing(&self, number: u32) -> Doing {
-        let row = self.board.as_ref().and_then(|board| board.read(number as usize - 1).ok());
-        match row {
+    fn row(&self, number: u32) -> Option<[u64; NUMBERS]> {
+        self.board.as_ref().and_then(|board| board.read(number as usize - 1).ok())
+    }
+
+    pub(super) fn doing(&self, number: u32) -> Doing {
+        match self.row(number) {
             Some([1, since_ns, bytes, ..]) => Doing::Message { since_ns, bytes },
             Some([2, ..]) => Doing::Signal,
             Some([3, ..]) => Doing::Waits,
+            Some([4, ..]) => Doing::Between,
             _ => Doing::Else,
         }
     }
 
-    fn of_number(&self, number: u32) -> Option<(WorkerId, &Mule)> {
+    pub(super) fn of_number(&self, number: u32) -> Option<(WorkerId, &Mule)> {
         let mut found = self.processes.iter().filter(|(_, mule)| mule.number == number);
         found.next().map(|(id, mule)| (*id, mule))
     }
 
-    /// The mules of a farm, by its name or its number from 1.
-    pub(super) fn mules_of_farm(&self, farm: &str) -> Option<&[u32]> {
-        let by_number = || farm.parse::<usize>().ok()?.checked_sub(1);
-        let named = self.farms.iter().find(|(name, _)| name == farm);
-        let farm = named.or_else(|| self.farms.get(by_number()?))?;
-        Some(&farm.1)
-    }
-
-    /// Of several mules the one that is likely to handle a signal first.
-    fn freest(&self, among: &[u32]) -> Option<u32> {
-        among.iter().copied().min_by_key(|&number| {
-            let mule = self.of_number(number).filter(|(_, mule)| mule.ready);
-            let rank = match self.doing(number) {
-                _ if mule.is_none() => 3,
-                Doing::Waits => 0,
-                Doing::Else => 1,
-                Doing::Message { .. } | Doing::Signal => 2,
-            };
-            (rank, mule.map_or(0, |(_, mule)| mule.told.len()))
-        })
+    /// The signals whose handlers a mule has begun.
+    pub(super) fn begun(&self, number: u32) -> BTreeSet<u8> {
+        let Some([_, _, _, _, words @ ..]) = self.row(number) else { return BTreeSet::new() };
+        let bit = |signal: &u8| words[usize::from(signal / 64)] >> (signal % 64) & 1 == 1;
+        (0..=u8::MAX).filter(bit).collect()
     }
 }
 
 impl Supervisor {
-    /// Has the handler of a signal called in this mule, or in one of all. It is called once,
-    /// however often the signal is raised before. `false`: there is no such mule.
-    pub(super) fn raise_in_mule(&mut self, mule: Option<u32>, signal: u8) -> bool {
-        let all: Vec<u32> = match mule {
-            Some(number) => vec![number],
-            None => (1..=self.mules.seats.len() as u32).collect(),
-        };
-        self.raise_among(&all, signal)
-    }
-
-    /// The same in every mule.
-    pub(super) fn raise_in_mules(&mut self, signal: u8) -> bool {
-        let count = self.mules.seats.len() as u32;
-        (1..=count).for_each(|number| {
-            self.raise_among(&[number], signal);
-        });
-        count > 0
-    }
-
-    /// The same in the mule that a process is.
-    pub(super) fn raise_in_process(&mut self, id: WorkerId, signal: u8) -> bool {
-        let number = self.mules.processes.get(&id).map(|mule| mule.number);
-        number.is_some_and(|number| self.raise_among(&[number], signal))
-    }
-
-    /// The same in one mule of a farm.
-    pub(super) fn raise_in_farm(&mut self, farm: &str, signal: u8) -> bool {
-        let mules = self.mules.mules_of_farm(farm).map(<[u32]>::to_vec);
-        mules.is_some_and(|mules| self.raise_among(&mules, signal))
-    }
-
-    fn raise_among(&mut self, among: &[u32], signal: u8) -> bool {
-        let known = |number: &u32| (1..=self.mules.seats.len() as u32).contains(number);
-        let among: Vec<u32> = among.iter().copied().filter(known).collect();
-        let waits = |number: &u32| {
-            self.mules.seats.get(*number as usize - 1).is_some_and(|s| s.waiting.contains(&signal))
-        };
-        if among.iter().any(waits) {
-            return true;
-        }
-        let Some(number) = self.mules.freest(&among) else { return false };
-        if let Some(seat) = self.mules.seat(number) {
-            seat.waiting.insert(signal);
-        }
-        self.tell_signals(number);
-        true
-    }
-
-    /// Tells a mule of the signals that wait for it and that it does not know of yet.
-    fn tell_signals(&mut self, number: u32) {
-        let Some((id, mule)) = self.mules.of_number(number) else { return };
-        if !mule.ready || mule.leaving.is_some() {
-            return;
-        }
-        let Some(seat) = self.mules.seats.get_mut(number as usize - 1) else { return };
-        let Some(mule) = self.mules.processes.get_mut(&id) else { return };
-        let news: Vec<u8> = seat.waiting.difference(&mule.told).copied().collect();
-        for signal in news {
-            let mut packet = Vec::new();
-            ToWorker::Tick { signal }.encode(&mut packet);
-            if socket::send(mule.socket.as_fd(), &packet, &[]).unwrap_or(false) {
-                seat.waiting.remove(&signal);
-                mule.told.insert(signal);
-            }
-        }
-    }
-
-    /// Replaces all mules, as at a reload and without importing the application anew.
-    #[expect(dead_code, reason = "nothing asks for it yet")]
-    pub(super) fn reload_mules(&mut self) {
-        if !self.mules.seats.is_empty() {
-            info!(mules = self.mules.seats.len(), "reloading the mules");
-            self.retire_mules(|_| true);
-        }
-    }
-
     /// A new generation is there: mules of the old ones leave. There is one process for each mule
     /// at any time, so that the new one is started when the old one has ended.
     pub(super) fn replace_mules(&mut self) {
@@ -283,6 +253,35 @@ impl Supervisor {
         }
         let generation = self.generation;
         self.retire_mules(|worker| worker.generation != generation);
+    }
+
+    /// What is known of the mules, to be shown.
+    pub(super) fn mule_snapshots(&self, now_ns: u64) -> Vec<MuleSnapshot> {
+        let one = |(seat, id): (&Seat, u32)| {
+            let process = self.mules.of_number(id);
+            let worker = process.and_then(|(worker, _)| self.workers.get(&worker));
+            let doing = self.mules.doing(id);
+            MuleSnapshot {
+                id,
+                pid: worker.and_then(|worker| worker.child.as_ref()).map_or(0, Child::pid),
+                started_at: worker.map(|worker| worker.asked_at),
+                respawns: seat.respawns,
+                doing: match doing {
+                    Doing::Message { .. } => "message",
+                    Doing::Signal => "signal",
+                    Doing::Waits => "waits",
+                    Doing::Else | Doing::Between => "other",
+                },
+                message_ms: match doing {
+                    Doing::Message { since_ns, .. } => {
+                        Some(now_ns.saturating_sub(since_ns) / 1_000_000)
+                    }
+                    _ => None,
+                },
+                signals: seat.waiting.len() + process.map_or(0, |(_, mule)| mule.told.len()),
+            }
+        };
+        self.mules.seats.iter().zip(1..).map(one).collect()
     }
 
     /// Tells mules to finish what they handle and leave.
@@ -332,7 +331,7 @@ impl Supervisor {
             if present || seat.start_at_ns.is_some_and(|at_ns| at_ns > now_ns) {
                 continue;
             }
-            let asked = self.ask_for_worker(Role::Mule, 0, Some(number as usize));
+            let asked = self.ask_for_worker(Role::Mule, 0, Some((0, number as usize)));
             if let Some(seat) = self.mules.seat(number) {
                 seat.start_at_ns = (!asked).then_some(now_ns + ASK_NS);
             }
@@ -384,11 +383,11 @@ impl Supervisor {
         if self.mules.look_ns.is_some_and(|at_ns| at_ns > now_ns) {
             return;
         }
-        let limit_ns = limit.as_nanos() as u64;
+        let most_ns = limit.as_nanos() as u64;
         let mut late = Vec::new();
         for (id, mule) in &self.mules.processes {
             if let Doing::Message { since_ns, bytes } = self.mules.doing(mule.number)
-                && now_ns.saturating_sub(since_ns) > limit_ns
+                && now_ns.saturating_sub(since_ns) > most_ns
                 && !mule.late
             {
                 late.push((*id, mule.number, bytes));
@@ -467,12 +466,9 @@ impl Supervisor {
         let _ = self.poll.remove(mule.socket.as_fd());
         let (number, now_ns) = (mule.number, clock::monotonic_ns());
         let doing = self.mules.doing(number);
-        if let Some(board) = &self.mules.board {
-            let _ = board.clear(number as usize - 1);
-        }
         let pid = worker.child.as_ref().map_or(0, Child::pid);
         let terminated = mule.leaving.as_ref().is_some_and(|leaving| leaving.terminated);
-        let ended_itself = exit == Exit::Status(0) && !terminated && !worker.stopped;
+        let ended_itself = exit == Exit::Status(0) && !terminated && worker.cause == Cause::Own;
         match doing {
             Doing::Message { bytes, since_ns } if !ended_itself => {
                 let ms = now_ns.saturating_sub(since_ns) as f64 / 1e6;
@@ -483,8 +479,9 @@ impl Supervisor {
             }
             _ => {}
         }
-        for signal in &mule.told {
-            warn!(signal, mule = number, pid, "tick failed: its mule {exit}");
+        self.signals_of_gone(number, &mule.told, pid, exit);
+        if let Some(board) = &self.mules.board {
+            let _ = board.clear(number as usize - 1);
         }
         let stopping = self.ladder.is_some();
         let Some(seat) = self.mules.seat(number) else { return };
@@ -498,6 +495,7 @@ impl Supervisor {
         if now_ns.saturating_sub(mule.since_ns) >= STEADY_NS {
             seat.backoff.reset();
         }
+        seat.respawns += 1;
         let delay = seat.backoff.failed();
         seat.start_at_ns = Some(now_ns + delay.as_nanos() as u64);
         let again_ms = delay.as_millis() as u64;
@@ -514,7 +512,7 @@ impl Mules {
         let program = self.programs.get(number as usize - 1).is_some_and(|program| *program);
         match self.doing(number) {
             Doing::Message { .. } | Doing::Signal => !(half && program),
-            Doing::Waits | Doing::Else => false,
+            Doing::Waits | Doing::Between | Doing::Else => false,
         }
     }
 

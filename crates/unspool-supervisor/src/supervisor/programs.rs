@@ -12,7 +12,8 @@ use unspool_sys::process::{Child, Exit};
 use unspool_sys::{clock, program};
 
 use super::{KIND_CRON, Supervisor};
-use crate::programs::{CronCommand, ProgramSettings, Surroundings};
+use crate::programs::{CronCommand, CronFields, ProgramSettings, Surroundings};
+use crate::snapshot::CommandSnapshot;
 
 /// Commands that run at the same time.
 const RUNNING_MAX: usize = 64;
@@ -28,6 +29,8 @@ pub(super) struct Crons {
 #[derive(Debug)]
 struct Cron {
     command: CronCommand,
+    runs: u64,
+    started_at: Option<i64>,
     /// Runs that were left out since the last one that was not.
     skipped: u64,
 }
@@ -46,7 +49,9 @@ struct Running {
 impl Crons {
     pub(super) fn new(settings: &ProgramSettings) -> Self {
         let commands = settings.crons.iter().cloned();
-        let commands = commands.map(|command| Cron { command, skipped: 0 }).collect();
+        let commands =
+            commands.map(|command| Cron { command, runs: 0, started_at: None, skipped: 0 });
+        let commands = commands.collect();
         Self { commands, running: BTreeMap::new(), last: 0 }
     }
 
@@ -61,6 +66,29 @@ impl Crons {
 
     pub(super) fn owns(&self, pid: u32) -> bool {
         self.running.values().any(|running| running.child.pid() == pid)
+    }
+
+    /// What there is, to be shown.
+    pub(super) fn account(&self) -> Vec<CommandSnapshot> {
+        let commands = self.commands.iter().enumerate();
+        let shown = commands.map(|(number, cron)| {
+            let CronFields { minute, hour, day, month, weekday } = cron.command.when;
+            let own = self.running.values().rev().find(|running| running.cron == number);
+            CommandSnapshot {
+                command: cron.command.shown.clone(),
+                minute,
+                hour,
+                day,
+                month,
+                weekday,
+                unique: cron.command.unique,
+                pid: own.map(|running| running.child.pid()),
+                started_at: cron.started_at,
+                runs: cron.runs,
+                skipped: cron.skipped,
+            }
+        });
+        shown.collect()
     }
 
     /// Asks all to end.
@@ -131,6 +159,8 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 info!(pid = child.pid(), command, "cron started");
+                cron.runs += 1;
+                cron.started_at = Some(clock::now_ns().div_euclid(1_000_000_000));
                 let since_ns = clock::monotonic_ns();
                 let limit = cron.command.harakiri.map(|limit| limit.as_nanos() as u64);
                 let until_ns = limit.map(|limit_ns| since_ns.saturating_add(limit_ns));

@@ -42,6 +42,7 @@ impl Supervisor {
             self.spools[spool].backoff.reset();
             self.spools[spool].spawn_at_ns = None;
             self.ensure_workers(spool);
+            self.retire_if_replaced(spool);
         }
         self.retire_tick_workers();
         if reloaded {
@@ -61,7 +62,7 @@ impl Supervisor {
             .values()
             .any(|w| w.role == Role::Spool && w.spool == spool && w.generation != generation);
         let Some(actor) = self.spools.get_mut(spool) else { return };
-        if actor.serving == generation || ready < actor.target {
+        if actor.serving == generation || ready < actor.wanted() {
             return;
         }
         let first = actor.serving == 0 && !old;
@@ -71,6 +72,7 @@ impl Supervisor {
         }
         let path = actor.path.display().to_string();
         self.tell(spool, ToDispatcher::Retire { before: generation });
+        self.limit_retired(spool);
         // Whoever submits after reading this gets the new code: the dispatcher hears of the
         // retirement before it sees the task.
         info!(spool = %path, "reload done");

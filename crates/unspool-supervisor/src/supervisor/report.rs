@@ -164,8 +164,12 @@ impl Supervisor {
             generation: self.generation,
             zygote: self.zygote.as_ref().map(|zygote| zygote.child.pid()),
             ticks: self.ticks.account(pids.collect()),
+            mules: self.mule_snapshots(now_ns),
             timers,
             crons,
+            leads: self.leader.standing(),
+            cron_commands: self.crons.account(),
+            daemons: self.attached.account(),
             spools: (0..self.spools.len())
                 .map(|spool| self.spool_snapshot(spool, now_ns))
                 .collect(),
@@ -177,7 +181,7 @@ impl Supervisor {
         let actor = &self.spools[spool];
         let mut snapshot = self.reporting.last(spool, now_ns);
         actor.path.clone_into(&mut snapshot.dir);
-        snapshot.processes = actor.target;
+        snapshot.processes = actor.wanted_most();
         let said = std::mem::take(&mut snapshot.workers);
         let own = self.workers.iter().filter(|(_, w)| w.role == Role::Spool && w.spool == spool);
         snapshot.workers = own
@@ -188,6 +192,8 @@ impl Supervisor {
                     id: *id,
                     pid: worker.child.as_ref().map_or(0, Child::pid),
                     generation: worker.generation,
+                    // It may serve before the zygote has said which process it is.
+                    ready: said.ready && worker.child.is_some(),
                     started_at: worker.asked_at,
                     respawns: respawns.unwrap_or_default(),
                     ..said

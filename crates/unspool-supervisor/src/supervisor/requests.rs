@@ -114,10 +114,9 @@ impl Supervisor {
                 socket::receive(client.socket.as_fd(), &mut buffer, &mut Vec::new(), false);
             match received {
                 Ok(Received::Packet(bytes)) => {
-                    let reply = match self.asked(&buffer[..bytes], None) {
-                        Ok(()) => Reply::Done,
-                        Err(error) => Reply::Failed { error },
-                    };
+                    let reply = self
+                        .asked(&buffer[..bytes], None)
+                        .unwrap_or_else(|error| Reply::Failed { error });
                     if !self.answer(number, &reply) {
                         return self.close_client(number);
                     }
@@ -153,8 +152,11 @@ impl Supervisor {
     }
 
     /// Does what a packet asks for. `pid` is its sender if that is a child.
-    fn asked(&mut self, packet: &[u8], pid: Option<u32>) -> Result<(), String> {
-        let Asked { worker, request } = serde_json::from_slice(packet)
+    fn asked(&mut self, packet: &[u8], pid: Option<u32>) -> Result<Reply, String> {
+        // JSON has no zero bytes.
+        let end = packet.iter().position(|byte| *byte == 0);
+        let (object, data) = packet.split_at(end.unwrap_or(packet.len()));
+        let Asked { worker, request } = serde_json::from_slice(object)
             .map_err(|error| format!("a request that makes no sense: {error}"))?;
         match request {
             Request::Signal { signal } => self.raise(signal),
@@ -171,6 +173,10 @@ impl Supervisor {
                 let worker = self.sender(worker, pid)?;
                 self.wait_in(worker, signal);
             }
+            Request::Message { mule, farm } => {
+                let data = data.get(1..).unwrap_or_default();
+                return self.mules.send(mule, farm.as_deref(), data);
+            }
             Request::Reload => {
                 info!(pid, "a process asks for a reload");
                 self.reload();
@@ -181,7 +187,7 @@ impl Supervisor {
             }
             Request::Frequency { seconds } => self.set_frequency(seconds)?,
         }
-        Ok(())
+        Ok(Reply::Done)
     }
 
     /// The worker that sent a request about itself. A process that a task forked is none, though

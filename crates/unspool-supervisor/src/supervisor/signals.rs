@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use unspool_wire::control::{Role, SignalSpec};
 
 use super::Supervisor;
+use super::mules::Mules;
 use crate::events::{ToDispatcher, WorkerId};
 
 /// Deliveries of one signal to one process that are under way: one runs, one waits.
@@ -21,12 +22,16 @@ const WAITING_MAX: usize = 4096;
 pub(super) enum Target {
     /// Workers of this daemon, which are forked for it.
     Pool,
+    /// The same, as spoolers.
+    Spooler,
     /// One mule, or whichever is free.
     Mule(Option<u32>),
     /// Every mule.
     Mules,
-    /// One mule of a farm, by its name or number.
+    /// One mule of the farm of this name.
     Farm(String),
+    /// One mule of the farm of this number, from 1.
+    FarmNumber(u32),
     /// uWSGI's `subscribed`: only nodes of a cluster.
     Nobody,
     /// None that there is.
@@ -37,17 +42,18 @@ impl Target {
     fn parse(text: &str) -> Self {
         let number = |prefix: &str| text.strip_prefix(prefix).and_then(|n| n.parse::<u32>().ok());
         match text {
-            "" | "worker" | "workers" | "active-workers" | "spooler" => Self::Pool,
+            "spooler" => Self::Spooler,
+            "" | "worker" | "workers" | "active-workers" => Self::Pool,
             "mule" | "mule0" => Self::Mule(None),
             "mules" => Self::Mules,
             "subscribed" => Self::Nobody,
             // A spooler's directory: uWSGI's documentation has it.
-            path if path.starts_with('/') => Self::Pool,
+            path if path.starts_with('/') => Self::Spooler,
             _ if number("worker").is_some() => Self::Pool,
             _ if number("mule").is_some() => Self::Mule(number("mule")),
-            _ => match text.strip_prefix("farm_").or_else(|| text.strip_prefix("farm")) {
-                Some(farm) if !farm.is_empty() => Self::Farm(farm.to_owned()),
-                _ => Self::Unknown,
+            _ => match text.strip_prefix("farm_") {
+                Some(farm) => Self::Farm(farm.to_owned()),
+                None => number("farm").map_or(Self::Unknown, Self::FarmNumber),
             },
         }
     }
@@ -69,15 +75,34 @@ pub(super) struct Routes {
 
 impl Routes {
     /// Takes what the application registered while it was imported.
-    pub(super) fn replace(&mut self, signals: &[SignalSpec]) {
+    pub(super) fn replace(&mut self, signals: &[SignalSpec], mules: &Mules) {
         self.targets.clear();
         for SignalSpec { signal, target } in signals {
-            let parsed = Target::parse(target);
-            if parsed == Target::Unknown {
+            let mut parsed = Target::parse(target);
+            let mule = match &parsed {
+                Target::Mule(Some(number)) => mules.has(*number),
+                Target::Mule(None) | Target::Mules => mules.has(1),
+                Target::Farm(_) | Target::FarmNumber(_) => !mules.of_farm(&parsed).is_empty(),
+                Target::Pool | Target::Spooler | Target::Nobody | Target::Unknown => true,
+            };
+            if !mule {
+                warn!(signal, target, "signal is for a mule that there is none of: never handled");
+                parsed = Target::Nobody;
+            } else if parsed == Target::Unknown {
                 warn!(signal, target, "signal has a target that there is none of: never handled");
             }
             self.targets.insert(*signal, parsed);
         }
+    }
+
+    /// Whether the import registered a handler, which any process then has.
+    pub(super) fn is_global(&self, signal: u8) -> bool {
+        self.targets.contains_key(&signal)
+    }
+
+    /// Whether the handler of a signal is meant to run in a spooler.
+    pub(super) fn is_for_spoolers(&self, signal: u8) -> bool {
+        self.targets.get(&signal) == Some(&Target::Spooler)
     }
 
     /// Whether a process has handlers of its own and has to stay for them.
@@ -86,9 +111,10 @@ impl Routes {
     }
 
     /// The first process that waits for this signal. It waits no more.
-    fn take_waiter(&mut self, signal: u8) -> Option<WorkerId> {
-        let at = (self.waiting.iter())
-            .position(|(_, wanted)| wanted.is_none_or(|wanted| wanted == signal))?;
+    fn take_waiter(&mut self, signal: u8, may: impl Fn(WorkerId) -> bool) -> Option<WorkerId> {
+        let at = (self.waiting.iter()).position(|(worker, wanted)| {
+            wanted.is_none_or(|wanted| wanted == signal) && may(*worker)
+        })?;
         Some(self.waiting.remove(at).0)
     }
 
@@ -132,7 +158,12 @@ impl Supervisor {
             return;
         }
         let target = self.routes.targets.get(&signal).cloned();
-        if matches!(target, None | Some(Target::Pool)) && self.raise_in_waiter(signal) {
+        let heard = match target {
+            None => self.raise_in_waiter(signal, true),
+            Some(Target::Pool | Target::Spooler) => self.raise_in_waiter(signal, false),
+            Some(_) => false,
+        };
+        if heard {
             return;
         }
         if let Some(owner) = self.routes.local.get(&signal).copied() {
@@ -140,23 +171,9 @@ impl Supervisor {
             return;
         }
         match target {
-            Some(Target::Pool) => self.ticks.raise(signal),
+            Some(Target::Pool | Target::Spooler) => self.ticks.raise(signal),
             Some(Target::Nobody | Target::Unknown) => {}
-            Some(Target::Mule(mule)) => {
-                if !self.raise_in_mule(mule, signal) {
-                    warn!(signal, mule, "signal is not handled: there is no such mule");
-                }
-            }
-            Some(Target::Mules) => {
-                if !self.raise_in_mules(signal) {
-                    warn!(signal, "signal is not handled: there are no mules");
-                }
-            }
-            Some(Target::Farm(farm)) => {
-                if !self.raise_in_farm(&farm, signal) {
-                    warn!(signal, farm, "signal is not handled: there is no such farm");
-                }
-            }
+            Some(target) => self.raise_in_mules(&target, signal),
             None => {
                 if self.routes.unclaimed.insert(signal) {
                     warn!(signal, "signal has no handler, and no process waits for it");
@@ -165,13 +182,16 @@ impl Supervisor {
         }
     }
 
-    fn raise_in_waiter(&mut self, signal: u8) -> bool {
-        while let Some(worker) = self.routes.take_waiter(signal) {
+    /// Mules wait for what no other process would handle.
+    fn raise_in_waiter(&mut self, signal: u8, in_mules: bool) -> bool {
+        loop {
+            let workers = &self.workers;
+            let may = |id| in_mules || workers.get(&id).is_some_and(|w| w.role != Role::Mule);
+            let Some(worker) = self.routes.take_waiter(signal, may) else { return false };
             if self.deliver(worker, signal) {
                 return true;
             }
         }
-        false
     }
 
     /// Signals that were raised before there was an application to handle them.
@@ -189,6 +209,10 @@ impl Supervisor {
     fn deliver(&mut self, worker: WorkerId, signal: u8) -> bool {
         let Some(process) = self.workers.get(&worker) else { return false };
         let (role, spool) = (process.role, process.spool);
+        if role == Role::Mule {
+            // It keeps account itself.
+            return self.raise_in_process(worker, signal);
+        }
         if !self.routes.begin(worker, signal) {
             return true;
         }
@@ -197,8 +221,7 @@ impl Supervisor {
                 self.tell(spool, ToDispatcher::Tick { worker, signal });
                 true
             }
-            Role::Signal => self.send_tick(worker, signal),
-            Role::Mule => self.raise_in_process(worker, signal),
+            Role::Signal | Role::Mule => self.send_tick(worker, signal),
         }
     }
 
@@ -238,6 +261,11 @@ impl Supervisor {
 
     /// A process waits for a signal.
     pub(super) fn wait_in(&mut self, worker: WorkerId, signal: Option<u8>) {
+        let mule = self.workers.get(&worker).is_some_and(|worker| worker.role == Role::Mule);
+        if mule && self.routes.waiting.contains(&(worker, signal)) {
+            // An earlier wait, which ended by a signal for that mule.
+            return;
+        }
         let found = match signal {
             Some(signal) => self.routes.unclaimed.take(&signal),
             None => self.routes.unclaimed.pop_first(),
@@ -274,17 +302,22 @@ mod tests {
 
     #[test]
     fn targets_are_uwsgis_words() {
-        let pool = ["", "worker", "worker0", "worker3", "workers", "active-workers", "spooler"];
-        for text in pool.iter().chain(&["/srv/app/spool"]) {
+        for text in ["", "worker", "worker0", "worker3", "workers", "active-workers"] {
             assert_eq!(Target::parse(text), Target::Pool, "{text}");
+        }
+        for text in ["spooler", "/srv/app/spool"] {
+            assert_eq!(Target::parse(text), Target::Spooler, "{text}");
         }
         for (text, target) in [
             ("mule", Target::Mule(None)),
             ("mule0", Target::Mule(None)),
             ("mule2", Target::Mule(Some(2))),
             ("mules", Target::Mules),
-            ("farm1", Target::Farm("1".into())),
+            ("farm1", Target::FarmNumber(1)),
             ("farm_mail", Target::Farm("mail".into())),
+            ("farm_1", Target::Farm("1".into())),
+            ("farmmail", Target::Unknown),
+            ("mules1", Target::Unknown),
             ("subscribed", Target::Nobody),
             ("spooler1", Target::Unknown),
             ("cluster", Target::Unknown),
@@ -310,9 +343,9 @@ mod tests {
     fn who_waits_for_any_signal_takes_the_first() {
         let mut routes =
             Routes { waiting: vec![(1, Some(5)), (2, None), (3, Some(4))], ..Routes::default() };
-        assert_eq!(routes.take_waiter(4), Some(2));
-        assert_eq!(routes.take_waiter(4), Some(3));
-        assert_eq!(routes.take_waiter(4), None);
-        assert_eq!(routes.take_waiter(5), Some(1));
+        assert_eq!(routes.take_waiter(4, |worker| worker != 2), Some(3));
+        assert_eq!(routes.take_waiter(4, |_| true), Some(2));
+        assert_eq!(routes.take_waiter(4, |_| true), None);
+        assert_eq!(routes.take_waiter(5, |_| true), Some(1));
     }
 }

@@ -13,9 +13,11 @@ use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
 use unspool_sys::{clock, host, lock};
 
+use super::pools::{PoolState, pools_of};
 use crate::backoff::Backoff;
-use crate::dispatcher::{self, Outbox, Start, begin_adopting};
+use crate::dispatcher::{self, Outbox, Start, Wear, begin_adopting};
 use crate::events::ToDispatcher;
+use crate::limits::Limits;
 use crate::settings::SpoolSettings;
 
 /// Messages to a dispatcher that wait.
@@ -35,7 +37,7 @@ pub(super) struct SpoolActor {
     /// No row was free for a worker that it should have.
     pub(super) crowded: bool,
     /// Workers that it should have.
-    pub(super) target: u32,
+    pub(super) pools: Vec<PoolState>,
     pub(super) backoff: Backoff,
     /// No worker is started before this.
     pub(super) spawn_at_ns: Option<u64>,
@@ -58,10 +60,12 @@ impl SpoolActor {
         number: usize,
         settings: SpoolSettings,
         outbox: Outbox,
+        limits: &Limits,
     ) -> io::Result<Self> {
         // Twice the workers, so that a reload can start all new ones before the old ones leave,
         // and some for old ones that take long.
-        let rows = 4 * settings.workers as usize + 4;
+        let pools = pools_of(&settings);
+        let rows = 4 * pools.iter().map(|pool| pool.target as usize).sum::<usize>() + 4;
         // Before anything of this daemon can run, and before it leaves any other trace.
         let adopting = begin_adopting(&settings).map_err(io::Error::other)?;
         collect_dead_daemons(&settings.dir);
@@ -86,7 +90,7 @@ impl SpoolActor {
             free_rows: (0..rows).rev().collect(),
             respawns: vec![0; rows],
             crowded: false,
-            target: settings.workers,
+            pools: pools.iter().map(|pool| PoolState::new(pool, limits.cheap)).collect(),
             backoff: Backoff::default(),
             spawn_at_ns: None,
             serving: 0,
@@ -104,6 +108,9 @@ impl SpoolActor {
             settle: settings.settle,
             adopting,
             quiet: settings.quiet,
+            pools,
+            wear: Wear { max_tasks: limits.max_tasks, signal_as_task: limits.signal_as_task },
+            cheap: limits.cheap,
             slots,
             inbox,
             waker,

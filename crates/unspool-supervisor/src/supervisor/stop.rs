@@ -6,7 +6,8 @@ use tracing::{info, warn};
 use unspool_sys::clock;
 
 use super::Supervisor;
-use crate::events::ToDispatcher;
+use super::children::WorkerProcess;
+use crate::events::{Cause, ToDispatcher, WorkerId};
 use crate::uwsgi_lines;
 use unspool_wire::control::Role;
 
@@ -50,6 +51,15 @@ fn after(wait: Duration) -> u64 {
     clock::monotonic_ns() + wait.as_nanos() as u64
 }
 
+impl WorkerProcess {
+    /// The daemon ends it to stop in time, unless it is being ended for a limit already.
+    fn interrupt(&mut self) {
+        if self.cause == Cause::Own {
+            self.cause = Cause::Interrupted { by: "the stop" };
+        }
+    }
+}
+
 impl Supervisor {
     /// SIGTERM or SIGINT. A second one does not wait for the tasks.
     pub(super) fn stop(&mut self) {
@@ -57,6 +67,7 @@ impl Supervisor {
             None => {
                 let wait_s = self.stop_timeout.as_secs_f64();
                 info!(wait_s, "stopping: running tasks may finish");
+                self.imports.show_now();
                 let since_ns = clock::monotonic_ns();
                 let until_ns = after(self.stop_timeout);
                 self.ladder = Some(Ladder::Asked { since_ns, until_ns });
@@ -66,10 +77,9 @@ impl Supervisor {
                     uwsgi_lines::killing(child.pid());
                 }
                 // One that is not ready runs nothing that could be waited for.
-                for child in
-                    self.workers.values().filter(|w| !w.ready).filter_map(|w| w.child.as_ref())
-                {
-                    child.kill();
+                let unready = self.workers.iter().filter(|(_, w)| !w.ready).map(|(id, _)| *id);
+                for id in unready.collect::<Vec<WorkerId>>() {
+                    self.kill_worker(id);
                 }
                 for spool in 0..self.spools.len() {
                     self.tell(spool, ToDispatcher::Stop);
@@ -162,7 +172,7 @@ impl Supervisor {
         warn!(workers, crons, "{why}: sending SIGTERM to the workers");
         self.crons.terminate();
         for worker in self.workers.values_mut() {
-            worker.stopped = true;
+            worker.interrupt();
             if let Some(child) = &worker.child {
                 child.terminate();
             }
@@ -175,10 +185,10 @@ impl Supervisor {
         warn!(workers, crons, "workers ignore SIGTERM: killing them");
         self.crons.kill();
         for worker in self.workers.values_mut() {
-            worker.stopped = true;
-            if let Some(child) = &worker.child {
-                child.kill_group();
-            }
+            worker.interrupt();
+        }
+        for id in self.workers.keys() {
+            self.kill_worker(*id);
         }
         self.ladder = Some(Ladder::Killed { until_ns: after(KILL_WAIT) });
     }

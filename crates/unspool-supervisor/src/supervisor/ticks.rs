@@ -16,8 +16,9 @@ use unspool_wire::control::Role;
 use unspool_wire::task::{FromWorker, ToWorker};
 
 use super::Supervisor;
+use super::limits::TickLimit;
 use crate::backoff::Backoff;
-use crate::events::WorkerId;
+use crate::events::{Cause, WorkerId};
 use crate::snapshot::TickSnapshot;
 
 /// Workers for ticks at the same time.
@@ -41,6 +42,8 @@ struct TickWorker {
     ready: bool,
     leaving: bool,
     signal: Option<u8>,
+    /// How long it may run that.
+    limit: Option<TickLimit>,
     /// It has handlers of its own, so that it stays.
     kept: bool,
     idle_since_ns: u64,
@@ -61,6 +64,7 @@ impl TickPool {
             ready: false,
             leaving: false,
             signal: None,
+            limit: None,
             kept: false,
             idle_since_ns,
         };
@@ -83,6 +87,23 @@ impl TickPool {
         let fork = (!self.waiting.is_empty() && self.fork_at_ns > clock::monotonic_ns())
             .then_some(self.fork_at_ns);
         [idle, fork].into_iter().flatten().min()
+    }
+
+    /// When the next handler has run for too long.
+    pub(super) fn next_late_ns(&self) -> Option<u64> {
+        self.workers.values().filter_map(|w| w.limit.map(|limit| limit.by_ns)).min()
+    }
+
+    /// The workers whose handlers have run for too long, with their signals. Tells it once.
+    pub(super) fn late(&mut self, now_ns: u64) -> Vec<(WorkerId, u8, TickLimit)> {
+        let due = |w: &mut TickWorker| {
+            let limit = w.limit.take_if(|limit| limit.by_ns <= now_ns)?;
+            Some((w.signal?, limit))
+        };
+        let late = |(id, w): (&WorkerId, &mut TickWorker)| {
+            due(w).map(|(signal, limit)| (*id, signal, limit))
+        };
+        self.workers.iter_mut().filter_map(late).collect()
     }
 
     /// The next signal that waits and does not run.
@@ -120,8 +141,15 @@ impl Supervisor {
             && self.ticks.workers.len() < WORKERS
             && now_ns >= self.ticks.fork_at_ns
         {
-            self.ask_for_worker(Role::Signal, 0, None);
+            self.ask_for_worker(Role::Signal, 0, Some((0, self.free_number())));
         }
+    }
+
+    /// The lowest number that no worker for ticks has: applications ask for worker 1 by its number.
+    fn free_number(&self) -> usize {
+        let ours = || self.workers.values().filter(|worker| worker.role == Role::Signal);
+        let taken = |number: &usize| ours().any(|worker| worker.row == Some(*number));
+        (1..=WORKERS).find(|number| !taken(number)).unwrap_or(WORKERS)
     }
 
     /// Has a worker run a handler that is its own, or that it waits for. `false` if it cannot.
@@ -139,9 +167,11 @@ impl Supervisor {
     fn start_tick(&mut self, id: WorkerId, signal: u8) {
         let mut packet = Vec::new();
         ToWorker::Tick { signal }.encode(&mut packet);
+        let limit = self.tick_limit(signal);
         let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
         if socket::send(worker.socket.as_fd(), &packet, &[]).unwrap_or(false) {
             worker.signal = Some(signal);
+            worker.limit = limit;
             self.ticks.running.insert(signal);
         } else {
             self.ticks.waiting.push_front(signal);
@@ -212,6 +242,7 @@ impl Supervisor {
                 // Not where it was one that this worker's handler waited for.
                 if worker.signal == Some(signal) {
                     worker.signal = None;
+                    worker.limit = None;
                     self.ticks.running.remove(&signal);
                 }
                 self.ticks.backoff.reset();
@@ -222,12 +253,16 @@ impl Supervisor {
     }
 
     /// A worker for ticks is no more. The tick that it ran is not run again.
-    pub(super) fn tick_worker_gone(&mut self, id: WorkerId, exit: Exit) {
+    pub(super) fn tick_worker_gone(&mut self, id: WorkerId, exit: Exit, cause: &Cause) {
         let Some(worker) = self.ticks.workers.remove(&id) else { return };
         let _ = self.poll.remove(worker.socket.as_fd());
         if let Some(signal) = worker.signal {
             self.ticks.running.remove(&signal);
-            error!(signal, "tick failed: its worker {exit}");
+            let why = match cause {
+                Cause::Limit { why } => format!("was killed: {why}"),
+                Cause::Own | Cause::Interrupted { .. } => exit.to_string(),
+            };
+            error!(signal, "tick failed: its worker {why}");
         } else if !worker.leaving {
             error!("worker for ticks {exit}");
         }

@@ -51,7 +51,7 @@ impl From<Source> for SourceFile {
 
 impl From<MonitorSpec> for Monitor {
     fn from(spec: MonitorSpec) -> Self {
-        Self { path: PathBuf::from(spec.path), signal: spec.signal }
+        Self { path: PathBuf::from(spec.path), signal: spec.signal, state: spec.state }
     }
 }
 
@@ -138,8 +138,11 @@ impl Supervisor {
     }
 
     pub(super) fn reopen_log(&mut self) {
-        self.moments.reopen_logs.reached();
-        info!("the log's files were opened anew");
+        if self.moments.reopen_logs.reached() {
+            info!("the log's files were opened anew");
+        } else {
+            info!("there is no log file to open anew");
+        }
     }
 
     /// Watches what a zygote has read. `failed`: not everything could be imported.

@@ -3,15 +3,20 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use tracing::{error, info, warn};
 use unspool_core::limits::PACKET_BYTES_MAX;
+use unspool_sys::descent::kill_descent;
 use unspool_sys::process::{Child, Exit};
 use unspool_sys::socket::{self, Received};
 use unspool_sys::{clock, host};
 use unspool_wire::PROTOCOL_VERSION;
-use unspool_wire::control::{FromZygote, MonitorSpec, Ready, Source, ToZygote};
+use unspool_wire::control::{
+    FromZygote, MARK_VARIABLE, MonitorSpec, Ready, Source, ToZygote, mark_value,
+};
 
+use super::limits::TRACEBACK_NS;
 use super::watcher::{MONITORS_MAX, SOURCES_MAX};
 use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, Supervisor};
 use crate::settings::ZygoteSettings;
@@ -24,6 +29,8 @@ pub(super) struct Zygote {
     socket: OwnedFd,
     /// Its socket is closed: it has to end by then.
     end_by_ns: Option<u64>,
+    /// Everything has to be imported by then.
+    import_by_ns: Option<u64>,
     /// What it has said so far of the source files that it reads.
     sources: Vec<Source>,
     monitors: Vec<MonitorSpec>,
@@ -49,6 +56,7 @@ impl Zygote {
     fn start(
         settings: &ZygoteSettings,
         generation: u32,
+        import_timeout: Duration,
         is_a_reload: bool,
         requests: BorrowedFd<'_>,
         queues: &[BorrowedFd<'_>],
@@ -57,14 +65,18 @@ impl Zygote {
         // Standard input is the control socket; the zygote puts /dev/null in its place.
         let child = Command::new(&settings.python)
             .args(["-c", START])
+            // Its workers write their own over it.
+            .env(MARK_VARIABLE, mark_value(host::pid(), 0))
             .stdin(Stdio::from(theirs))
             .spawn()?;
         let child = Child::open(child.id())?;
+        let import_by_ns = Some(clock::monotonic_ns() + import_timeout.as_nanos() as u64);
         let zygote = Self {
             generation,
             child,
             socket: ours,
             end_by_ns: None,
+            import_by_ns,
             sources: Vec::new(),
             monitors: Vec::new(),
         };
@@ -98,10 +110,12 @@ impl Supervisor {
     pub(super) fn start_zygote(&mut self) {
         self.last_generation += 1;
         let number = self.last_generation;
+        let timeout = self.patrol.limits().import_timeout;
         let is_a_reload = self.generation != 0;
         let requests = self.requests.for_children();
         let queues = self.mules.descriptors();
-        let started = Zygote::start(&self.zygote_settings, number, is_a_reload, requests, &queues);
+        let settings = &self.zygote_settings;
+        let started = Zygote::start(settings, number, timeout, is_a_reload, requests, &queues);
         let started = started.and_then(|zygote| {
             self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
             self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
@@ -181,9 +195,6 @@ impl Supervisor {
         let sources = std::mem::take(&mut next.sources);
         let monitors = std::mem::take(&mut next.monitors);
         self.watch_sources(sources, !ready.failures.is_empty());
-        for failure in &ready.failures {
-            error!(module = failure.target, detail = failure.traceback, "cannot import");
-        }
         for remark in &ready.remarks {
             warn!("{remark}");
         }
@@ -197,6 +208,7 @@ impl Supervisor {
         }
         if !ready.failures.is_empty() && self.zygote.is_some() {
             error!("reload given up: the workers go on with the application as it was");
+            self.imports_failed(ready.failures);
             if let Some(zygote) = self.next_zygote.take() {
                 self.drop_zygote(zygote);
             }
@@ -207,6 +219,7 @@ impl Supervisor {
             self.moments.imported.reached();
         }
         self.zygote_backoff.reset();
+        self.imports_failed(ready.failures);
         self.generation = generation;
         let old = std::mem::replace(&mut self.zygote, self.next_zygote.take());
         let pid = self.zygote.as_ref().map_or(0, |z| z.child.pid());
@@ -218,7 +231,7 @@ impl Supervisor {
         }
         self.watch_monitors(monitors);
         self.schedule.replace(&ready.timers, &ready.crons);
-        self.routes.replace(&ready.signals);
+        self.routes.replace(&ready.signals, &self.mules);
         self.adopt_generation(reloaded);
         self.raise_early();
     }
@@ -262,7 +275,11 @@ impl Supervisor {
             }
             matches!(child.try_wait(), Ok(None))
         });
+        self.end_long_imports(now_ns);
         let mut again_ns = self.leaving_zygotes.iter().map(|(_, by_ns)| *by_ns).min();
+        if let Some(by_ns) = self.next_zygote.as_ref().and_then(|zygote| zygote.import_by_ns) {
+            again_ns = Some(again_ns.map_or(by_ns, |again_ns: u64| again_ns.min(by_ns)));
+        }
         let ending = [&self.zygote, &self.next_zygote].into_iter().flatten();
         for (zygote, by_ns) in ending.filter_map(|z| z.end_by_ns.map(|by_ns| (z, by_ns))) {
             if by_ns <= now_ns {
@@ -274,12 +291,35 @@ impl Supervisor {
         again_ns
     }
 
+    /// Ends an import that takes too long, after it has shown where it is.
+    fn end_long_imports(&mut self, now_ns: u64) {
+        let Some(zygote) = &mut self.next_zygote else { return };
+        if zygote.import_by_ns.is_none_or(|by_ns| by_ns > now_ns) {
+            return;
+        }
+        zygote.import_by_ns = None;
+        let limit_s = self.patrol.limits().import_timeout.as_secs_f64();
+        let pid = zygote.child.pid();
+        error!(
+            pid,
+            limit_s,
+            "the import of the application takes longer than `spooler-import-timeout`; ending it. \
+             It does this:"
+        );
+        zygote.child.end_with_traceback();
+        zygote.end_by_ns.get_or_insert(now_ns + TRACEBACK_NS);
+    }
+
     /// A zygote's process has ended.
     pub(super) fn zygote_ended(&mut self, generation: u32) {
         self.read_zygote(generation);
         let current = self.zygote.as_ref().is_some_and(|z| z.generation == generation);
         let slot = if current { &mut self.zygote } else { &mut self.next_zygote };
         let Some(zygote) = slot.take_if(|z| z.generation == generation) else { return };
+        if !current {
+            // What an import has started goes with it; workers it has none.
+            kill_descent(zygote.child.pid(), None, &|pid| self.is_known(pid));
+        }
         let exit = zygote.child.try_wait().ok().flatten().unwrap_or(Exit::Status(-1));
         let _ = self.poll.remove(zygote.socket.as_fd());
         let _ = self.poll.remove(zygote.child.as_fd());

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::{info, warn};
-use unspool_config::{Config, Environment, Loaded, Notice, Sources, load};
+use unspool_config::{
+    Config, Environment, Loaded, Notice, PidFiles as PidFilePaths, Sources, load,
+};
 use unspool_supervisor::{Moment, Moments, Settings};
 use unspool_sys::background::Launcher;
 use unspool_sys::{host, title};
@@ -61,7 +63,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     }
     let environment = Environment::current();
     let filter = environment.log_filter();
-    let states = environment.state_directories();
+    let state_folders = environment.state_directories();
     let loaded = match load(&Sources { args, environment }) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -94,7 +96,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     let pid_files = Arc::new(Mutex::new(process.pid_files));
     let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files) };
     let became = process.became.as_deref();
-    let status = run_daemon(&loaded, states, became, &process.remarks, &log, up);
+    let status = run_daemon(&loaded, state_folders, became, &process.remarks, &log, up);
     for remark in locked(&pid_files).remove() {
         warn!("{remark}");
     }
@@ -127,6 +129,7 @@ fn moments(config: &Config, log: &Log, up: Up) -> Moments {
     let Up { launcher, pid_files } = up;
     let tell_now = Arc::clone(&launcher);
     let again = Arc::clone(&pid_files);
+    let has_pid_files = config.daemon.pid_files != PidFilePaths::default();
     Moments {
         started: Moment::new(move || {
             if !waits_for_import {
@@ -139,18 +142,22 @@ fn moments(config: &Config, log: &Log, up: Up) -> Moments {
             }
             tell(&launcher, exit::OK);
         }),
-        reopen_logs: Moment::new(log.reopener()),
-        write_pidfiles: Moment::new(move || {
-            for remark in locked(&again).write_again() {
-                warn!("{remark}");
-            }
-        }),
+        reopen_logs: log.reopener().map(Moment::new).unwrap_or_default(),
+        write_pidfiles: if has_pid_files {
+            Moment::new(move || {
+                for remark in locked(&again).write_again() {
+                    warn!("{remark}");
+                }
+            })
+        } else {
+            Moment::default()
+        },
     }
 }
 
 fn run_daemon(
     loaded: &Loaded,
-    states: Vec<PathBuf>,
+    state_folders: Vec<PathBuf>,
     became: Option<&str>,
     remarks: &[String],
     log: &Log,
@@ -170,7 +177,7 @@ fn run_daemon(
             info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
         }
     }
-    let mut settings = match resolve::settings(&loaded.config, states) {
+    let mut settings = match resolve::settings(&loaded.config, state_folders) {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);

@@ -39,6 +39,8 @@ pub(super) struct SourceFile {
 pub(super) struct Monitor {
     pub(super) path: PathBuf,
     pub(super) signal: u8,
+    /// As it was when it was registered.
+    pub(super) state: Seen,
 }
 
 /// What a touch of a file changes: its modification time, or whether it is there.
@@ -277,8 +279,8 @@ impl Thread {
                 return;
             }
             self.shared.wake.clear();
-            self.obey();
             let mut found = Found::default();
+            self.obey(&mut found);
             self.read_hints(&mut found);
             self.look_if_due(&mut found);
             let now_ns = clock::monotonic_ns();
@@ -296,24 +298,25 @@ impl Thread {
         deaf.chain(self.targets.settles_at_ns()).fold(self.all_at_ns, u64::min)
     }
 
-    fn obey(&mut self) {
-        let orders = std::mem::take(&mut *lock(&self.shared.orders));
+    fn obey(&mut self, found: &mut Found) {
+        let mut orders = std::mem::take(&mut *lock(&self.shared.orders));
         let (targets, folders, notify) = (&mut self.targets, &mut self.folders, &self.notify);
         if let Some(sources) = orders.sources {
             targets.set_sources(sources.files, sources.failed, folders, notify);
         }
         for source in orders.more_sources {
-            targets.add_source(source, folders, notify);
+            if let Some(source) = targets.add_source(source, folders, notify) {
+                targets.look_at(source, folders, found);
+            }
         }
         targets.remove_monitors(&|signal| orders.silent.contains(&signal), folders, notify);
         if let Some(monitors) = orders.monitors {
             targets.remove_monitors(&|_| true, folders, notify);
-            for monitor in monitors {
-                targets.add_monitor(monitor, folders, notify);
-            }
+            orders.more_monitors.splice(..0, monitors);
         }
         for monitor in orders.more_monitors {
-            targets.add_monitor(monitor, folders, notify);
+            let monitor = targets.add_monitor(monitor, folders, notify);
+            targets.look_at(monitor, folders, found);
         }
     }
 

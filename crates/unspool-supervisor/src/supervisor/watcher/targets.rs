@@ -67,6 +67,38 @@ impl Unsettled {
     }
 }
 
+/// When monitors raised their signals last. They do so at once, and not all the time: a handler may
+/// change what its monitor watches, and so may the log of its run.
+#[derive(Debug, Default)]
+struct Pace {
+    told_ns: BTreeMap<u8, u64>,
+    late: BTreeSet<u8>,
+}
+
+/// Between two signals of monitors.
+const PACE_NS: u64 = 100_000_000;
+
+impl Pace {
+    fn changed(&mut self, signal: u8, now_ns: u64, found: &mut Found) {
+        if self.told_ns.get(&signal).is_some_and(|told_ns| told_ns + PACE_NS > now_ns) {
+            self.late.insert(signal);
+        } else {
+            self.told_ns.insert(signal, now_ns);
+            found.signals.insert(signal);
+        }
+    }
+
+    fn next_ns(&self) -> Option<u64> {
+        self.late.iter().filter_map(|signal| self.told_ns.get(signal)).map(|ns| ns + PACE_NS).min()
+    }
+
+    fn tell_late(&mut self, now_ns: u64, found: &mut Found) {
+        for signal in std::mem::take(&mut self.late) {
+            self.changed(signal, now_ns, found);
+        }
+    }
+}
+
 /// All watched files.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
@@ -76,6 +108,7 @@ pub(super) struct Targets {
     unsettled: BTreeMap<Purpose, Unsettled>,
     /// The application could not be imported: a new file may mend it.
     failed: bool,
+    monitors: Pace,
     deaf: BTreeSet<u64>,
     deaf_sources: BTreeSet<u64>,
 }
@@ -99,27 +132,35 @@ impl Targets {
         self.add(path, Purpose::Touch(number), any_event, None, folders, notify);
     }
 
-    pub(super) fn add_monitor(&mut self, monitor: Monitor, folders: &mut Folders, notify: &Notify) {
-        let Monitor { path, signal } = monitor;
+    /// Returns its number.
+    pub(super) fn add_monitor(
+        &mut self,
+        monitor: Monitor,
+        folders: &mut Folders,
+        notify: &Notify,
+    ) -> u64 {
+        let Monitor { path, signal, state } = monitor;
         if look(&path).is_none() {
             warn!(signal, path = %path.display(), "nothing to monitor is there yet");
         }
-        self.add(path, Purpose::Monitor(signal), true, None, folders, notify);
+        self.add(path, Purpose::Monitor(signal), true, Some(state), folders, notify)
     }
 
+    /// Returns its number; `None` if it is watched already, or too many are.
     pub(super) fn add_source(
         &mut self,
         source: SourceFile,
         folders: &mut Folders,
         notify: &Notify,
-    ) {
+    ) -> Option<u64> {
         // Twice as many: those of an application that failed, beside the ones before.
         if self.sources.contains_key(&source.path) || self.sources.len() >= 2 * SOURCES_MAX {
-            return;
+            return None;
         }
         let SourceFile { path, state } = source;
         let target = self.add(path.clone(), Purpose::Source, false, Some(state), folders, notify);
         self.sources.insert(path, target);
+        Some(target)
     }
 
     /// Watches the files of a new application. What differs from what it has read is a change.
@@ -254,7 +295,7 @@ impl Targets {
         }
     }
 
-    fn look_at(&mut self, id: u64, folders: &Folders, found: &mut Found) {
+    pub(super) fn look_at(&mut self, id: u64, folders: &Folders, found: &mut Found) {
         let Some(target) = self.all.get_mut(&id) else { return };
         let now = look(&target.path);
         if std::mem::replace(&mut target.seen, now) != now {
@@ -278,11 +319,11 @@ impl Targets {
     }
 
     fn changed(&mut self, purpose: Purpose, path: PathBuf, found: &mut Found) {
+        let now_ns = clock::monotonic_ns();
         if let Purpose::Monitor(signal) = purpose {
-            found.signals.insert(signal);
+            self.monitors.changed(signal, now_ns, found);
             return;
         }
-        let now_ns = clock::monotonic_ns();
         let unsettled = self.unsettled.entry(purpose).or_insert(Unsettled {
             first_ns: now_ns,
             last_ns: now_ns,
@@ -295,11 +336,13 @@ impl Targets {
 
     /// When the next change is told.
     pub(super) fn settles_at_ns(&self) -> Option<u64> {
-        self.unsettled.values().map(Unsettled::settles_at_ns).min()
+        let unsettled = self.unsettled.values().map(Unsettled::settles_at_ns);
+        unsettled.chain(self.monitors.next_ns()).min()
     }
 
     /// Tells of changes after which nothing more has happened.
     pub(super) fn settle(&mut self, found: &mut Found, now_ns: u64) {
+        self.monitors.tell_late(now_ns, found);
         self.unsettled.retain(|purpose, unsettled| {
             if unsettled.settles_at_ns() > now_ns {
                 return true;
