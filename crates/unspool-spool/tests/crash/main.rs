@@ -2,16 +2,18 @@
 //!
 //! Each scenario runs once on a real file system while its calls are recorded. From them a model
 //! makes the states that a crash after each call can leave, and each state is laid out and looked at
-//! by the code that a start runs. Set UNSPOOL_CRASH_SEED to repeat a run, UNSPOOL_CRASH_STATES for
+//! by the code that a start runs. `UNSPOOL_CRASH_SEED` repeats a run, `UNSPOOL_CRASH_STATES` asks for
 //! more states of each moment.
 
-#[path = "judge.rs"]
+#![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "states are laid out by other means than are tested"
+)]
+
 mod judge;
-#[path = "model.rs"]
 mod model;
-#[path = "random.rs"]
 mod random;
-#[path = "scenarios.rs"]
 mod scenarios;
 
 use std::collections::BTreeSet;
@@ -27,6 +29,8 @@ use crate::scenarios::{Fact, SCENARIOS, Scenario, Story};
 
 /// States of each moment, if the environment does not say.
 const STATES: usize = 300;
+/// So many in all.
+const ENOUGH: u64 = 20_000;
 
 /// What a scenario did.
 struct Run {
@@ -94,6 +98,31 @@ fn verdict(state: &Tree, facts: &[Fact], whole: &[Vec<u8>], crash: Crash) -> Res
     judge(root.path(), facts, whole, crash)
 }
 
+/// Crashes after each call of a run and returns how many states were looked at.
+fn crash_everywhere(name: &str, run: &Run, most: usize, random: &mut Random) -> u64 {
+    let (whole, calls) = (run.whole(), &run.trace.calls);
+    let mut states = 0;
+    for count in 0..=calls.len() {
+        let history = History::new(&run.start, calls, count);
+        let facts = run.facts_after(count);
+        let mut look = |state: &Tree, crash: Crash| {
+            states += 1;
+            if let Err(why) = verdict(state, &facts, &whole, crash) {
+                let (before, all) = (&calls[..count], calls.len());
+                panic!(
+                    "{name}: {crash:?} after {count} of {all} calls: {why}\ncalls {before:#?}\n\
+                     state {state:#?}"
+                );
+            }
+        };
+        look(&history.in_memory(), Crash::Processes);
+        for state in history.after_power_cut(most, random) {
+            look(&state, Crash::Power);
+        }
+    }
+    states
+}
+
 #[test]
 fn a_crash_at_any_moment_loses_nothing_and_runs_nothing_torn() {
     let seed = from_environment("UNSPOOL_CRASH_SEED", u64::from(std::process::id()));
@@ -104,39 +133,18 @@ fn a_crash_at_any_moment_loses_nothing_and_runs_nothing_torn() {
     for scenario in SCENARIOS {
         let (mut states, mut moments) = (0u64, 0);
         for time in 0..scenario.times {
-            let run = Run::new(scenario, seed.wrapping_add(time), None);
-            let (whole, calls) = (run.whole(), &run.trace.calls);
-            moments += calls.len() + 1;
-            for count in 0..=calls.len() {
-                let history = History::new(&run.start, calls, count);
-                let facts = run.facts_after(count);
-                let fail = |crash: Crash, state: &Tree, why: String| -> ! {
-                    panic!(
-                        "{}: {crash:?} after {count} of {} calls: {why}\ncalls {:#?}\nstate {state:#?}\n\
-                     seed {seed}",
-                        scenario.name,
-                        calls.len(),
-                        &calls[..count]
-                    )
-                };
-                let memory = history.in_memory();
-                states += 1;
-                if let Err(why) = verdict(&memory, &facts, &whole, Crash::Processes) {
-                    fail(Crash::Processes, &memory, why);
-                }
-                for state in history.after_power_cut(most, &mut random) {
-                    states += 1;
-                    if let Err(why) = verdict(&state, &facts, &whole, Crash::Power) {
-                        fail(Crash::Power, &state, why);
-                    }
-                }
+            if judged + states >= ENOUGH {
+                break;
             }
+            let run = Run::new(scenario, seed.wrapping_add(time), None);
+            moments += run.trace.calls.len() + 1;
+            states += crash_everywhere(scenario.name, &run, most, &mut random);
         }
         println!("{states:>8} states of {moments:>4} moments: {}", scenario.name);
         judged += states;
     }
     println!("{judged:>8} states in all");
-    assert!(judged >= 20_000 || most < STATES, "only {judged} states");
+    assert!(judged >= ENOUGH || most < STATES, "only {judged} states");
 }
 
 /// The control: without its flushes the protocol does lose tasks, and the model shows it.
@@ -185,7 +193,7 @@ fn a_call_that_fails_is_told_and_promises_nothing() {
     let mut struck = 0u64;
     for scenario in SCENARIOS {
         let calls = Run::new(scenario, 4, None).trace.names;
-        for at in 0..calls.len() {
+        for (at, call) in calls.iter().enumerate() {
             for fault in faults(at) {
                 let run = Run::new(scenario, 4, Some(fault));
                 struck += u64::from(run.trace.struck);
@@ -196,8 +204,8 @@ fn a_call_that_fails_is_told_and_promises_nothing() {
                 let now = judge(run.root.path(), &facts, &whole, Crash::Processes);
                 if let Err(why) = cut.and(now) {
                     panic!(
-                        "{}: call {at} ({}) fails, {fault:?}: {why}\n{:#?}",
-                        scenario.name, calls[at], run.trace
+                        "{}: call {at} ({call}) fails, {fault:?}: {why}\n{:#?}",
+                        scenario.name, run.trace
                     );
                 }
             }

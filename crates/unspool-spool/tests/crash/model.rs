@@ -71,7 +71,6 @@ impl Tree {
                 self.folders.entry(*node).or_default();
                 self.entries(*folder).insert(name.clone(), *node);
             }
-            Call::Rename { .. } => {}
             Call::Unlink { folder, name } => {
                 self.entries(*folder).remove(name);
             }
@@ -79,7 +78,8 @@ impl Tree {
             Call::SetTime { node, mtime_ns } => {
                 self.files.entry(*node).or_default().mtime_ns = *mtime_ns;
             }
-            Call::Sync { .. } | Call::SyncFailed { .. } | Call::Note(_) => {}
+            // A rename needs to know what it moves: see `step`.
+            Call::Rename { .. } | Call::Sync { .. } | Call::SyncFailed { .. } | Call::Note(_) => {}
         }
     }
 
@@ -255,9 +255,9 @@ impl<'a> History<'a> {
         // A page is written as it is in memory: with all that was written to it before.
         for later in 0..fates.len() {
             if fates[later] != Fate::Lost {
-                for earlier in 0..later {
+                for (earlier, fate) in fates.iter_mut().enumerate().take(later) {
                     if share_a_page(self.effects[earlier].0, self.effects[later].0) {
-                        fates[earlier] = Fate::Kept;
+                        *fate = Fate::Kept;
                     }
                 }
             }
@@ -270,7 +270,7 @@ impl<'a> History<'a> {
                 (fate, Call::Write { node, offset, bytes }) => {
                     let old =
                         tree.files.get(node).and_then(|file| file.content.get(*offset as usize..));
-                    let left = torn(fate, bytes, &old.unwrap_or_default().to_vec(), random);
+                    let left = torn(fate, bytes, old.unwrap_or_default(), random);
                     tree.write(*node, *offset as usize, &left);
                 }
                 (_, call) => step(&mut tree, call, *moved),

@@ -52,7 +52,7 @@ pub(crate) struct Scenario {
     /// What is there before, all of it durable.
     pub(crate) prepare: fn(&Path),
     pub(crate) run: fn(&Path, &Story, u64) -> io::Result<()>,
-    /// How many times, with other random numbers each.
+    /// How many times at most, with other random numbers each.
     pub(crate) times: u64,
 }
 
@@ -219,7 +219,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "all at once",
-        times: 18,
+        times: 200,
         prepare: three_tasks,
         run: |path, story, seed| {
             let spool = open(path)?;
