@@ -150,7 +150,7 @@ def test_nothing_is_lost_or_run_twice_while_all_are_replaced(
 ) -> None:
     running = started(
         *(project, daemon, "--spooler-processes", "3", "--spooler-max-tasks", "2"),
-        *("--spooler", project.spool / "5", "--max-worker-lifetime", "1"),
+        *("--spooler", str(project.spool / "5"), "--max-worker-lifetime", "1"),
     )
     count = 0
     with Producer(project) as producer:

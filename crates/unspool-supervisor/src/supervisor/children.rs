@@ -90,7 +90,12 @@ impl Supervisor {
         let present = self.lasting(spool, pool).count() as u32;
         for _ in present..self.spools[spool].pools[pool].wanted {
             let Some(row) = self.spools[spool].free_rows.pop() else {
-                if !std::mem::replace(&mut self.spools[spool].crowded, true) {
+                // Those that were replaced are gone in a moment.
+                let old = |w: &WorkerProcess| {
+                    w.role == Role::Spool && w.spool == spool && w.generation != self.generation
+                };
+                if !self.spools[spool].crowded && self.workers.values().any(old) {
+                    self.spools[spool].crowded = true;
                     let path = self.spools[spool].path.display();
                     warn!(
                         spool = %path,
