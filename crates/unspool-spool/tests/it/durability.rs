@@ -144,7 +144,7 @@ fn a_new_spool_is_durable_before_its_first_task() {
     assert_eq!(traced.said, "ok");
     let flushed: Vec<&str> = (traced.steps.iter())
         .filter_map(|step| step.strip_prefix("fsync "))
-        .map(|name| name.split("-").next().unwrap())
+        .map(|name| name.split('-').next().unwrap())
         .collect();
     // The parent of each new directory, and the version before it has its name.
     let expect = ["base", "a", "a/spool", "a/spool/.unspool/.version"];
