@@ -147,6 +147,13 @@ impl Folder {
         Ok(file)
     }
 
+    /// Creates a file that must not exist, for writing, which others may read as far as the mask
+    /// lets them.
+    pub fn create_readable(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        Ok(fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o644))?)
+    }
+
     /// Opens a file for reading and writing, creating it with mode 0600 if it is missing.
     pub fn open_or_create(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
