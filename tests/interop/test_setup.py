@@ -52,9 +52,16 @@ def start(both: Both, system: System, *lines: str) -> Daemon:
     root = both.project.root
     both.project.write("look_task.py", MODULE)
     text = "\n".join(
-        ["[uwsgi]", f"spooler = {both.project.spool}", "spooler-frequency = 1",
-         "spooler-import = look_task", f"pythonpath = {root}", *lines, ""]
-    )  # fmt: skip
+        [
+            "[uwsgi]",
+            f"spooler = {both.project.spool}",
+            "spooler-frequency = 1",
+            "spooler-import = look_task",
+            f"pythonpath = {root}",
+            *lines,
+            "",
+        ]
+    )
     path = os.fspath(both.project.write("app.ini", text))
     if system == "uwsgi":
         return both._uwsgi("--ini", path, env={})
@@ -252,12 +259,19 @@ def test_another_user(both: Both, system: System) -> None:
         uwsgi.spooler = spooler
     """).chmod(0o644)  # fmt: skip
     options = [
-        f"--spooler={project.spool}", "--import=who", "--spooler-import=who", "--umask=027",
-        "--spooler-frequency=1", f"--pythonpath={project.root}",
-        f"--uid={USER}", "--gid=daemon", "--add-gid=mail",
-        f"--pidfile={project.root}/p1", f"--pidfile2={project.root}/p2",
+        f"--spooler={project.spool}",
+        "--import=who",
+        "--spooler-import=who",
+        "--spooler-frequency=1",
+        "--umask=027",
+        f"--pythonpath={project.root}",
+        f"--uid={USER}",
+        "--gid=daemon",
+        "--add-gid=mail",
+        f"--pidfile={project.root}/p1",
+        f"--pidfile2={project.root}/p2",
         f"--attach-daemon=exec > {project.root}/program; id -u; id -g; id -Gn; umask; sleep 1000",
-    ]  # fmt: skip
+    ]
     if system == "uwsgi":
         # Its own environment is root's.
         running = both._start(REAL_UWSGI, "--master", "--die-on-term", "--home=/usr", *options,

@@ -90,7 +90,12 @@ impl Supervisor {
         let present = self.lasting(spool, pool).count() as u32;
         for _ in present..self.spools[spool].pools[pool].wanted {
             let Some(row) = self.spools[spool].free_rows.pop() else {
-                if !std::mem::replace(&mut self.spools[spool].crowded, true) {
+                // Those that were replaced are gone in a moment.
+                let old = |w: &WorkerProcess| {
+                    w.role == Role::Spool && w.spool == spool && w.generation != self.generation
+                };
+                if !self.spools[spool].crowded && self.workers.values().any(old) {
+                    self.spools[spool].crowded = true;
                     let path = self.spools[spool].path.display();
                     warn!(
                         spool = %path,
@@ -365,11 +370,10 @@ impl Supervisor {
     /// Whether a child of the daemon is one that it started itself.
     pub(super) fn is_known(&self, pid: u32) -> bool {
         let zygotes = [&self.zygote, &self.next_zygote].into_iter().flatten();
-        zygotes.map(|zygote| zygote.child.pid()).any(|zygote| zygote == pid)
+        zygotes.chain(&self.leaving_zygotes).any(|zygote| zygote.child.pid() == pid)
             || self.touch_commands.has(pid)
             || self.crons.owns(pid)
             || self.attached.owns(pid)
-            || self.leaving_zygotes.iter().any(|(zygote, _)| zygote.pid() == pid)
             || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))
     }
 

@@ -396,8 +396,8 @@ impl Supervisor {
         }
         for (id, mule, bytes) in late {
             if let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) {
-                let (pid, seconds) = (child.pid(), limit.as_secs_f64());
-                error!(mule, pid, bytes, seconds, "a message takes too long; killing its mule");
+                let (pid, limit_s) = (child.pid(), limit.as_secs_f64());
+                error!(mule, pid, bytes, limit_s, "a message takes too long; killing its mule");
                 child.kill_group();
             }
             if let Some(mule) = self.mules.processes.get_mut(&id) {
