@@ -139,6 +139,15 @@ def test_daemonize2_returns_when_the_application_was_imported(
     assert (project.root / "safe.pid").read_text() == f"{pid}\n"
 
 
+def test_daemonize2_returns_when_the_import_ends_its_process(
+    project: Project, background: Background, log: LogFile
+) -> None:
+    """It is tried again, for ever if need be: nobody waits for that."""
+    project.write("ends.py", "import os\nos._exit(3)\n")
+    background.start("--daemonize2=d.log", "--import=ends")
+    assert any("exited with status 3 while it imported" in line for line in log.lines)
+
+
 @pytest.mark.parametrize("option", ["daemonize", "daemonize2"])
 def test_a_start_that_fails_in_the_background_is_told(
     project: Project, background: Background, log: LogFile, option: str

@@ -213,3 +213,30 @@ def test_a_user_cannot_become_another_one(project: Project) -> None:
     assert done.returncode == 2
     assert "`gid = daemon` needs root" in done.stderr
     assert not project.spool.exists()
+
+
+@root_only
+def test_what_the_user_may_not_do_while_it_runs_costs_a_line(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    log, touched = LogFile(project.root / "d.log"), project.root / "reopen"
+    own = project.root / "own"
+    own.mkdir()
+    os.chown(own, pwd.getpwnam(USER).pw_uid, -1)
+    running = start(
+        project, daemon, python, f"--uid={USER}", "--logto=d.log", "--pidfile=d.pid", "--vacuum",
+        f"--touch-logreopen={touched}", f"--master-fifo={own}/fifo", ready=False,
+    )  # fmt: skip
+    log.wait("unspool is ready")
+    log.path.rename(project.root / "d.log.1")
+    old = LogFile(project.root / "d.log.1")
+    touched.touch()
+    old.wait("unspool: cannot open the log anew: Permission denied")
+    (own / "fifo").write_text("P")
+    old.wait("`pidfile`: cannot write .*/d.pid`: Permission denied")
+    put(project)
+    project.events.wait("look")
+    assert running.stop() == 0
+    old.wait("`vacuum`: cannot remove .*/d.pid`: Permission denied")
+    assert not log.path.exists()
+    assert not (own / "fifo").exists()

@@ -139,7 +139,7 @@ impl Supervisor {
 
     pub(super) fn reopen_log(&mut self) {
         if self.moments.reopen_logs.reached() {
-            info!("the log's files were opened anew");
+            info!("opening the log's files anew");
         } else {
             info!("there is no log file to open anew");
         }

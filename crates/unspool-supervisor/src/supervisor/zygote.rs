@@ -349,6 +349,10 @@ impl Supervisor {
         }
         let importing = if current { "" } else { " while it imported the application" };
         error!(pid = zygote.child.pid(), "zygote {exit}{importing}; starting another one");
+        if !current && self.generation == 0 {
+            // Who waits for the import has heard how it went; it may go like this for ever.
+            self.moments.imported.reached();
+        }
         self.zygote_later();
     }
 }
