@@ -183,3 +183,20 @@ def test_master_mules_and_statistics(both: Both, system: System) -> None:
     assert running.stop() == 0
     ended = [fields for kind, fields in lines(running) if kind == "no mule"]
     assert ended == [{"number": "1", "pid": mule}]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("option", "date"),
+    [
+        ("log-date", r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4} - "),
+        ("log-date=[%Y-%m-%d %H:%M]", r"\[\d{4}-\d\d-\d\d \d\d:\d\d\] - "),
+    ],
+)
+def test_the_date_in_front(both: Both, system: System, option: str, date: str) -> None:
+    running = start(both, system, f"--{option}")
+    name = put(both, "twice", number="1")
+    running.wait_log(rf"^{date}\[spooler \S+ pid: \d+\] managing request {name} \.\.\.$")
+    running.wait_log(rf"^{date}\[spooler\] written \d+ bytes to file ")
+    running.wait_log(rf"^{date}\[spooler \S+ pid: \d+\] done with task {name} after \d seconds$")
+    running.wait_log(rf"^{date}spawned the uWSGI spooler on dir ")

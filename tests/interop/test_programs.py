@@ -193,3 +193,23 @@ def test_a_cron_is_a_line_of_shell_in_a_session_of_its_own(both: Both, system: S
     running.wait_log(rf"(cron done|running with) pid.{found[1]}\b|exited after", timeout=20)
     stop(both, running)
     assert "never" not in running.log
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_timers_of_the_configuration_raise_signals(both: Both, system: System) -> None:
+    both.project.write(
+        "clock.py",
+        """
+        import uwsgi
+        from reporting import report
+
+        for signal in (7, 8, 9, 10):
+            uwsgi.register_signal(signal, "spooler", lambda number: report("tick", number=number))
+        """,
+    )
+    lines = ("timer = 7 1", "signal-timer = 8 1", "rbtimer = 9 1", "signal-rbtimer = 10 1")
+    running = start(both, system, f"pythonpath = {both.project.root}", "import = clock", *lines)
+    missing = {7: 2, 8: 2, 9: 2, 10: 2}
+    while any(count > 0 for count in missing.values()):
+        missing[both.project.events.wait("tick")["number"]] -= 1
+    stop(both, running)
