@@ -99,7 +99,8 @@ def test_harakiri(both: Both, system: System) -> None:
         daemon.wait_log(r"task failed: its worker was killed: it ran longer")
         again = both.project.events.wait("stuck")
         # The limit, a wait of `spooler-frequency`, and what a busy machine adds.
-        assert 2 <= again["monotonic_before"] - event["monotonic_before"] < 3.5
+        # The limit counts from a moment before the handler looked at the clock.
+        assert 1.9 <= again["monotonic_before"] - event["monotonic_before"] < 3.5
         assert parent_of(event["sleep"]) is None
         assert attempts(task) == 1
     task.unlink()

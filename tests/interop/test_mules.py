@@ -306,7 +306,7 @@ def test_a_limit_of_the_time_of_a_message(both: Both, system: System) -> None:
     if system == "uwsgi":
         assert first.pid == second.pid
         return
-    mules.daemon.wait_log("a message takes too long; killing its mule.*mule=1.*bytes=7.*seconds=1")
+    mules.daemon.wait_log("a message takes too long; killing its mule.*mule=1.*bytes=7.*limit_s=1")
     mules.daemon.wait_log("while it handled a message, which is lost")
     assert first.pid != second.pid
     assert 0.9 < second.time - first.time < 2.9

@@ -87,8 +87,8 @@ def test_the_state(project: Project, daemon: DaemonFactory) -> None:
     running, path = start(project, daemon, "--spooler-processes=2")
     send(path, b"s")
     running.wait_log(
-        rf"state of the daemon pid={running.pid} spools=1 workers=2 generation=1 zygote=\d+ "
-        r"importing=false stopping=false"
+        rf"state of the daemon pid={running.pid} spools=1 workers=2 mules=0 generation=1 "
+        r"zygote=\d+ importing=false stopping=false"
     )
     spool = re.escape(str(project.spool))
     running.wait_log(rf"state of the spool spool={spool} pending=0 .*done=0 failed=0 workers=2")

@@ -177,3 +177,26 @@ def test_signals_count_as_tasks_if_asked(
     assert (project.events.wait("mark").pid == pid) != counts
     if not counts:
         assert not any(worn in line for line in running.log)
+
+
+def test_nothing_is_lost_or_run_twice_while_all_are_replaced(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    running = started(
+        *(project, daemon, "--spooler-processes", "3", "--spooler-max-tasks", "2"),
+        *("--spooler", str(project.spool / "5"), "--max-worker-lifetime", "1"),
+    )
+    count = 0
+    with Producer(project) as producer:
+        for _ in range(3):
+            plain = [call("mark", id=count + n) for n in range(30)]
+            urgent = [call("mark", id=count + 30 + n, priority=b"5") for n in range(30)]
+            producer.many([task for pair in zip(plain, urgent, strict=True) for task in pair])
+            count += 60
+            running.reload()
+    events = project.events.collect(count, "mark", timeout=60)
+    assert sorted(int(event["id"]) for event in events) == list(range(count))
+    project.wait_empty()
+    pids = [event.pid for event in events]
+    assert max(pids.count(pid) for pid in set(pids)) <= 2
+    assert complaints(running) == []

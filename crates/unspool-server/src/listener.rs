@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 
 use unspool_sys::listen::{SocketName, listen_abstract, listen_at};
@@ -62,6 +63,15 @@ impl Listener {
     /// The address, as it can be connected to.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// The number of its descriptor; -1 once its socket was taken.
+    pub(crate) fn number(&self) -> i32 {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_raw_fd(),
+            Socket::Unix(socket) => socket.as_raw_fd(),
+            Socket::Taken => -1,
+        }
     }
 }
 

@@ -44,6 +44,7 @@ impl Server {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let mut sockets = Vec::new();
+        let descriptors: Vec<i32> = listeners.iter().map(Listener::number).collect();
         {
             let _entered = runtime.enter();
             for listener in &mut listeners {
@@ -54,10 +55,12 @@ impl Server {
                 });
             }
         }
-        let mut shown: Vec<&str> = listeners.iter().map(Listener::shown).collect();
-        shown.dedup();
-        for address in shown {
+        let mut shown: Vec<(&str, i32)> =
+            listeners.iter().map(Listener::shown).zip(descriptors).collect();
+        shown.dedup_by_key(|(address, _)| *address);
+        for (address, descriptor) in shown {
             info!(address, "serving statistics");
+            info!(target: "uwsgi", "*** Stats server enabled on {address} fd: {descriptor} ***");
         }
         let stats = Arc::new(Stats::new(settings, inquirer));
         std::thread::Builder::new()

@@ -14,6 +14,8 @@ use unspool_sys::Folder;
 pub(crate) struct DurableFolders {
     /// Inode and birth time.
     known: Mutex<BTreeSet<(u64, i64)>>,
+    /// The same of those whose parent once did not flush: it may say later that it did.
+    failed: Mutex<BTreeSet<(u64, i64)>>,
 }
 
 /// Folders that are remembered.
@@ -28,7 +30,18 @@ impl DurableFolders {
         if self.known.try_lock().is_ok_and(|known| known.contains(&key)) {
             return Ok(());
         }
-        parent.sync()?;
+        if self.failed.try_lock().is_ok_and(|failed| failed.contains(&key)) {
+            return Err(io::Error::other(
+                "the folder's name did not flush before; restart when the disk is well again",
+            ));
+        }
+        parent.sync().inspect_err(|_| {
+            if let Ok(mut failed) = self.failed.try_lock()
+                && failed.len() < KNOWN_MAX
+            {
+                failed.insert(key);
+            }
+        })?;
         if let Ok(mut known) = self.known.try_lock() {
             if known.len() >= KNOWN_MAX {
                 known.clear();

@@ -125,7 +125,10 @@ impl SpoolDir {
             }
             other => other.map_err(opening)?,
         }
-        top.make_sub(INTERNAL).map_err(opening)?;
+        if top.make_sub(INTERNAL).map_err(opening)? {
+            // What lies in it has promises of its own.
+            top.sync().map_err(opening)?;
+        }
         let internal = top.open_sub(INTERNAL).map_err(opening)?;
         check_version(&internal, &path)?;
         let stat = top.stat(b".").map_err(opening)?;
@@ -195,6 +198,15 @@ impl SpoolDir {
             None => self.path.clone(),
             Some(priority) => self.path.join(folder::os_str(priority.as_bytes())),
         }
+    }
+
+    /// A folder for files that are moved out of the way, made if it is missing. Its name survives a
+    /// power cut before anything is moved into it: the moves may, and with them the files.
+    pub(crate) fn kept_folder(&self, name: &[u8]) -> io::Result<Folder> {
+        self.top.make_sub(name)?;
+        let folder = self.top.open_sub(name)?;
+        self.durable.ensure(&folder, &self.top)?;
+        Ok(folder)
     }
 
     /// The path of the internals.
@@ -269,6 +281,8 @@ fn write_version(internal: &Folder) -> io::Result<()> {
     let aside = format!(".version-{:016x}", u64::from_le_bytes(random)).into_bytes();
     let file = internal.create(&aside)?;
     folder::write_all(file.as_fd(), format!("{FORMAT_VERSION}\n").as_bytes())?;
+    // Else a power cut can leave a name with zeros behind it, and no start would take them.
+    folder::sync_file(file.as_fd())?;
     match internal.rename(&aside, internal, VERSION) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             internal.unlink(&aside).map(|_| ())

@@ -58,8 +58,7 @@ pub fn quarantine(
     if !unchanged(&now) || !named.as_ref().is_some_and(unchanged) {
         return Ok(None);
     }
-    spool.top.make_sub(CORRUPT).map_err(fail)?;
-    let corrupt = spool.top.open_sub(CORRUPT).map_err(fail)?;
+    let corrupt = spool.kept_folder(CORRUPT).map_err(fail)?;
     let mut new_name = name.to_vec();
     for number in 2..TRIES_MAX {
         match folder.rename(name, &corrupt, &new_name) {

@@ -67,9 +67,14 @@ impl SchedulePlace {
     }
 
     fn within(&self, parent: &Folder) -> io::Result<Folder> {
-        parent.make_sub(SCHEDULE)?;
+        // What is taken must not be lost with the folder that it is noted in.
+        if parent.make_sub(SCHEDULE)? {
+            parent.sync()?;
+        }
         let schedule = parent.open_sub(SCHEDULE)?;
-        schedule.make_sub(self.key.as_bytes())?;
+        if schedule.make_sub(self.key.as_bytes())? {
+            schedule.sync()?;
+        }
         schedule.open_sub(self.key.as_bytes())
     }
 }

@@ -151,7 +151,10 @@ fn priority_folder(
         folder
     };
     if durability != Durability::None {
-        spool.durable.ensure(&folder, &spool.top)?;
+        spool.durable.ensure(&folder, &spool.top).inspect_err(|_| {
+            // One that is made anew can be flushed anew. If somebody uses it, it stays.
+            let _ = spool.top.remove_sub(priority.as_bytes());
+        })?;
     }
     Ok(folder)
 }

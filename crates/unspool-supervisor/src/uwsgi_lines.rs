@@ -1,7 +1,8 @@
 //! The lines of uWSGI's log that people's scripts look for, as far as the daemon writes them.
 //!
 //! Their target is `uwsgi`: the binary shows them with `spooler-log-format = uwsgi` and drops them
-//! otherwise. What a worker says of its tasks is in the Python package, `unspool/_lines.py`.
+//! otherwise. What a worker says of its tasks is in the Python package, `unspool/_lines.py`, and the
+//! line of the statistics is the binary's.
 
 use std::path::Path;
 
@@ -23,16 +24,28 @@ pub(crate) fn respawning() {
     info!(target: "uwsgi", "OOOPS the spooler is no more...trying respawn...");
 }
 
-/// A process is killed, because its task takes too long.
-#[expect(dead_code, reason = "nothing limits the time of a task yet")]
+/// A process for tasks is killed, because its task takes too long.
 pub(crate) fn harakiri(pid: u32) {
     info!(target: "uwsgi", "*** HARAKIRI ON THE SPOOLER (pid: {pid}) ***");
 }
 
-/// The statistics can be asked for.
-#[expect(dead_code, reason = "there are no statistics yet")]
-pub(crate) fn stats_enabled(address: &str, descriptor: i32) {
-    info!(target: "uwsgi", "*** Stats server enabled on {address} fd: {descriptor} ***");
+/// A process for tasks ended, having run as many as it may.
+pub(crate) fn recycling(spool: &Path, pid: u32, tasks: u64) {
+    let spool = spool.display();
+    info!(
+        target: "uwsgi",
+        "[spooler {spool} pid: {pid}] maximum number of tasks reached ({tasks}) recycling ..."
+    );
+}
+
+/// A mule was forked; they count from 1.
+pub(crate) fn spawned_mule(number: u32, pid: u32) {
+    info!(target: "uwsgi", "spawned uWSGI mule {number} (pid: {pid})");
+}
+
+/// A mule ended with the daemon's stop.
+pub(crate) fn annihilated_mule(number: u32, pid: u32) {
+    info!(target: "uwsgi", "mule {number} (pid: {pid}) annihilated");
 }
 
 /// The daemon begins to stop.

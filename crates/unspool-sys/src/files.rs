@@ -25,7 +25,7 @@ pub fn identity(file: impl AsFd) -> io::Result<(u64, u64)> {
     Ok((stat.device, stat.inode))
 }
 
-/// Puts a file of this content and mode 0644 in the place of `path`, in one step. Where only the
+/// Puts a file of this content, of mode 0644 less the mask, in the place of `path`, in one step. Where only the
 /// file itself may be written, and not its directory, it is written in place.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let (parent, name) = split(path)?;
@@ -39,9 +39,8 @@ pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
         let folder = Folder::open_to_look(parent)?;
         // Left by a process of the same number that was killed in between.
         let _ = folder.unlink(&aside);
-        let file = folder.create(&aside)?;
+        let file = folder.create_readable(&aside)?;
         let written = folder::write_all(file.as_fd(), content)
-            .and_then(|()| Ok(fs::fchmod(&file, Mode::from_raw_mode(0o644))?))
             .and_then(|()| folder.replace(&aside, name.as_bytes()));
         if written.is_err() {
             let _ = folder.unlink(&aside);

@@ -13,6 +13,9 @@ use rustix::fs::{
     self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
+#[cfg(feature = "trace")]
+use crate::trace;
+
 /// What kind of thing a name is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
@@ -96,6 +99,8 @@ const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::
 impl Folder {
     /// Opens a directory by its path.
     pub fn open(path: &Path) -> io::Result<Self> {
+        #[cfg(feature = "trace")]
+        trace::before("open")?;
         Ok(Self { fd: fs::open(path, DIRECTORY, Mode::empty())? })
     }
 
@@ -106,13 +111,21 @@ impl Folder {
 
     /// Opens a sub-directory; a symbolic link is refused.
     pub fn open_sub(&self, name: &[u8]) -> io::Result<Self> {
+        #[cfg(feature = "trace")]
+        trace::before("openat")?;
         Ok(Self { fd: fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())? })
     }
 
     /// Makes a sub-directory of mode 0700. Returns whether it was not there before.
     pub fn make_sub(&self, name: &[u8]) -> io::Result<bool> {
+        #[cfg(feature = "trace")]
+        trace::before("mkdirat")?;
         match fs::mkdirat(&self.fd, name, Mode::RWXU) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                #[cfg(feature = "trace")]
+                trace::made_folder(self, name);
+                Ok(true)
+            }
             Err(rustix::io::Errno::EXIST) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -126,13 +139,34 @@ impl Folder {
     /// Creates a file of mode 0600 for writing; an existing name is an error.
     pub fn create(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        Ok(fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)?)
+        #[cfg(feature = "trace")]
+        trace::before("openat")?;
+        let file = fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)?;
+        #[cfg(feature = "trace")]
+        trace::created(self, name, &file);
+        Ok(file)
+    }
+
+    /// Creates a file that must not exist, for writing, which others may read as far as the mask
+    /// lets them.
+    pub fn create_readable(&self, name: &[u8]) -> io::Result<OwnedFd> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        Ok(fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o644))?)
     }
 
     /// Opens a file for reading and writing, creating it with mode 0600 if it is missing.
     pub fn open_or_create(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        Ok(fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?)
+        #[cfg(feature = "trace")]
+        trace::before("openat")?;
+        #[cfg(feature = "trace")]
+        let was_there = self.stat(name)?.is_some();
+        let file = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
+        #[cfg(feature = "trace")]
+        if !was_there {
+            trace::created(self, name, &file);
+        }
+        Ok(file)
     }
 
     /// Opens an existing file for reading and writing, without following a link, waiting for a
@@ -149,6 +183,8 @@ impl Folder {
 
     fn open_existing(&self, name: &[u8], access: OFlags) -> io::Result<OwnedFd> {
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        #[cfg(feature = "trace")]
+        trace::before("openat")?;
         match fs::openat(&self.fd, name, flags | OFlags::NOATIME, Mode::empty()) {
             Err(rustix::io::Errno::PERM) => Ok(fs::openat(&self.fd, name, flags, Mode::empty())?),
             other => Ok(other?),
@@ -157,27 +193,43 @@ impl Folder {
 
     /// Moves a file to a name that must be free.
     pub fn rename(&self, name: &[u8], to: &Folder, new_name: &[u8]) -> io::Result<()> {
+        #[cfg(feature = "trace")]
+        trace::before("renameat2")?;
         match fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
             // A file system without RENAME_NOREPLACE (some network ones).
             Err(rustix::io::Errno::INVAL) => {
                 if to.stat(new_name)?.is_some() {
                     return Err(rustix::io::Errno::EXIST.into());
                 }
-                Ok(fs::renameat(&self.fd, name, &to.fd, new_name)?)
+                fs::renameat(&self.fd, name, &to.fd, new_name)?;
             }
-            other => Ok(other?),
+            other => other?,
         }
+        #[cfg(feature = "trace")]
+        trace::renamed(self, name, to, new_name);
+        Ok(())
     }
 
     /// Gives a file another name in this folder, in the place of the file that has it.
     pub fn replace(&self, name: &[u8], new_name: &[u8]) -> io::Result<()> {
-        Ok(fs::renameat(&self.fd, name, &self.fd, new_name)?)
+        #[cfg(feature = "trace")]
+        trace::before("renameat")?;
+        fs::renameat(&self.fd, name, &self.fd, new_name)?;
+        #[cfg(feature = "trace")]
+        trace::renamed(self, name, self, new_name);
+        Ok(())
     }
 
     /// Deletes a name. Returns whether it was there.
     pub fn unlink(&self, name: &[u8]) -> io::Result<bool> {
+        #[cfg(feature = "trace")]
+        trace::before("unlinkat")?;
         match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                #[cfg(feature = "trace")]
+                trace::unlinked(self, name);
+                Ok(true)
+            }
             Err(rustix::io::Errno::NOENT) => Ok(false),
             Err(error) => Err(error.into()),
         }
@@ -185,11 +237,18 @@ impl Folder {
 
     /// Deletes an empty sub-directory.
     pub fn remove_sub(&self, name: &[u8]) -> io::Result<()> {
-        Ok(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?)
+        #[cfg(feature = "trace")]
+        trace::before("unlinkat")?;
+        fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?;
+        #[cfg(feature = "trace")]
+        trace::unlinked(self, name);
+        Ok(())
     }
 
     /// Looks at a name without following it; `None` if there is none.
     pub fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
+        #[cfg(feature = "trace")]
+        trace::before("fstatat")?;
         match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Stat::new(&stat))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
@@ -214,7 +273,7 @@ impl Folder {
 
     /// Makes names created, moved or deleted here survive a power cut.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(fs::fsync(&self.fd)?)
+        sync_file(self.as_fd())
     }
 
     /// Makes this the working directory of the process.
@@ -230,6 +289,8 @@ impl Folder {
 
     /// Starts to read the directory; see [`Listing`].
     pub fn list(&self) -> io::Result<Listing> {
+        #[cfg(feature = "trace")]
+        trace::before("getdents")?;
         Ok(Listing { dir: fs::Dir::read_from(&self.fd)? })
     }
 }
@@ -274,6 +335,8 @@ pub fn make_path(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    #[cfg(feature = "trace")]
+    trace::before("mkdir")?;
     let made = match fs::mkdir(path, Mode::RWXU) {
         Err(rustix::io::Errno::NOENT) if parent != Path::new(".") => {
             make_path(parent)?;
@@ -282,7 +345,12 @@ pub fn make_path(path: &Path) -> io::Result<()> {
         other => other,
     };
     match made {
-        Ok(()) => Folder::open(parent)?.sync(),
+        Ok(()) => {
+            let parent = Folder::open(parent)?;
+            #[cfg(feature = "trace")]
+            trace::made_folder(&parent, path.file_name().map_or(b"", OsStrExt::as_bytes));
+            parent.sync()
+        }
         // Somebody else was faster.
         Err(rustix::io::Errno::EXIST) if path.is_dir() => Ok(()),
         Err(error) => Err(error.into()),
@@ -292,18 +360,29 @@ pub fn make_path(path: &Path) -> io::Result<()> {
 /// Writes all bytes at the file's position.
 pub fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match rustix::io::write(file, bytes) {
+        match write(file, bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
 }
 
+fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    #[cfg(feature = "trace")]
+    let bytes = &bytes[..trace::before_write(bytes.len())?];
+    let written = rustix::io::write(file, bytes)?;
+    #[cfg(feature = "trace")]
+    trace::wrote(file, None, &bytes[..written]);
+    Ok(written)
+}
+
 /// Reads at an offset until `buffer` is full or the file ends. Returns the bytes read.
 pub fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    #[cfg(feature = "trace")]
+    trace::before("pread")?;
     let mut done = 0;
     while done < buffer.len() {
         match rustix::io::pread(file, &mut buffer[done..], offset + done as u64) {
@@ -324,24 +403,40 @@ pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<
 /// Overwrites a few bytes in place, in one write or not at all.
 pub fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
     loop {
-        match rustix::io::pwrite(file, bytes, offset) {
+        match pwrite(file, bytes, offset) {
             Ok(written) if written == bytes.len() => return Ok(()),
             Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
+fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    #[cfg(feature = "trace")]
+    let bytes = &bytes[..trace::before_write(bytes.len())?];
+    let written = rustix::io::pwrite(file, bytes, offset)?;
+    #[cfg(feature = "trace")]
+    trace::wrote(file, Some(offset), &bytes[..written]);
+    Ok(written)
+}
+
 /// Looks at an open file.
 pub fn stat_file(file: BorrowedFd<'_>) -> io::Result<Stat> {
+    #[cfg(feature = "trace")]
+    trace::before("fstat")?;
     Ok(Stat::new(&fs::fstat(file)?))
 }
 
 /// Makes the content and the times of a file survive a power cut. A failure is final: the kernel
 /// may report the next flush of the same file as successful though its data is gone.
 pub fn sync_file(file: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(fs::fsync(file)?)
+    #[cfg(feature = "trace")]
+    trace::before_sync(file)?;
+    fs::fsync(file)?;
+    #[cfg(feature = "trace")]
+    trace::synced(file);
+    Ok(())
 }
 
 /// Sets the modification time and leaves the access time.
@@ -351,7 +446,12 @@ pub fn set_mtime(file: BorrowedFd<'_>, mtime_ns: i64) -> io::Result<()> {
         tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
     };
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    Ok(fs::futimens(file, &Timestamps { last_access, last_modification })?)
+    #[cfg(feature = "trace")]
+    trace::before("futimens")?;
+    fs::futimens(file, &Timestamps { last_access, last_modification })?;
+    #[cfg(feature = "trace")]
+    trace::set_time(file, mtime_ns);
+    Ok(())
 }
 
 /// Looks at a path, following links; `None` if there is nothing.

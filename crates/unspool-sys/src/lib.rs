@@ -22,6 +22,8 @@ pub mod signal;
 pub mod slots;
 pub mod socket;
 pub mod title;
+#[cfg(feature = "trace")]
+pub mod trace;
 pub mod user;
 
 pub use folder::{FileKind, Folder, Stat};

@@ -5,10 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, CWD, Mode};
+use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-/// Connections that wait to be accepted.
 /// Connections that wait to be accepted. One that does not block is refused when all are taken.
 const BACKLOG: i32 = 1024;
 
@@ -16,15 +15,15 @@ const BACKLOG: i32 = 1024;
 #[derive(Debug)]
 pub struct SocketName {
     path: PathBuf,
-    device: u64,
-    inode: u64,
+    /// Open without access: so its inode's number is not given to the next socket of this name.
+    file: OwnedFd,
 }
 
 impl SocketName {
     /// Removes the name, unless something else has it by now.
     pub fn remove(self) -> io::Result<()> {
-        let stat = fs::lstat(&self.path)?;
-        if (stat.st_dev, stat.st_ino) == (self.device, self.inode) {
+        let (named, own) = (fs::lstat(&self.path)?, fs::fstat(&self.file)?);
+        if (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino) {
             fs::unlink(&self.path)?;
         }
         Ok(())
@@ -41,8 +40,9 @@ pub fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketName)> {
     remove_stale(path)?;
     let socket = unix_socket()?;
     net::bind(&socket, &address)?;
-    let stat = fs::lstat(path)?;
-    let name = SocketName { path: path.to_owned(), device: stat.st_dev, inode: stat.st_ino };
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::open(path, flags, Mode::empty())?;
+    let name = SocketName { path: path.to_owned(), file };
     // Nobody can connect before it listens, so that its mode holds from the start.
     let listens = fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
         .and_then(|()| net::listen(&socket, BACKLOG));

@@ -38,6 +38,8 @@ pub fn is_locked(file: BorrowedFd<'_>) -> io::Result<bool> {
 }
 
 fn set(file: BorrowedFd<'_>, kind: libc::c_int) -> io::Result<()> {
+    #[cfg(feature = "trace")]
+    crate::trace::before("fcntl")?;
     let request = whole_file(kind);
     // SAFETY: the descriptor is open for the call's duration, and `request` is a valid flock that
     // the kernel only reads.

@@ -48,6 +48,11 @@ pub fn send(socket: BorrowedFd<'_>, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io
     send_with(socket, packet, fds, SendFlags::DONTWAIT)
 }
 
+/// Sends no more: the other end reads what was sent, and then the end. It can still answer.
+pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(net::shutdown(socket, net::Shutdown::Write)?)
+}
+
 /// Sends one packet, waiting for room.
 pub fn send_wait(socket: BorrowedFd<'_>, packet: &[u8]) -> io::Result<()> {
     send_with(socket, packet, &[], SendFlags::empty()).map(|_| ())

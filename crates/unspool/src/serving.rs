@@ -14,7 +14,7 @@ pub(crate) fn stats_address(config: &Config) -> Result<Option<Address>, InvalidA
     config.stats.address.as_deref().map(|text| Address::parse(text, directory)).transpose()
 }
 
-/// Binds what is to be served. Comes before privileges are dropped.
+/// Binds what is to be served; as in uWSGI, by the user that the daemon becomes.
 pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
     // One that is no address was refused before.
     let address = stats_address(config).ok().flatten();

@@ -68,13 +68,6 @@ def end(result: int) -> None:
         _say(b"[spooler %s pid: %d] done with task %s after %d seconds" % values)
 
 
-def recycling(tasks: int) -> None:
-    """This process ends, having run so many tasks."""
-    if _state.wanted:
-        text = b"[spooler %s pid: %d] maximum number of tasks reached (%d) recycling ..."
-        _say(text % (_state.spool, os.getpid(), tasks))
-
-
 def no_function() -> None:
     """Nobody takes the task."""
     if _state.wanted:

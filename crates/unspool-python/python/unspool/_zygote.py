@@ -153,6 +153,8 @@ def _serve(control: socket.socket, setup: dict[str, Any]) -> None:
     while True:
         request, descriptors = _receive(control)
         if request is None:
+            # So the daemon knows that it has heard of all forks.
+            control.close()
             return
         if request["type"] == "fork":
             # Only a worker returns True, when it is time for its process to end.

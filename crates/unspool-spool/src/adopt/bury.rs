@@ -16,8 +16,7 @@ const TRIES_MAX: u32 = 100;
 /// Moves a task to `dead/` and returns its new path; `None` if it is gone, or somebody runs it.
 pub fn bury(spool: &SpoolDir, folder: &Folder, name: &[u8]) -> io::Result<Option<PathBuf>> {
     let Some(_held) = hold(folder, name)? else { return Ok(None) };
-    spool.top.make_sub(DEAD)?;
-    let dead = spool.top.open_sub(DEAD)?;
+    let dead = spool.kept_folder(DEAD)?;
     let new_name = rename(folder, name, &dead)?;
     Ok(Some(spool.path().join(os_str(DEAD)).join(os_str(&new_name))))
 }

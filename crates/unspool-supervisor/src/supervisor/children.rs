@@ -44,6 +44,8 @@ pub(super) struct WorkerProcess {
     pub(super) tenure: Tenure,
     /// The worker in whose place it comes.
     pub(super) replaces: Option<WorkerId>,
+    /// How many tasks it may run, once it was handed the last of them.
+    pub(super) worn_after: Option<u64>,
     /// Why the daemon killed it.
     pub(super) cause: Cause,
     pub(super) child: Option<Child>,
@@ -88,7 +90,12 @@ impl Supervisor {
         let present = self.lasting(spool, pool).count() as u32;
         for _ in present..self.spools[spool].pools[pool].wanted {
             let Some(row) = self.spools[spool].free_rows.pop() else {
-                if !std::mem::replace(&mut self.spools[spool].crowded, true) {
+                // Those that were replaced are gone in a moment.
+                let old = |w: &WorkerProcess| {
+                    w.role == Role::Spool && w.spool == spool && w.generation != self.generation
+                };
+                if !self.spools[spool].crowded && self.workers.values().any(old) {
+                    self.spools[spool].crowded = true;
                     let path = self.spools[spool].path.display();
                     warn!(
                         spool = %path,
@@ -153,6 +160,7 @@ impl Supervisor {
             asked_at: clock::now_ns().div_euclid(1_000_000_000),
             tenure: Tenure::Lasting,
             replaces,
+            worn_after: None,
             cause: Cause::Own,
             child: None,
             ready_ns: 0,
@@ -194,8 +202,10 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 worker.child = Some(child);
-                if worker.role == Role::Spool {
-                    uwsgi_lines::spawned(&self.spools[worker.spool].path, pid);
+                match worker.role {
+                    Role::Spool => uwsgi_lines::spawned(&self.spools[worker.spool].path, pid),
+                    Role::Mule => uwsgi_lines::spawned_mule(self.mules.number_of(id), pid),
+                    Role::Signal => {}
                 }
                 self.reap_strangers();
                 // It may have said that it is ready before the zygote said that it is there.
@@ -294,6 +304,8 @@ impl Supervisor {
                 }
                 if self.ladder.is_some() {
                     uwsgi_lines::annihilated(pid);
+                } else if let Some(tasks) = worker.worn_after {
+                    uwsgi_lines::recycling(&spool.path, pid, tasks);
                 }
             }
             return;
@@ -361,11 +373,10 @@ impl Supervisor {
     /// Whether a child of the daemon is one that it started itself.
     pub(super) fn is_known(&self, pid: u32) -> bool {
         let zygotes = [&self.zygote, &self.next_zygote].into_iter().flatten();
-        zygotes.map(|zygote| zygote.child.pid()).any(|zygote| zygote == pid)
+        zygotes.chain(&self.leaving_zygotes).any(|zygote| zygote.child.pid() == pid)
             || self.touch_commands.has(pid)
             || self.crons.owns(pid)
             || self.attached.owns(pid)
-            || self.leaving_zygotes.iter().any(|(zygote, _)| zygote.pid() == pid)
             || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))
     }
 

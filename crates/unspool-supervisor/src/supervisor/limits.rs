@@ -16,6 +16,7 @@ use super::Supervisor;
 use super::children::{Tenure, WorkerProcess};
 use crate::events::{Cause, WorkerId};
 use crate::limits::{Limits, MemoryLimits};
+use crate::uwsgi_lines;
 
 /// A worker that has to go for its time has this long to write what its threads do, which ends it.
 /// Then it is killed.
@@ -157,6 +158,9 @@ impl Supervisor {
             limit_s = seconds,
             "{what} runs longer than `{option}`; killing its worker, whose threads do this:"
         );
+        if option == SPOOLER_HARAKIRI {
+            uwsgi_lines::harakiri(pid);
+        }
         child.end_with_traceback();
         worker.cause = Cause::Limit { why: format!("it ran longer than `{option}`, {seconds} s") };
         worker.kill_ns = Some(now_ns + TRACEBACK_NS);

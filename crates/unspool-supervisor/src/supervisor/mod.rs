@@ -39,7 +39,6 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
-use unspool_sys::process::Child;
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
 use unspool_wire::control::Role;
@@ -151,8 +150,8 @@ struct Supervisor {
     zygote: Option<Zygote>,
     /// One that is still importing: the first, or a reload's.
     next_zygote: Option<Zygote>,
-    /// Zygotes that were let go, and when they are killed.
-    leaving_zygotes: Vec<(Child, u64)>,
+    /// Zygotes that were let go and may still tell of workers that they have forked.
+    leaving_zygotes: Vec<Zygote>,
     generation: u32,
     /// Only grows, also where a generation fails: an event of one is never taken for another's.
     last_generation: u32,
@@ -318,8 +317,8 @@ impl Supervisor {
             self.climb();
             self.go_on_reporting();
         }
-        for (zygote, _) in &self.leaving_zygotes {
-            zygote.kill();
+        for zygote in &self.leaving_zygotes {
+            zygote.child.kill();
         }
         for spool in &mut self.spools {
             spool.clean_up();

@@ -27,6 +27,7 @@ use crate::backoff::Backoff;
 use crate::events::{Cause, WorkerId};
 use crate::settings::MuleSettings;
 use crate::snapshot::MuleSnapshot;
+use crate::uwsgi_lines;
 
 /// One that ran so long is started again at once when it ends.
 const STEADY_NS: u64 = 10_000_000_000;
@@ -396,8 +397,8 @@ impl Supervisor {
         }
         for (id, mule, bytes) in late {
             if let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) {
-                let (pid, seconds) = (child.pid(), limit.as_secs_f64());
-                error!(mule, pid, bytes, seconds, "a message takes too long; killing its mule");
+                let (pid, limit_s) = (child.pid(), limit.as_secs_f64());
+                error!(mule, pid, bytes, limit_s, "a message takes too long; killing its mule");
                 child.kill_group();
             }
             if let Some(mule) = self.mules.processes.get_mut(&id) {
@@ -484,6 +485,9 @@ impl Supervisor {
         if mule.leaving.is_some() || stopping {
             if worker.child.is_some() {
                 info!(mule = number, pid, "mule left");
+                if stopping {
+                    uwsgi_lines::annihilated_mule(number, pid);
+                }
             }
             seat.start_at_ns = None;
             return;
@@ -501,6 +505,11 @@ impl Supervisor {
 }
 
 impl Mules {
+    /// Which mule a process is, from 1; 0 if it is none.
+    pub(super) fn number_of(&self, id: WorkerId) -> u32 {
+        self.processes.get(&id).map_or(0, |mule| mule.number)
+    }
+
     /// Whether one that leaves is to be let alone, since it handles something.
     fn may_finish(&self, id: WorkerId, number: u32, now_ns: u64) -> bool {
         let leaving = self.processes.get(&id).and_then(|mule| mule.leaving.as_ref());

@@ -25,6 +25,9 @@ impl Supervisor {
 
     /// A worker was handed the last task that it may run.
     pub(super) fn worker_worn(&mut self, id: WorkerId, pid: u32, tasks: u64) {
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.worn_after = Some(tasks);
+        }
         self.recycle(id, pid, &format!("{tasks} tasks are as many as `spooler-max-tasks` allows"));
     }
 

@@ -154,6 +154,7 @@ impl Supervisor {
             let zygote = [&mut self.zygote, &mut self.next_zygote]
                 .into_iter()
                 .flatten()
+                .chain(&mut self.leaving_zygotes)
                 .find(|zygote| zygote.generation == generation);
             let Some(zygote) = zygote else { return };
             let received = socket::receive(zygote.socket.as_fd(), &mut buffer, &mut strays, false);
@@ -164,6 +165,7 @@ impl Supervisor {
                 Ok(Received::Closed) | Err(_) => {
                     let _ = self.poll.remove(zygote.socket.as_fd());
                     zygote.end_by_ns.get_or_insert(clock::monotonic_ns() + END_NS_MAX);
+                    self.zygote_silent(generation);
                     return;
                 }
             };
@@ -192,6 +194,7 @@ impl Supervisor {
         let Some(next) = self.next_zygote.as_mut().filter(|z| z.generation == generation) else {
             return;
         };
+        next.import_by_ns = None;
         let sources = std::mem::take(&mut next.sources);
         let monitors = std::mem::take(&mut next.monitors);
         self.watch_sources(sources, !ready.failures.is_empty());
@@ -236,14 +239,24 @@ impl Supervisor {
         self.raise_early();
     }
 
-    /// Lets a zygote go: it ends when its socket is closed. Workers that it was asked for and has
-    /// not forked are given up.
-    pub(super) fn drop_zygote(&mut self, zygote: Zygote) {
-        let _ = self.poll.remove(zygote.socket.as_fd());
-        let _ = self.poll.remove(zygote.child.as_fd());
-        zygote.child.terminate();
-        self.forget_unforked(zygote.generation);
-        self.leaving_zygotes.push((zygote.child, clock::monotonic_ns() + END_NS_MAX));
+    /// Lets a zygote go: it is sent nothing more, and ends when it has done what it was asked for.
+    /// It is heard until then: a worker that it has forked may run a task already.
+    pub(super) fn drop_zygote(&mut self, mut zygote: Zygote) {
+        zygote.end_by_ns = Some(clock::monotonic_ns() + END_NS_MAX);
+        if zygote.import_by_ns.is_some() || socket::end_sending(zygote.socket.as_fd()).is_err() {
+            // It would not listen before it has imported everything.
+            zygote.child.terminate();
+        }
+        self.leaving_zygotes.push(zygote);
+    }
+
+    /// A zygote has closed its socket. One that was let go has nothing left to do.
+    fn zygote_silent(&mut self, generation: u32) {
+        let leaving = self.leaving_zygotes.iter().find(|zygote| zygote.generation == generation);
+        if let Some(zygote) = leaving {
+            zygote.child.terminate();
+            self.forget_unforked(generation);
+        }
     }
 
     fn forget_unforked(&mut self, generation: u32) {
@@ -269,18 +282,10 @@ impl Supervisor {
     /// Kills zygotes that should have ended. Returns when to look again.
     pub(super) fn end_zygotes(&mut self) -> Option<u64> {
         let now_ns = clock::monotonic_ns();
-        self.leaving_zygotes.retain(|(child, by_ns)| {
-            if *by_ns <= now_ns {
-                child.kill();
-            }
-            matches!(child.try_wait(), Ok(None))
-        });
         self.end_long_imports(now_ns);
-        let mut again_ns = self.leaving_zygotes.iter().map(|(_, by_ns)| *by_ns).min();
-        if let Some(by_ns) = self.next_zygote.as_ref().and_then(|zygote| zygote.import_by_ns) {
-            again_ns = Some(again_ns.map_or(by_ns, |again_ns: u64| again_ns.min(by_ns)));
-        }
+        let mut again_ns = self.next_zygote.as_ref().and_then(|zygote| zygote.import_by_ns);
         let ending = [&self.zygote, &self.next_zygote].into_iter().flatten();
+        let ending = ending.chain(&self.leaving_zygotes);
         for (zygote, by_ns) in ending.filter_map(|z| z.end_by_ns.map(|by_ns| (z, by_ns))) {
             if by_ns <= now_ns {
                 zygote.child.kill();
@@ -310,9 +315,24 @@ impl Supervisor {
         zygote.end_by_ns.get_or_insert(now_ns + TRACEBACK_NS);
     }
 
+    /// Whether a zygote that was let go has this number; then it is forgotten.
+    fn leaving_zygote_ended(&mut self, generation: u32) -> bool {
+        let at = self.leaving_zygotes.iter().position(|zygote| zygote.generation == generation);
+        let Some(at) = at else { return false };
+        let zygote = self.leaving_zygotes.swap_remove(at);
+        let _ = self.poll.remove(zygote.socket.as_fd());
+        let _ = self.poll.remove(zygote.child.as_fd());
+        let _ = zygote.child.try_wait();
+        self.forget_unforked(generation);
+        true
+    }
+
     /// A zygote's process has ended.
     pub(super) fn zygote_ended(&mut self, generation: u32) {
         self.read_zygote(generation);
+        if self.leaving_zygote_ended(generation) {
+            return;
+        }
         let current = self.zygote.as_ref().is_some_and(|z| z.generation == generation);
         let slot = if current { &mut self.zygote } else { &mut self.next_zygote };
         let Some(zygote) = slot.take_if(|z| z.generation == generation) else { return };

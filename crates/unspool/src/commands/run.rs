@@ -155,14 +155,8 @@ fn moments(config: &Config, log: &Log, up: Up) -> Moments {
     }
 }
 
-fn run_daemon(
-    loaded: &Loaded,
-    state_folders: Vec<PathBuf>,
-    became: Option<&str>,
-    remarks: &[String],
-    log: &Log,
-    up: Up,
-) -> u8 {
+/// What the configuration and the set-up left to say.
+fn log_notices(loaded: &Loaded, remarks: &[String]) {
     for notice in &loaded.notices {
         match notice {
             Notice::Printed { text } => info!("{text}"),
@@ -177,6 +171,34 @@ fn run_daemon(
             info!("{} = {}", entry.name, entry.shown().unwrap_or_default());
         }
     }
+}
+
+/// The spools, and who could make the workers run what.
+fn log_surroundings(settings: &Settings) {
+    if host::is_root() {
+        warn!("running as root: tasks can do anything to this machine; name a user with `uid`");
+    }
+    for spool in &settings.spools {
+        let path = spool.dir.path().display();
+        info!(%path, workers = spool.workers, "spool");
+        if let Some(mode) = spool.dir.open_to_others() {
+            warn!(
+                "spool `{path}` has mode {mode:04o}: whoever can write a file there decides what \
+                 your workers run; `chmod 700 {path}` keeps others out"
+            );
+        }
+    }
+}
+
+fn run_daemon(
+    loaded: &Loaded,
+    state_folders: Vec<PathBuf>,
+    became: Option<&str>,
+    remarks: &[String],
+    log: &Log,
+    up: Up,
+) -> u8 {
+    log_notices(loaded, remarks);
     let mut settings = match resolve::settings(&loaded.config, state_folders) {
         Ok(settings) => settings,
         Err(error) => {
@@ -195,19 +217,7 @@ fn run_daemon(
         }
     };
     host::raise_open_files_limit();
-    if host::is_root() {
-        warn!("running as root: tasks can do anything to this machine; name a user with `uid`");
-    }
-    for spool in &settings.spools {
-        let path = spool.dir.path().display();
-        info!(%path, workers = spool.workers, "spool");
-        if let Some(mode) = spool.dir.open_to_others() {
-            warn!(
-                "spool `{path}` has mode {mode:04o}: whoever can write a file there decides what \
-                 your workers run; `chmod 700 {path}` keeps others out"
-            );
-        }
-    }
+    log_surroundings(&settings);
     // It lives as long as the daemon does.
     let _server = match serving::start(&loaded.config, listeners, &mut settings) {
         Ok(server) => server,
