@@ -470,6 +470,17 @@ def test_a_crash_in_c_code_shows_its_traceback(project: Project, daemon: DaemonF
     running.wait_log(rf"task failed: its worker was killed by signal 11 task={path.name}")
 
 
+def test_a_worker_of_the_old_code_that_is_killed_is_not_said_to_have_left(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    running = started(project, daemon, "--spooler-harakiri", "2")
+    submit(project, "stuck", kind="C code with the GIL")
+    old = project.events.wait("stuck").pid
+    running.reload()
+    running.wait_log(rf"INFO  worker was killed by signal (9|12); it was to leave pid={old}\b")
+    assert not any(f"worker left pid={old}" in line for line in running.log)
+
+
 def test_reload_mercy_bounds_a_reload(project: Project, daemon: DaemonFactory) -> None:
     running = started(project, daemon, "--worker-reload-mercy", "0.5")
     path = submit(project, "stuck", kind="sleep")

@@ -67,6 +67,7 @@ impl Supervisor {
             None => {
                 let wait_s = self.stop_timeout.as_secs_f64();
                 info!(wait_s, "stopping: running tasks may finish");
+                self.crons.name_those_that_run();
                 self.imports.show_now();
                 let since_ns = clock::monotonic_ns();
                 let until_ns = after(self.stop_timeout);
