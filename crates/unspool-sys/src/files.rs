@@ -25,8 +25,8 @@ pub fn identity(file: impl AsFd) -> io::Result<(u64, u64)> {
     Ok((stat.device, stat.inode))
 }
 
-/// Puts a file of this content, of mode 0644 less the mask, in the place of `path`, in one step. Where only the
-/// file itself may be written, and not its directory, it is written in place.
+/// Puts a file of this content, of mode 0644 less the mask, in the place of `path`, in one step.
+/// Where only the file itself may be written, and not its directory, it is written in place.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let (parent, name) = split(path)?;
     let aside = {
