@@ -120,3 +120,27 @@ def test_cheap_in_a_file(both: Both, system: System) -> None:
     event = both.project.events.wait("mark", timeout=60)
     both.project.wait_empty()
     assert (event.pid in before) == (system == "uwsgi")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("entered", [False, True])
+def test_the_directory_of_a_task(both: Both, system: System, entered: bool) -> None:
+    """That of the task's file, which uWSGI enters too, or `spooler-chdir`."""
+    source = (
+        MODULE
+        + """
+    @spool
+    def where(args):
+        import os
+        report("where", directory=os.getcwd())
+    """
+    )
+    both.project.write("limits_tasks.py", source)
+    jobs = both.project.root / "jobs"
+    jobs.mkdir()
+    put(both, "where", 1)
+    options = [f"--spooler-chdir={jobs}"] if entered else []
+    both.run(system, "limits_tasks", *options, f"--pythonpath={both.project.root}")
+    directory = both.project.events.wait("where", timeout=60)["directory"]
+    assert directory == str(jobs if entered else both.project.spool)
+    both.project.wait_empty()

@@ -5,16 +5,19 @@ The application has a web worker under uWSGI, since targets of workers need one 
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import pytest
 from both import Both, System
-from harness import SUPPORT, UNSPOOL, Daemon, Event
+from harness import SUPPORT, UNSPOOL, Daemon, Event, HarnessError
 from spooling import submit
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 MODULE = """
     import os
     import uwsgi
-    from uwsgidecorators import cron, rbtimer, spool, timer
+    from uwsgidecorators import cron, filemon, rbtimer, spool, timer
     from reporting import report
 
     def application(environ, start_response): pass
@@ -60,7 +63,7 @@ def told(event: Event) -> dict[str, object]:
     return event.fields
 
 
-TARGETS = ["", "worker", "worker0", "worker1", "workers", "spooler"]
+TARGETS = ["", "worker", "worker0", "worker1", "workers", "active-workers", "spooler"]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,28 @@ def test_a_handler_sees_the_same_process(both: Both, target: str, processes: int
         answers.append(told(both.project.events.wait("handled")))
         both.stop()
     assert answers[0] == answers[1]
+
+
+def test_a_file_monitor_raises_its_signal(both: Both) -> None:
+    path = both.project.write("monitored.txt", "")
+    answers = []
+    for number, system in enumerate(SYSTEMS, start=17):
+        source = f"filemon({str(path)!r}, target='spooler', signum={number})(handle)\n"
+        start(both, system, source)
+        answers.append(told(written_until_handled(both, path, number)))
+        both.stop()
+    assert {**answers[0], "number": 0} == {**answers[1], "number": 0}
+
+
+def written_until_handled(both: Both, path: Path, number: int) -> Event:
+    """uWSGI begins to watch a moment after it says that it is up, and nothing tells when."""
+    for attempt in range(20):
+        path.write_text(f"{number} {attempt}")
+        with contextlib.suppress(HarnessError):
+            return both.project.events.wait(
+                lambda event: event.name == "handled" and event["number"] == number, timeout=1
+            )
+    raise HarnessError("the monitor raises nothing")
 
 
 def test_signals_are_known_in_every_process(both: Both) -> None:

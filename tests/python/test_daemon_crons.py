@@ -136,6 +136,7 @@ def test_commands_run_at_the_minute_and_within_their_limits(
     began = time.monotonic()
     assert running.stop() == 0
     assert time.monotonic() - began > 1
+    running.wait_log(r"INFO  a cron may finish pid=\d+ command=.echo long")
     running.wait_log(r"WARN  cron was killed by signal 15 by the stop .* command=.echo long")
 
 

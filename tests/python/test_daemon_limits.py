@@ -99,20 +99,6 @@ MODULE = """
             os._exit(7)
 
     @spool
-    def comet(args):
-        # Never longer in one process than it takes to fork the next one.
-        report("comet")
-        if os.fork() == 0:
-            quiet()
-            ctypes.CDLL(None).prctl(15, b"comet", 0, 0, 0)
-            ends = time.monotonic() + 30
-            while time.monotonic() < ends:
-                if os.fork() != 0:
-                    os._exit(0)
-                os.setsid()
-        time.sleep(1000)
-
-    @spool
     def swarm(args):
         # Each forks and lives, up to a few hundred.
         report("swarm")
@@ -236,15 +222,14 @@ def named(name: str) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["comet", "swarm"])
-def test_forks_do_not_outrun_the_kill(project: Project, daemon: DaemonFactory, kind: str) -> None:
+def test_forks_do_not_outrun_the_kill(project: Project, daemon: DaemonFactory) -> None:
     running = started(project, daemon, "--spooler-harakiri", "1")
-    submit(project, kind)
-    pid = project.events.wait(kind).pid
+    submit(project, "swarm")
+    pid = project.events.wait("swarm").pid
     running.wait_log(r"task failed: its worker was killed")
     running.wait_log(rf"replacing it pid={pid}\b")
     ends = time.monotonic() + 2
-    while left := named(kind):
+    while left := named("swarm"):
         assert time.monotonic() < ends, f"still there: {left}"
     submit(project, "mark")
     project.events.wait("mark")
@@ -468,6 +453,17 @@ def test_a_crash_in_c_code_shows_its_traceback(project: Project, daemon: DaemonF
     running.wait_log(r"Fatal Python error: Segmentation fault")
     running.wait_log(r'  File ".*tasks\.py", line \d+ in crash')
     running.wait_log(rf"task failed: its worker was killed by signal 11 task={path.name}")
+
+
+def test_a_worker_of_the_old_code_that_is_killed_is_not_said_to_have_left(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    running = started(project, daemon, "--spooler-harakiri", "2")
+    submit(project, "stuck", kind="C code with the GIL")
+    old = project.events.wait("stuck").pid
+    running.reload()
+    running.wait_log(rf"INFO  worker was killed by signal (9|12); it was to leave pid={old}\b")
+    assert not any(f"worker left pid={old}" in line for line in running.log)
 
 
 def test_reload_mercy_bounds_a_reload(project: Project, daemon: DaemonFactory) -> None:

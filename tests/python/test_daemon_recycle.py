@@ -36,6 +36,13 @@ MODULE = """
         pause("grow")
 """
 
+REGISTERS = """
+@spool
+def registers(args):
+    uwsgi.register_signal(9, "", lambda number: report("handled"))
+    report("registered")
+"""
+
 
 def started(project: Project, daemon: DaemonFactory, *options: str) -> Daemon:
     project.write("tasks.py", MODULE)
@@ -143,6 +150,33 @@ def test_a_worker_that_has_grown_is_replaced_after_its_task(
     running.wait_log(rf"worker left pid={first}\b")
     submit(project, "mark")
     assert project.events.wait("mark").pid != first
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_signals_count_as_tasks_if_asked(
+    project: Project, daemon: DaemonFactory, counts: bool
+) -> None:
+    """Those that a worker handles itself, since a task of it registered their handler."""
+    project.write("tasks.py", MODULE)
+    with open(project.root / "tasks.py", "a") as file:
+        file.write(REGISTERS)
+    options = ["--spooler-signal-as-task"] if counts else []
+    running = daemon(
+        *("--spooler", project.spool, "--spooler-import", "tasks"),
+        *("--spooler-max-tasks", "3", *options),
+    )
+    submit(project, "registers")
+    pid = project.events.wait("registered").pid
+    for _ in range(2):
+        project.python("import uwsgi; uwsgi.signal(9)")
+        assert project.events.wait("handled").pid == pid
+    worn = f"replacing a worker: 3 tasks are as many as `spooler-max-tasks` allows pid={pid}"
+    if counts:
+        running.wait_log(worn)
+    submit(project, "mark")
+    assert (project.events.wait("mark").pid == pid) != counts
+    if not counts:
+        assert not any(worn in line for line in running.log)
 
 
 def test_nothing_is_lost_or_run_twice_while_all_are_replaced(

@@ -5,6 +5,7 @@ Crons are matched in Rust, and their tests are there. The one that waits for a w
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -128,6 +129,47 @@ def tick(number):
     running.wait_log(r"^    ValueError: no clock$")
     ticks = project.events.collect(3, "tick")
     assert len({event.pid for event in ticks}) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_signal_that_is_raised_without_end_does_not_fill_the_log(
+    project: Project, daemon: DaemonFactory, fails: bool
+) -> None:
+    """It used to be a line for each, hundreds of megabytes in an hour."""
+    source = f"""
+@spool
+def flood(args):
+    ends = time.monotonic() + 2
+    while time.monotonic() < ends:
+        uwsgi.signal(9)
+        uwsgi.signal(10)
+    report("flooded", handled=open("{project.root}/count").read().count("."))
+
+def count(number):
+    with open("{project.root}/count", "a") as file:
+        file.write(".")
+    if {fails}:
+        raise ValueError("no")
+
+uwsgi.register_signal(9, "", count)
+uwsgi.register_signal(10, "mule1", count)
+"""
+    running = start(project, daemon, source, "--mules", "1")
+    submit(project, "flood")
+    handled = project.events.wait("flooded")["handled"]
+    submit(project, "mark")
+    project.events.wait("mark")
+    # After the flood each signal has a line again within a second, with what was left out.
+    project.python("import time, uwsgi; time.sleep(1.1); uwsgi.signal(9); uwsgi.signal(10)")
+    word = "tick failed" if fails else "tick done"
+    for signal_number in (9, 10):
+        running.wait_log(rf"{word} signal={signal_number} .*left_out=\d+")
+    lines = [line for line in running.log if word in line]
+    left_out = sum(int(found[1]) for found in re.finditer(r"left_out=(\d+)", "\n".join(lines)))
+    assert handled > 200
+    assert len(lines) <= 2 * 26
+    # None goes uncounted, but for those since the last line.
+    assert len(lines) + left_out >= handled / 2
 
 
 def test_a_tick_that_kills_its_worker_is_logged_and_the_next_one_comes(

@@ -7,6 +7,7 @@ use unspool_wire::control::{MARK_VARIABLE, mark_value};
 /// Marks this process, just forked, as that worker of that daemon. Returns name and value of the
 /// variable, or `None` where the environment has no room for it.
 #[pyfunction]
+#[pyo3(signature = (daemon, worker, /))]
 pub(crate) fn mark_process(daemon: u32, worker: u32) -> Option<(&'static str, String)> {
     let name = std::ffi::CString::new(MARK_VARIABLE).ok()?;
     let value = mark_value(daemon, worker);

@@ -298,7 +298,10 @@ impl Supervisor {
         if !current {
             // One that was asked for and never forked had no number, and nothing to leave.
             if worker.child.is_some() {
-                info!(pid, "worker left");
+                match exit {
+                    Exit::Status(0) => info!(pid, "worker left"),
+                    exit => info!(pid, "worker {exit}; it was to leave"),
+                }
                 if self.ladder.is_some() {
                     uwsgi_lines::annihilated(pid);
                 } else if let Some(tasks) = worker.worn_after {

@@ -23,6 +23,7 @@ mod schedule;
 mod signals;
 mod spools;
 mod stop;
+mod tick_log;
 mod ticks;
 mod watched;
 mod watcher;
@@ -56,6 +57,7 @@ use self::schedule::Schedule;
 use self::signals::Routes;
 use self::spools::SpoolActor;
 use self::stop::Ladder;
+use self::tick_log::TickLog;
 use self::ticks::TickPool;
 use self::watched::TouchCommands;
 use self::watcher::Watcher;
@@ -162,6 +164,7 @@ struct Supervisor {
     imports: Imports,
     schedule: Schedule,
     routes: Routes,
+    tick_log: TickLog,
     leader: Leader,
     crons: Crons,
     attached: Attached,
@@ -271,6 +274,7 @@ impl Supervisor {
             patrol: Patrol::new(settings.limits),
             imports: Imports::default(),
             routes: Routes::default(),
+            tick_log: TickLog::default(),
             schedule: Schedule::new(&settings.programs),
             leader: Leader::new(settings.schedule, outbox.clone()),
             crons: Crons::new(&settings.programs),

@@ -22,6 +22,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 
 use super::Supervisor;
 use super::children::WorkerProcess;
+use super::tick_log::Tick;
 use crate::backoff::Backoff;
 use crate::events::{Cause, WorkerId};
 use crate::settings::MuleSettings;
@@ -448,13 +449,8 @@ impl Supervisor {
             }
             FromWorker::TickDone { signal, duration_ns, error } => {
                 mule.told.remove(&signal);
-                let ms = duration_ns as f64 / 1e6;
-                match error {
-                    None => info!(signal, mule = number, pid, ms, "tick done"),
-                    Some(error) => {
-                        error!(signal, mule = number, pid, ms, detail = error, "tick failed");
-                    }
-                }
+                let mule = Some(number);
+                self.tick_log.ended(&Tick { signal, mule, pid, duration_ns, error });
                 self.tell_signals(number);
             }
             FromWorker::Reports(_) => {}

@@ -91,6 +91,14 @@ impl Crons {
         shown.collect()
     }
 
+    /// Says what a stop waits for: a command may run for long, and nothing else names it then.
+    pub(super) fn name_those_that_run(&self) {
+        for running in self.running.values() {
+            let Some(cron) = self.commands.get(running.cron) else { continue };
+            info!(pid = running.child.pid(), command = cron.command.shown, "a cron may finish");
+        }
+    }
+
     /// Asks all to end.
     pub(super) fn terminate(&mut self) {
         for running in self.running.values_mut() {

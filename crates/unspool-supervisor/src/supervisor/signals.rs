@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use unspool_wire::control::{Role, SignalSpec};
 
 use super::Supervisor;
 use super::mules::Mules;
+use super::tick_log::Tick;
 use crate::events::{ToDispatcher, WorkerId};
 
 /// Deliveries of one signal to one process that are under way: one runs, one waits.
@@ -235,11 +236,7 @@ impl Supervisor {
     ) {
         self.routes.end(worker, signal);
         let pid = self.pid_of(worker);
-        let ms = duration_ns as f64 / 1e6;
-        match error {
-            None => info!(signal, pid, ms, "tick done"),
-            Some(error) => error!(signal, pid, ms, detail = error, "tick failed"),
-        }
+        self.tick_log.ended(&Tick { signal, mule: None, pid, duration_ns, error });
     }
 
     /// A process registered a handler at run time.

@@ -65,12 +65,15 @@ impl Supervisor {
     pub(super) fn stop(&mut self) {
         match self.ladder {
             None => {
-                let wait_s = self.stop_timeout.as_secs_f64();
-                info!(wait_s, "stopping: running tasks may finish");
-                self.imports.show_now();
                 let since_ns = clock::monotonic_ns();
                 let until_ns = after(self.stop_timeout);
                 self.ladder = Some(Ladder::Asked { since_ns, until_ns });
+                // Before it is said: who reads that has no mule take one more message.
+                self.retire_mules(|_| true);
+                let wait_s = self.stop_timeout.as_secs_f64();
+                info!(wait_s, "stopping: running tasks may finish");
+                self.crons.name_those_that_run();
+                self.imports.show_now();
                 uwsgi_lines::stopping();
                 let spoolers = self.workers.values().filter(|w| w.role == Role::Spool);
                 for child in spoolers.filter_map(|w| w.child.as_ref()) {
@@ -86,7 +89,6 @@ impl Supervisor {
                 }
                 self.retire_tick_workers();
                 self.resign();
-                self.retire_mules(|_| true);
                 for zygote in [self.zygote.take(), self.next_zygote.take()].into_iter().flatten() {
                     self.drop_zygote(zygote);
                 }
