@@ -149,7 +149,9 @@ def test_it_outlives_the_tasks_of_a_stop(
     running.stop()
     lines = running.log
     left = max(n for n, line in enumerate(lines) if "worker left" in line or "stopping:" in line)
-    assert left < lines.index("one got TERM")
+    (asked,) = [n for n, line in enumerate(lines) if "stopping attached daemon" in line]
+    assert left < asked
+    assert "one got TERM" in lines
 
 
 def test_one_that_does_not_end_is_killed(project: Project, daemon: DaemonFactory) -> None:

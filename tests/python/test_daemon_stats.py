@@ -338,6 +338,8 @@ def test_a_reload_and_a_stop_can_be_watched(
     submit(project, "hold")
     old = project.events.wait("hold")["pid"]
     running.reload()
+    # It may serve before the zygote has said which process it is.
+    wait_for(where, lambda spool: any(w["ready"] for w in spool["workers"] if w["pid"] != old))
     said = statistics(where)["unspool"]
     assert said["generation"] == 2
     workers = {worker["pid"]: worker for worker in said["spools"][0]["workers"]}
