@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use unspool_supervisor::snapshot::{CommandSnapshot, DaemonSnapshot, Snapshot, WorkerSnapshot};
-use unspool_sys::{host, process};
+use unspool_sys::{host, memory};
 
 /// What the document says that no snapshot does.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ fn nobody(dir: String) -> Spooler {
 
 /// Resident and mapped bytes; zeros for a process that is gone.
 fn memory(pid: u32) -> (u64, u64) {
-    if pid == 0 { (0, 0) } else { process::memory(pid).unwrap_or_default() }
+    memory::memory(pid).map_or((0, 0), |found| (found.resident, found.address_space))
 }
 
 fn text(path: &Path) -> String {

@@ -146,15 +146,6 @@ fn exit_of(status: &process::WaitIdStatus) -> Exit {
     }
 }
 
-/// The memory of a process, in bytes: resident, and all that is mapped. `None` if it is gone.
-pub fn memory(pid: u32) -> Option<(u64, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let mut pages = text.split_ascii_whitespace().map(str::parse::<u64>);
-    let (mapped, resident) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    let page = rustix::param::page_size() as u64;
-    Some((resident * page, mapped * page))
-}
-
 /// Makes descendants whose parents die children of this process.
 pub fn become_subreaper() -> io::Result<()> {
     Ok(process::set_child_subreaper(Some(process::getpid()))?)
