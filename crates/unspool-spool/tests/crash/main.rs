@@ -189,7 +189,7 @@ fn faults(at: usize) -> Vec<Fault> {
 }
 
 #[test]
-fn a_call_that_fails_is_told_and_promises_nothing() {
+fn with_a_call_that_fails_every_promise_is_kept() {
     let mut struck = 0u64;
     for scenario in SCENARIOS {
         let calls = Run::new(scenario, 4, None).trace.names;

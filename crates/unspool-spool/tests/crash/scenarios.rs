@@ -46,177 +46,120 @@ impl Story {
     }
 }
 
+/// In a directory, telling what is heard, with a seed.
+type Steps = fn(&Path, &Story, u64) -> io::Result<()>;
+
 /// One scenario. Steps that fail are left out.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// What is there before, all of it durable.
     pub(crate) prepare: fn(&Path),
-    pub(crate) run: fn(&Path, &Story, u64) -> io::Result<()>,
+    pub(crate) run: Steps,
     /// How many times at most, with other random numbers each.
     pub(crate) times: u64,
 }
 
+/// A scenario without random numbers.
+const fn once(name: &'static str, prepare: fn(&Path), run: Steps) -> Scenario {
+    Scenario { name, times: 1, prepare, run }
+}
+
 pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "first submission ever",
-        times: 1,
-        prepare: nothing,
-        run: |path, story, _| {
-            put(&open(path)?, story, Put { level: Durability::File, ..Put::default() });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "submit",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            put(&open(path)?, story, Put { level: Durability::File, ..Put::default() });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "submit delayed, in a group",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            put(&spool, story, Put { at: "2000000000", ..Put::default() });
-            put(&spool, story, Put::default());
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "submit to a new priority",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            put(&spool, story, Put { priority: "5", ..Put::default() });
-            put(&spool, story, Put { priority: "5", level: Durability::File, ..Put::default() });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "submit to a priority that another level made",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            put(&spool, story, Put { priority: "7", level: Durability::None, ..Put::default() });
-            put(&spool, story, Put { priority: "7", ..Put::default() });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "submit a large one",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            put(&open(path)?, story, Put { bytes: 20_000, ..Put::default() });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "submit without flushes",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            put(&spool, story, Put { level: Durability::None, ..Put::default() });
-            put(&spool, story, Put { level: Durability::None, bytes: 9_000, ..Put::default() });
-            put(&spool, story, Put { level: Durability::None, at: "5", ..Put::default() });
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "finish",
-        times: 1,
-        prepare: three_tasks,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            known_tasks(&spool, story)?;
-            let claimed = take(&spool)?;
-            finish(&spool, story, &claimed);
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "fail twice",
-        times: 1,
-        prepare: three_tasks,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            known_tasks(&spool, story)?;
-            let (name, claimed) = take(&spool)?;
-            let due_ns = claimed.stat.mtime_ns + 1_000_000_000;
-            count_failure(claimed.file.as_fd(), claimed.attempts, due_ns)?;
-            drop(claimed);
-            let Claimed::Task(again) = claim(spool.top(), &name, i64::MAX)? else { return Ok(()) };
-            count_failure(again.file.as_fd(), again.attempts, due_ns)?;
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "put off, then finish",
-        times: 1,
-        prepare: three_tasks,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            known_tasks(&spool, story)?;
-            let claimed = take(&spool)?;
-            postpone(claimed.1.file.as_fd(), 3_000_000_000_000_000_000)?;
-            finish(&spool, story, &claimed);
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "quarantine",
-        times: 1,
-        prepare: a_damaged_file,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            story.tell(Fact::Kept { content: DAMAGED.to_vec() });
-            let seen = spool.top().stat(DAMAGED_NAME)?.ok_or(io::ErrorKind::NotFound)?;
-            quarantine(&spool, spool.top(), DAMAGED_NAME, &seen).map_err(io::Error::other)?;
-            put(&spool, story, Put::default());
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "adopt and bury",
-        times: 1,
-        prepare: an_old_task,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            story.tell(Fact::Kept { content: OLD.to_vec() });
-            begin_adoption(&spool, Adoption::new(false, 0)).map_err(io::Error::other)?;
-            story.tell(Fact::Adopted);
-            bury(&spool, spool.top(), OLD_NAME)?;
-            change_adoption(&spool, |adoption| {
-                adoption.default = Verdict::Run;
-                true
-            })
-            .map_err(io::Error::other)?;
-            Ok(())
-        },
-    },
-    Scenario {
-        name: "crons of three minutes",
-        times: 1,
-        prepare: empty,
-        run: |path, story, _| {
-            let spool = open(path)?;
-            let store = SchedulePlace::in_spool(&spool, "key".to_owned())?.open()?;
-            store.lead()?;
-            for minute in [29_000_000, 29_000_001, 29_000_002] {
-                if store.take(minute)? {
-                    story.tell(Fact::Taken { minute });
-                }
+    once("first submission ever", nothing, |path, story, _| {
+        put(&open(path)?, story, Put { level: Durability::File, ..Put::default() });
+        Ok(())
+    }),
+    once("submit", empty, |path, story, _| {
+        put(&open(path)?, story, Put { level: Durability::File, ..Put::default() });
+        Ok(())
+    }),
+    once("submit delayed, in a group", empty, |path, story, _| {
+        let spool = open(path)?;
+        put(&spool, story, Put { at: "2000000000", ..Put::default() });
+        put(&spool, story, Put::default());
+        Ok(())
+    }),
+    once("submit to a new priority", empty, |path, story, _| {
+        let spool = open(path)?;
+        put(&spool, story, Put { priority: "5", ..Put::default() });
+        put(&spool, story, Put { priority: "5", level: Durability::File, ..Put::default() });
+        Ok(())
+    }),
+    once("submit to a priority that another level made", empty, |path, story, _| {
+        let spool = open(path)?;
+        put(&spool, story, Put { priority: "7", level: Durability::None, ..Put::default() });
+        put(&spool, story, Put { priority: "7", ..Put::default() });
+        Ok(())
+    }),
+    once("submit a large one", empty, |path, story, _| {
+        put(&open(path)?, story, Put { bytes: 20_000, ..Put::default() });
+        Ok(())
+    }),
+    once("submit without flushes", empty, |path, story, _| {
+        let spool = open(path)?;
+        put(&spool, story, Put { level: Durability::None, ..Put::default() });
+        put(&spool, story, Put { level: Durability::None, bytes: 9_000, ..Put::default() });
+        put(&spool, story, Put { level: Durability::None, at: "5", ..Put::default() });
+        Ok(())
+    }),
+    once("finish", three_tasks, |path, story, _| {
+        let spool = open(path)?;
+        known_tasks(&spool, story)?;
+        let claimed = take(&spool)?;
+        finish(&spool, story, &claimed);
+        Ok(())
+    }),
+    once("fail twice", three_tasks, |path, story, _| {
+        let spool = open(path)?;
+        known_tasks(&spool, story)?;
+        let (name, claimed) = take(&spool)?;
+        let due_ns = claimed.stat.mtime_ns + 1_000_000_000;
+        count_failure(claimed.file.as_fd(), claimed.attempts, due_ns)?;
+        drop(claimed);
+        let Claimed::Task(again) = claim(spool.top(), &name, i64::MAX)? else { return Ok(()) };
+        count_failure(again.file.as_fd(), again.attempts, due_ns)?;
+        Ok(())
+    }),
+    once("put off, then finish", three_tasks, |path, story, _| {
+        let spool = open(path)?;
+        known_tasks(&spool, story)?;
+        let claimed = take(&spool)?;
+        postpone(claimed.1.file.as_fd(), 3_000_000_000_000_000_000)?;
+        finish(&spool, story, &claimed);
+        Ok(())
+    }),
+    once("quarantine", a_damaged_file, |path, story, _| {
+        let spool = open(path)?;
+        story.tell(Fact::Kept { content: DAMAGED.to_vec() });
+        let seen = spool.top().stat(DAMAGED_NAME)?.ok_or(io::ErrorKind::NotFound)?;
+        quarantine(&spool, spool.top(), DAMAGED_NAME, &seen).map_err(io::Error::other)?;
+        put(&spool, story, Put::default());
+        Ok(())
+    }),
+    once("adopt and bury", an_old_task, |path, story, _| {
+        let spool = open(path)?;
+        story.tell(Fact::Kept { content: OLD.to_vec() });
+        begin_adoption(&spool, Adoption::new(false, 0)).map_err(io::Error::other)?;
+        story.tell(Fact::Adopted);
+        bury(&spool, spool.top(), OLD_NAME)?;
+        change_adoption(&spool, |adoption| {
+            adoption.default = Verdict::Run;
+            true
+        })
+        .map_err(io::Error::other)?;
+        Ok(())
+    }),
+    once("crons of three minutes", empty, |path, story, _| {
+        let spool = open(path)?;
+        let store = SchedulePlace::in_spool(&spool, "key".to_owned())?.open()?;
+        store.lead()?;
+        for minute in [29_000_000, 29_000_001, 29_000_002] {
+            if store.take(minute)? {
+                story.tell(Fact::Taken { minute });
             }
-            Ok(())
-        },
-    },
+        }
+        Ok(())
+    }),
     Scenario {
         name: "all at once",
         times: 200,
