@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
-from pathlib import Path
 
 from both import APPS, Both, System
 from harness import SUPPORT, UNSPOOL, Event
@@ -48,11 +46,3 @@ class Mules:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as commands:
             commands.sendto(expression.encode(), str(self.project.root / "driver.sock"))
         return str(self.project.events.wait("answered")["result"])
-
-    def ended(self, *pids: int) -> None:
-        """Waits until these processes are gone."""
-        deadline = time.monotonic() + 20
-        for pid in pids:
-            while Path(f"/proc/{pid}").exists():
-                assert time.monotonic() < deadline, f"{pid} is still there"
-                time.sleep(0.02)

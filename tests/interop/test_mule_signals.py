@@ -11,6 +11,7 @@ import signal
 
 import pytest
 from both import APPS, Both, System
+from harness import wait_ended
 from mules import Mules
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
@@ -164,7 +165,7 @@ def test_a_mule_that_waits_ends(both: Both, system: System, how: str) -> None:
     else:
         mules.daemon.send(signal.SIGHUP)
         assert mules.wait("waits").pid != first.pid
-    mules.ended(first.pid)
+    wait_ended(first.pid)
     if system == "unspool":
         assert mules.wait("ended").pid == first.pid
 

@@ -12,7 +12,7 @@ import time
 
 import pytest
 from both import APPS, Both, System
-from harness import REAL_UWSGI, Event, Project
+from harness import Event, Project, wait_ended
 from mules import Mules
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
@@ -163,9 +163,8 @@ def _comparable(result: str) -> str:
     return kind if kind == "TypeError" else f"{kind}: {text.split(':')[0]}" if text else kind
 
 
+@pytest.mark.usefixtures("real_uwsgi")
 def test_the_functions_give_the_same(project: Project) -> None:
-    if not REAL_UWSGI.exists():
-        pytest.skip(f"not run: {REAL_UWSGI} is missing (`make test` installs it)")
     answers: dict[str, list[str]] = {}
     for system in SYSTEMS:
         both = Both(project)
@@ -267,7 +266,7 @@ def test_a_mule_that_does_not_end_is_killed(both: Both, system: System, how: str
     assert 1.5 <= time.monotonic() - started < 12
     if system == "unspool":
         mules.daemon.wait_log("mule does not end within `mule-reload-mercy`; killing it.*mule=1")
-        mules.ended(stubborn.pid, stubborn["child"])
+        wait_ended(stubborn.pid, stubborn["child"])
     else:
         # uWSGI leaves behind what the mule has started.
         os.kill(stubborn["child"], signal.SIGKILL)
@@ -291,7 +290,7 @@ def test_a_reload_replaces_mules(both: Both, system: System) -> None:
         # The new one has what waited.
         new = mules.wait("message")
         assert (new["message"], new.pid != old.pid) == (b"behind", True)
-    mules.ended(old.pid)
+    wait_ended(old.pid)
     mules.ask("uwsgi.mule_msg(b'later', 1)")
     assert mules.wait("message")["message"] == b"later"
 

@@ -146,6 +146,18 @@ class ProcessHandle:
         os.close(self._pidfd)
 
 
+def wait_ended(*pids: int, timeout: float = WAIT_SECONDS_MAX) -> None:
+    """Waits until these processes have ended, whether or not their parents have read it."""
+    for pid in pids:
+        try:
+            handle = ProcessHandle(pid)
+        except ProcessLookupError:
+            continue
+        with contextlib.closing(handle):
+            if not handle.wait(timeout):
+                raise HarnessError(f"process {pid} has not ended after {timeout:g} s")
+
+
 class Daemon:
     """One `unspool run ...` in the foreground, with its log."""
 

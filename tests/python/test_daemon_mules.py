@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, Project
+from harness import Daemon, Project, wait_ended
 from spooling import submit
 from statistics_client import statistics
 
@@ -61,20 +61,6 @@ def application(project: Project) -> Project:
 
 def start(daemon: DaemonFactory, project: Project, *options: str) -> Daemon:
     return daemon("--spooler", project.spool, "--import", "jobs", *options)
-
-
-def ended(pid: int) -> None:
-    """Waits until this process is gone; its parent may not have read its end yet."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return
-        if status == "Z":
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"{pid} is still there")
 
 
 BESIDE = """
@@ -196,7 +182,7 @@ def test_a_killed_mule_is_replaced_and_takes_its_children_along(
     running.wait_log("done")
     os.kill(mule, signal.SIGKILL)
     running.wait_log("mule was killed by signal 9; starting it again.*mule=1")
-    ended(child)
+    wait_ended(child)
     submit(application, "tell", what="done")
     assert application.events.wait("worked").pid != mule
 
@@ -208,7 +194,7 @@ def test_a_handler_that_forks_is_one_mule(application: Project, daemon: DaemonFa
     first = application.events.wait("worked")
     child = application.events.wait("forked").pid
     assert child != first.pid
-    ended(child)
+    wait_ended(child)
     submit(application, "tell", what="done")
     assert application.events.wait("worked").pid == first.pid
 
@@ -329,11 +315,10 @@ def test_mules_end_with_a_daemon_that_is_killed(
     children = running.children
     os.kill(running.pid, signal.SIGKILL)
     running.wait_exit()
-    ended(sleeps)
+    wait_ended(sleeps)
     gate.release()
     assert application.events.wait("held").pid == busy
-    for pid in children:
-        ended(pid)
+    wait_ended(*children)
 
 
 def test_the_second_stop_interrupts_a_message(application: Project, daemon: DaemonFactory) -> None:
