@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import sys
-import time  # noqa: F401
+import time  # noqa: F401 (expressions use it)
 
 import uwsgi
 from reporting import report
