@@ -31,7 +31,7 @@ pub(crate) enum ResolveError {
     Durability(#[from] UnknownDurability),
     #[error(transparent)]
     Spool(#[from] OpenError),
-    #[error("`stats`: {0}")]
+    #[error("`stats`")]
     Stats(#[from] InvalidAddress),
     #[error(
         "{workers} workers are too many: those of all spools (`spooler-processes`, \
