@@ -1,5 +1,7 @@
 //! A message into the bytes of a file.
 
+use std::collections::HashSet;
+
 use super::mark::{self, Mark, TaskId};
 use super::{HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1};
 use crate::Message;
@@ -165,7 +167,24 @@ fn choose_overflow(message: &Message) -> Result<Vec<usize>, InvalidMessage> {
         return Err(InvalidMessage::ReservedValueTooLong { key, bytes });
     }
     moved.sort_unstable();
-    Ok(moved)
+    Ok(with_later_ones(message, moved))
+}
+
+/// With what is moved, the later pairs of the same key: a reader gets those of the body last, and
+/// the last one of a key wins.
+fn with_later_ones(message: &Message, moved: Vec<usize>) -> Vec<usize> {
+    let Some(first) = moved.first() else { return moved };
+    let mut keys = HashSet::new();
+    (*first..message.pairs.len())
+        .filter(|index| {
+            let key = message.pairs[*index].0.as_slice();
+            let moves = moved.binary_search(index).is_ok() || keys.contains(key);
+            if moves {
+                keys.insert(key);
+            }
+            moves
+        })
+        .collect()
 }
 
 /// Lengths here were checked against [`PAIRS_BYTES_MAX`] before.

@@ -136,6 +136,18 @@ fn long_values_move_to_the_body_and_come_back() {
 }
 
 #[test]
+fn the_last_one_of_a_key_wins_wherever_the_longest_ones_move() {
+    let long = vec![b'x'; 70_000];
+    let given = message(&[(b"a", &long), (b"b", b"1"), (b"a", b"short"), (b"a", b"last")], b"");
+    let parsed = TaskFile::parse(&encode(&given, id()).unwrap()).unwrap().to_message();
+    assert_eq!(parsed.get(b"a"), Some(&b"last"[..]));
+    let of_a = |message: &Message| -> Vec<Vec<u8>> {
+        message.pairs.iter().filter(|(k, _)| k == b"a").map(|(_, v)| v.clone()).collect()
+    };
+    assert_eq!(of_a(&parsed), of_a(&given));
+}
+
+#[test]
 fn keys_are_checked() {
     assert!(encode(&message(&[(b"", b"x")], b""), id()).is_err());
     assert!(encode(&message(&[(b"unspool", b"x")], b""), id()).is_err());
