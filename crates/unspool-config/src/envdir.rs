@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::ConfigError;
 use crate::files;
-use crate::limits::ENVDIR_VARIABLES_MAX;
+use crate::limits::{ENVDIR_VARIABLES_MAX, OPTION_BYTES_MAX};
 use crate::origin::Origin;
 
 /// The variables, in the order of their names. An empty file takes its variable away; blanks and
@@ -21,6 +21,7 @@ pub(crate) fn read(
         source,
     };
     let mut found = Vec::new();
+    let mut bytes = 0;
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
@@ -33,6 +34,11 @@ pub(crate) fn read(
             return Err(ConfigError::TooManyOptions { origin, options_max: ENVDIR_VARIABLES_MAX });
         }
         let content = files::read(&path, origin)?;
+        bytes += content.len();
+        if bytes > OPTION_BYTES_MAX {
+            let (origin, bytes_max) = (origin.clone(), OPTION_BYTES_MAX);
+            return Err(ConfigError::OptionsTooLong { origin, bytes_max });
+        }
         let value = content.split('\0').next().unwrap_or_default().trim_end().to_owned();
         found.push((name, (!content.is_empty()).then_some(value)));
     }

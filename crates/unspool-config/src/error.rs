@@ -81,6 +81,12 @@ pub enum ConfigError {
     #[error("{origin}: more than {options_max} options; shorten the loops or the files")]
     TooManyOptions { origin: Origin, options_max: usize },
 
+    #[error("{origin}: the options grow past {bytes_max} bytes; shorten the loops or the values")]
+    OptionsTooLong { origin: Origin, bytes_max: usize },
+
+    #[error("{origin}: more than {files_max} files; name each file once")]
+    TooManyFiles { origin: Origin, files_max: usize },
+
     #[error("{origin}: the value of `{name}` grows past {bytes_max} bytes when it is expanded")]
     ValueTooLong { name: String, origin: Origin, bytes_max: usize },
 

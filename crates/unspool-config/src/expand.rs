@@ -6,6 +6,8 @@
 
 use std::convert::Infallible;
 
+use crate::limits::VALUE_BYTES_MAX;
+
 /// Replaces each `<sigil>(inside)` for which `replace` has a value. When one opens inside another
 /// only the inner one is looked at.
 pub(crate) fn replace_marked<E>(
@@ -39,6 +41,14 @@ fn find_after_opening(text: &str, opening: &str) -> Option<usize> {
     text[start..].find(')').map(|offset| start + offset)
 }
 
+/// `text` with each `from` replaced, unless it grows past the bound.
+pub(crate) fn replace_bounded(text: &str, from: &str, to: &str) -> Option<String> {
+    let found = text.matches(from).count();
+    let grown = found.saturating_mul(to.len().saturating_sub(from.len()));
+    (found == 0 || text.len().saturating_add(grown) <= VALUE_BYTES_MAX)
+        .then(|| text.replace(from, to))
+}
+
 /// The marked parts of a value, with their marks.
 pub(crate) fn first_marked(value: &str, sigil: char) -> Option<String> {
     let mut first = None;
@@ -66,6 +76,10 @@ pub(crate) fn evaluate<'a>(
     let mut result = String::new();
     let mut pending: Option<char> = None;
     for word in expression.split(' ').filter(|word| !word.is_empty()) {
+        // Whoever asked refuses a value of that length.
+        if result.len() > VALUE_BYTES_MAX {
+            break;
+        }
         match word {
             "+" | "-" | "*" | "/" => pending = word.chars().next(),
             "++" => result = integer(&result).wrapping_add(1).to_string(),

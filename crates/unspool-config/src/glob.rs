@@ -22,8 +22,8 @@ pub(crate) fn expand(start: &Path, pattern: &str) -> Vec<String> {
             }
             continue;
         }
-        found = found.iter().flat_map(|path| matching_entries(start, path, &name)).collect();
-        found.truncate(GLOB_PATHS_MAX);
+        let matching = found.iter().flat_map(|path| matching_entries(start, path, &name));
+        found = matching.take(GLOB_PATHS_MAX).collect();
     }
     let mut paths: Vec<String> = found
         .into_iter()

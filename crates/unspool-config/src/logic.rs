@@ -6,6 +6,7 @@
 //! block ends with its file and does not reach into included ones.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::environment::Environment;
 use crate::error::ConfigError;
@@ -16,7 +17,7 @@ use crate::loader::{ReadOption, first_value};
 use crate::origin::Origin;
 
 /// The placeholder of the current item.
-const ITEM: &str = "%(_)";
+pub(crate) const ITEM: &str = "%(_)";
 
 /// Plugins that a default build of uWSGI contains, for `if-plugin`.
 const PLUGINS: &str = "python python3 gevent nagios rrdtool carbon corerouter fastrouter http \
@@ -35,7 +36,7 @@ pub(crate) enum Block {
     Loop {
         name: String,
         opened: Origin,
-        items: Vec<String>,
+        items: Arc<[String]>,
     },
     If {
         name: String,
@@ -52,7 +53,7 @@ pub(crate) enum Effect {
     /// `%(_)` is this.
     Fill(String),
     /// Once for each item.
-    Repeat(Vec<String>),
+    Repeat(Arc<[String]>),
 }
 
 /// What conditions look at.
@@ -77,7 +78,7 @@ impl Block {
             Self::None => Effect::Keep,
             // Blocks inside vanish too, as they do inside a condition that does not hold.
             Self::Loop { items, .. } if items.is_empty() => Effect::Drop,
-            Self::Loop { items, .. } => Effect::Repeat(items.clone()),
+            Self::Loop { items, .. } => Effect::Repeat(Arc::clone(items)),
             Self::If { name, condition, .. } => match ask(name, condition, around) {
                 Some((true, Some(item))) => Effect::Fill(item),
                 Some((true, None)) => Effect::Keep,
@@ -88,14 +89,13 @@ impl Block {
 }
 
 impl Effect {
-    /// The values that a line stands for.
-    pub(crate) fn values(&self, value: Option<String>) -> Vec<Option<String>> {
-        let filled = |item: &String| value.as_ref().map(|value| value.replace(ITEM, item));
+    /// What [`ITEM`] is in the lines that a line stands for; `None` if it stands for itself.
+    pub(crate) fn items(&self) -> Option<&[String]> {
         match self {
-            Self::Keep => vec![value],
-            Self::Drop => Vec::new(),
-            Self::Fill(item) => vec![filled(item)],
-            Self::Repeat(items) => items.iter().map(filled).collect(),
+            Self::Keep => None,
+            Self::Drop => Some(&[]),
+            Self::Fill(item) => Some(std::slice::from_ref(item)),
+            Self::Repeat(items) => Some(items),
         }
     }
 }
@@ -117,6 +117,7 @@ pub(crate) fn open(
             let origin = origin.clone();
             return Err(ConfigError::TooManyOptions { origin, options_max: OPTIONS_MAX });
         }
+        let items = items.into();
         return Ok(Some(Block::Loop { name: name.to_owned(), opened: origin.clone(), items }));
     }
     Ok(ask(name, value, around).map(|_| Block::If {

@@ -8,8 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::environment::{Environment, account_name};
+use crate::limits::OPTION_BYTES_MAX;
 
-/// The version of uWSGI whose options and values these are.
 /// The version of uWSGI that is imitated.
 pub const UWSGI_VERSION: &str = "2.0.31";
 
@@ -45,9 +45,11 @@ pub(crate) struct Magic<'a> {
 }
 
 impl Magic<'_> {
-    /// The lines of a file with all magic variables filled in.
-    pub(crate) fn lines(&self, text: &str) -> Vec<TextLine> {
+    /// The lines of a file with all magic variables filled in, or the line where they grow past the
+    /// bound.
+    pub(crate) fn lines(&self, text: &str) -> Result<Vec<TextLine>, u32> {
         let mut lines = Vec::new();
+        let mut bytes = text.len();
         let mut number = 1;
         let mut current = TextLine::new(number);
         let mut characters = text.chars().peekable();
@@ -66,7 +68,13 @@ impl Magic<'_> {
                         current.joined = true;
                     }
                     Some(letter) => match self.value(letter) {
-                        Some(value) => current.text.push_str(&value),
+                        Some(value) => {
+                            bytes += value.len();
+                            if bytes > OPTION_BYTES_MAX {
+                                return Err(number);
+                            }
+                            current.text.push_str(&value);
+                        }
                         None => current.vanished.push(letter),
                     },
                 },
@@ -74,7 +82,7 @@ impl Magic<'_> {
             }
         }
         lines.push(current);
-        lines
+        Ok(lines)
     }
 
     fn value(&self, letter: char) -> Option<String> {
@@ -192,7 +200,7 @@ mod tests {
         let main = names("/srv/main.ini", Some("foo"));
         let magic = Magic { environment: &environment, file: &file, main: Some(&main) };
         let check = |text: &str, expected: &str| {
-            let lines = magic.lines(text);
+            let lines = magic.lines(text).unwrap();
             let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
             assert_eq!(texts.join("\n"), expected, "{text}");
         };
@@ -213,7 +221,7 @@ mod tests {
         let environment = Environment::from_pairs([("A", "b")]);
         let file = names("/a.ini", None);
         let magic = Magic { environment: &environment, file: &file, main: None };
-        assert_eq!(magic.lines("<%P%d>")[0].text, "</>");
+        assert_eq!(magic.lines("<%P%d>").unwrap()[0].text, "</>");
     }
 
     #[test]
@@ -221,7 +229,7 @@ mod tests {
         let environment = Environment::from_pairs([("A", "b")]);
         let file = names("/a.ini", None);
         let magic = Magic { environment: &environment, file: &file, main: None };
-        let lines = magic.lines("a%\nb\nc% d");
+        let lines = magic.lines("a%\nb\nc% d").unwrap();
         assert_eq!((lines[0].number, lines[0].text.as_str(), lines[0].joined), (1, "ab", true));
         assert_eq!((lines[1].number, lines[1].vanished.as_slice()), (3, [' '].as_slice()));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Loader, first_value, unsupported};
+use super::{Loader, first_value, too_long, unsupported};
 use crate::error::ConfigError;
 use crate::expand;
 use crate::files;
@@ -30,6 +30,8 @@ impl Loader<'_> {
                 };
                 let (value, names) =
                     self.expand_value(value, sigil, &entry.name, &entry.origin, lookup)?;
+                let origin = entry.origin.clone();
+                self.grow(value.len() + names.iter().map(String::len).sum::<usize>(), &origin)?;
                 self.gathered.referenced.extend(names);
                 self.gathered.options[at].entry.value = Some(value);
             }
@@ -58,11 +60,6 @@ impl Loader<'_> {
     ) -> Result<(String, Vec<String>), ConfigError> {
         let mut names = Vec::new();
         let mut bytes = value.len();
-        let too_long = || ConfigError::ValueTooLong {
-            name: name.to_owned(),
-            origin: origin.clone(),
-            bytes_max: VALUE_BYTES_MAX,
-        };
         let value = expand::replace_marked(value, sigil, |inside| {
             let replacement = match sigil {
                 '$' => self.variable(inside)?,
@@ -74,7 +71,7 @@ impl Loader<'_> {
                 }
             };
             bytes += replacement.as_ref().map_or(0, String::len);
-            if bytes > VALUE_BYTES_MAX { Err(too_long()) } else { Ok(replacement) }
+            if bytes > VALUE_BYTES_MAX { Err(too_long(name, origin)) } else { Ok(replacement) }
         })?;
         Ok((value, names))
     }

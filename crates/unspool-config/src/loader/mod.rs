@@ -19,8 +19,9 @@ use crate::cli::{self, CommandLineItem};
 use crate::envdir;
 use crate::environment::Environment;
 use crate::error::ConfigError;
+use crate::expand;
 use crate::known;
-use crate::limits::OPTIONS_MAX;
+use crate::limits::{OPTION_BYTES_MAX, OPTIONS_MAX, VALUE_BYTES_MAX};
 use crate::logic::{self, Block, Effect, Surroundings};
 use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
@@ -96,6 +97,8 @@ struct Loader<'a> {
     /// Variables of `early-envdir`: set, or taken away.
     early: HashMap<String, Option<String>>,
     gathered: Gathered,
+    /// Of the names and values in `gathered`.
+    bytes: usize,
 }
 
 /// Reads everything that the arguments and the environment name.
@@ -113,6 +116,7 @@ pub(crate) fn gather(
         last_ini: None,
         early: HashMap::new(),
         gathered: Gathered::default(),
+        bytes: 0,
     };
     loader.read_environment()?;
     loader.read_arguments(cli::parse(arguments)?)?;
@@ -217,7 +221,13 @@ impl Loader<'_> {
             *block = opening;
             return self.push_applied(name, value, origin, file);
         }
-        for value in effect.values(value) {
+        let Some(items) = effect.items() else { return self.take(name, value, origin, file) };
+        for item in items {
+            let filled = |value| {
+                expand::replace_bounded(value, logic::ITEM, item)
+                    .ok_or_else(|| too_long(name, origin))
+            };
+            let value = value.as_deref().map(filled).transpose()?;
             self.take(name, value, origin, file)?;
         }
         Ok(())
@@ -325,6 +335,8 @@ impl Loader<'_> {
             let origin = origin.clone();
             return Err(ConfigError::TooManyOptions { origin, options_max: OPTIONS_MAX });
         }
+        // With the value before expansion.
+        self.grow(name.len() + 2 * value.as_ref().map_or(0, String::len), origin)?;
         let raw = value.clone();
         let entry = Entry { name: name.to_owned(), value, origin: origin.clone(), secret: false };
         self.gathered.options.push(ReadOption {
@@ -335,6 +347,16 @@ impl Loader<'_> {
             derived: false,
             file,
         });
+        Ok(())
+    }
+
+    /// Counts bytes that are kept.
+    fn grow(&mut self, bytes: usize, origin: &Origin) -> Result<(), ConfigError> {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > OPTION_BYTES_MAX {
+            let origin = origin.clone();
+            return Err(ConfigError::OptionsTooLong { origin, bytes_max: OPTION_BYTES_MAX });
+        }
         Ok(())
     }
 
@@ -360,9 +382,10 @@ impl Loader<'_> {
         if self.gathered.declared.is_empty() {
             return Ok(());
         }
+        let declared = std::mem::take(&mut self.gathered.declared);
         let mut written = Vec::with_capacity(self.gathered.options.len());
         for option in std::mem::take(&mut self.gathered.options) {
-            let template = self.gathered.declared.get(&option.entry.name);
+            let template = declared.get(&option.entry.name);
             let template = template.filter(|_| known::find(&option.entry.name).is_none());
             let Some(template) = template else {
                 written.push(option);
@@ -374,7 +397,9 @@ impl Loader<'_> {
             written.push(option);
             for part in template.split(';').filter(|part| !part.is_empty()) {
                 let (name, text) = assignment("declare-option", part, &origin)?;
-                let value = Some(filled_in(text, &value));
+                let value = filled_in(text, &value).ok_or_else(|| too_long(name, &origin))?;
+                self.grow(name.len() + 2 * value.len(), &origin)?;
+                let value = Some(value);
                 let entry =
                     Entry { name: name.to_owned(), value, origin: origin.clone(), secret: false };
                 let raw = entry.value.clone();
@@ -393,19 +418,25 @@ impl Loader<'_> {
             }
         }
         self.gathered.options = written;
+        self.gathered.declared = declared;
         Ok(())
     }
 }
 
 /// A template with `$1`, `$2` and so on replaced by the words of a value. As in uWSGI one without a
-/// word stays as it is.
-fn filled_in(template: &str, value: &str) -> String {
+/// word stays as it is. `None` if it grows past the bound.
+fn filled_in(template: &str, value: &str) -> Option<String> {
     let words = value.split(' ').filter(|word| !word.is_empty()).enumerate();
     let mut text = template.to_owned();
     for (at, word) in words.collect::<Vec<_>>().into_iter().rev() {
-        text = text.replace(&format!("${}", at + 1), word);
+        text = expand::replace_bounded(&text, &format!("${}", at + 1), word)?;
     }
-    text
+    Some(text)
+}
+
+fn too_long(name: &str, origin: &Origin) -> ConfigError {
+    let (name, origin) = (name.to_owned(), origin.clone());
+    ConfigError::ValueTooLong { name, origin, bytes_max: VALUE_BYTES_MAX }
 }
 
 /// The two sides of `name=value`, which `option` needs.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Loader, SECTION, Way, unsupported};
 use crate::error::ConfigError;
 use crate::files;
-use crate::limits::INCLUDE_DEPTH_MAX;
+use crate::limits::{FILES_MAX, INCLUDE_DEPTH_MAX, OPTION_BYTES_MAX};
 use crate::logic::Block;
 use crate::magic::{FileNames, Magic, TextLine};
 use crate::notice::Notice;
@@ -41,6 +41,10 @@ impl Loader<'_> {
         let asked = section;
         let section = asked.clone().unwrap_or_else(|| SECTION.to_owned());
         self.check_chain(&names, &section, parent, origin)?;
+        if self.records.len() >= FILES_MAX {
+            let origin = origin.clone();
+            return Err(ConfigError::TooManyFiles { origin, files_max: FILES_MAX });
+        }
         let content = match format {
             Format::Ini => files::read_ini(&names.absolute, origin)?,
             _ => files::read(&names.absolute, origin)?,
@@ -63,6 +67,10 @@ impl Loader<'_> {
         let main = self.main.map(|main| &self.records[main].names);
         let file = &self.records[record].names;
         let lines = Magic { environment: self.environment, file, main }.lines(&content);
+        let lines = lines.map_err(|line| ConfigError::OptionsTooLong {
+            origin: Origin::line(&given, line),
+            bytes_max: OPTION_BYTES_MAX,
+        })?;
         self.note_magic(&given, &lines);
         let document = || Document::new(&given, &lines);
         let found: Section = match format {

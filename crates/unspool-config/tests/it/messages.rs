@@ -198,6 +198,42 @@ fn values_stay_bounded() {
     assert_eq!(config.option("x").unwrap().value.as_deref(), Some("aa%(x)bb"));
 }
 
+#[test]
+fn what_is_read_stays_bounded_as_a_whole() {
+    let kib = "x".repeat(1 << 10);
+    let mib = "x".repeat(1 << 20);
+    let long = format!("a = {}\n", "x".repeat(200_000));
+    let check = |lines: &str, expected: &str| {
+        let message = load_ini(lines).unwrap_err().to_string();
+        assert!(message.starts_with(expected), "{message}");
+    };
+    let too_long = "the options grow past 67108864 bytes; shorten the loops or the values";
+    check(&format!("for-times = 65000\na = {mib}\nend =\n"), &format!("app.ini:3: {too_long}"));
+    let lines = format!("{long}for-times = 1000\nb = %(a)\nend =\n");
+    check(&lines, &format!("app.ini:4: {too_long}"));
+    let paths = "a = %p%p%p%p\n".repeat(300_000);
+    let directory = with_ini("");
+    let deep = directory.path().join("d".repeat(200));
+    std::fs::create_dir(&deep).unwrap();
+    std::fs::write(deep.join("app.ini"), paths).unwrap();
+    let error = load_in(&deep, "--ini app.ini").unwrap_err().to_string();
+    assert!(error.contains(too_long), "{error}");
+    // One value of many long ones.
+    let grows = "the value of `b` grows past 1048576 bytes when it is expanded";
+    check(&format!("{long}b = %({})\n", "a ".repeat(1000)), &format!("app.ini:3: {grows}"));
+    let lines = format!("for = {mib}\nb = {}\nend =\n", "%(_)".repeat(1000));
+    check(&lines, &format!("app.ini:3: {grows}"));
+    let lines = format!("declare-option = d=b={}\nd = {kib}\n", "$1".repeat(2000));
+    check(&lines, &format!("app.ini:3: {grows}"));
+    // Each section reads the next one many times.
+    let mut sections = "ini = :s0\n".repeat(30);
+    for number in 0..14 {
+        let next = format!("ini = :s{}\n", number + 1).repeat(30);
+        sections.push_str(&format!("[s{number}]\n{next}"));
+    }
+    check(&sections, "app.ini:452: more than 1024 files; name each file once");
+}
+
 fn check_notices(lines: &str, expected: &[&str]) {
     let loaded = load_ini(lines).unwrap();
     let shown: Vec<String> = loaded.notices.iter().map(Notice::to_string).collect();
