@@ -128,7 +128,8 @@ impl ScheduleStore {
         let got = folder::read_at(self.fired.as_fd(), &mut record, 0)?;
         // What is no number is from a power cut before the first flush.
         let last = std::str::from_utf8(&record[..got]).ok().and_then(|s| s.trim().parse().ok());
-        if last.is_some_and(|last: i64| minute <= last && minute >= last - BACK_MINUTES_MAX) {
+        let taken = |last: i64| minute <= last && minute >= last.saturating_sub(BACK_MINUTES_MAX);
+        if last.is_some_and(taken) {
             return Ok(false);
         }
         let record = format!("{minute:>20}\n");
@@ -179,6 +180,8 @@ mod tests {
         let here = vec![folder.path().to_owned()];
         let store = SchedulePlace::in_state(here, PathBuf::new(), "key".to_owned()).open().unwrap();
         folder::write_at(store.fired.as_fd(), b"\0\0\0", 0).unwrap();
+        assert!(store.take(29_000_000).unwrap());
+        folder::write_at(store.fired.as_fd(), b" -9223372036854775808", 0).unwrap();
         assert!(store.take(29_000_000).unwrap());
         assert!(!store.take(29_000_000).unwrap());
         let text = std::fs::read_to_string(folder.path().join("schedule/key/fired")).unwrap();

@@ -81,7 +81,7 @@ pub enum InvalidPacket {
         /// Its length.
         bytes: usize,
     },
-    /// A kind, an outcome or a text that does not exist.
+    /// A kind or an outcome that does not exist, or a count that is too great.
     #[error("a packet has an unknown {what} {value}")]
     Value {
         /// Of what.
@@ -130,7 +130,7 @@ impl ToWorker {
         let value = match reader.byte()? {
             FOLDER => Self::Folder { index: reader.u32()? },
             TASKS => {
-                let count = reader.byte()?;
+                let count = reader.count()?;
                 let mut tasks = Vec::with_capacity(usize::from(count));
                 for _ in 0..count {
                     let (slot, folder) = (reader.byte()?, reader.u32()?);
@@ -184,7 +184,7 @@ impl FromWorker {
         let value = match reader.byte()? {
             READY => Self::Ready { version: reader.u16()?, pid: reader.u32()? },
             REPORTS => {
-                let count = reader.byte()?;
+                let count = reader.count()?;
                 let mut reports = Vec::with_capacity(usize::from(count));
                 for _ in 0..count {
                     reports.push(reader.report()?);
@@ -229,6 +229,16 @@ impl<'a> Reader<'a> {
 
     fn byte(&mut self) -> Result<u8, InvalidPacket> {
         Ok(self.array::<1>()?[0])
+    }
+
+    /// Of tasks or reports: no more than one worker may have.
+    fn count(&mut self) -> Result<u8, InvalidPacket> {
+        match self.byte()? {
+            value if usize::from(value) > HANDED_MAX => {
+                Err(InvalidPacket::Value { what: "count", value })
+            }
+            value => Ok(value),
+        }
     }
 
     fn u16(&mut self) -> Result<u16, InvalidPacket> {
@@ -321,6 +331,17 @@ mod tests {
             },
             Report { slot: 2, outcome: None, duration_ns: 0, text: String::new(), errno: 13 },
         ]));
+    }
+
+    #[test]
+    fn more_than_a_worker_may_have_is_refused() {
+        let count = HANDED_MAX + 1;
+        let tasks = [&[TASKS, count as u8][..], &vec![0; count * 7]].concat();
+        assert!(ToWorker::decode(&tasks).is_err());
+        let reports = [&[REPORTS, count as u8][..], &vec![0; count * 18]].concat();
+        assert!(FromWorker::decode(&reports).is_err());
+        let fewer = [&[REPORTS, HANDED_MAX as u8][..], &vec![0; HANDED_MAX * 18]].concat();
+        assert!(FromWorker::decode(&fewer).is_ok());
     }
 
     #[test]

@@ -164,7 +164,8 @@ pub enum AdoptError {
     Busy,
     /// It would grow without end.
     #[error(
-        "there are {RULES_MAX} decisions on single folders and functions: decide about the rest"
+        "there are {RULES_MAX} decisions on single folders and functions, or their names are too \
+         long: decide about the rest"
     )]
     TooMany,
 }
@@ -226,7 +227,8 @@ pub fn change_adoption(
     }
     let mut record =
         read_adoption(spool)?.ok_or_else(|| fail(io::Error::from(io::ErrorKind::NotFound)))?;
-    if !change(&mut record) {
+    // What is too long to be read back must not be written: every daemon would refuse the spool.
+    if !change(&mut record) || record::encode(&record).len() > record::BYTES_MAX {
         return Err(AdoptError::TooMany);
     }
     internal.unlink(NEW).map_err(fail)?;

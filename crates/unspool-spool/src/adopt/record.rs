@@ -61,7 +61,8 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Adoption> {
         }
         rules.push((which, verdict));
     }
-    (rules.len() <= RULES_MAX).then_some(Adoption { since_ns, ordered, age_ns, default, rules })
+    let record = Adoption { since_ns, ordered, age_ns, default, rules };
+    (record.rules.len() <= RULES_MAX && encode(&record) == bytes).then_some(record)
 }
 
 fn verdict(word: &str) -> Option<Verdict> {
@@ -117,6 +118,15 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         assert_eq!(parse(&encode(&record())), Some(record()));
+    }
+
+    #[test]
+    fn what_is_not_written_is_not_read() {
+        let whole = String::from_utf8(encode(&record())).unwrap();
+        for (ours, other) in [("since 1", "since +1"), ("%0a", "%0A"), ("\nend", "\r\nend")] {
+            let changed = whole.replacen(ours, other, 1);
+            assert!(changed != whole && parse(changed.as_bytes()).is_none(), "{other}");
+        }
     }
 
     #[test]

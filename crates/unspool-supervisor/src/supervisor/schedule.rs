@@ -236,7 +236,7 @@ impl From<&CronSpec> for CronFields {
 fn matches(cron: &CronFields, time: &ZonedDateTime) -> bool {
     let field = |wanted: i32, value: i32| match wanted {
         -1 => true,
-        n if n < -1 => value % -n == 0,
+        n if n < -1 => value.unsigned_abs() % n.unsigned_abs() == 0,
         n => n == value,
     };
     let day = i32::from(time.day());
@@ -297,6 +297,8 @@ mod tests {
             ([-1, -1, 23, -1, 5], true),
             ([-1, -1, 1, -1, 5], false),
             ([-1, -1, -1, 12, -1], false),
+            ([i32::MIN, -1, -1, -1, -1], false),
+            ([i32::MAX, -1, -1, -1, -1], false),
         ] {
             assert_eq!(matches(&(&cron(fields)).into(), &time), expect, "{fields:?}");
         }
