@@ -11,7 +11,7 @@ use crate::logic::Block;
 use crate::magic::{FileNames, Magic, TextLine};
 use crate::notice::Notice;
 use crate::origin::Origin;
-use crate::section::{Document, Format, Section};
+use crate::section::{Document, Format, Section, SectionLine};
 use crate::{ini, json, xml, yaml};
 
 pub(super) struct FileRecord {
@@ -79,12 +79,33 @@ impl Loader<'_> {
             Format::Xml => xml::parse(&document(), asked.as_deref())?,
             Format::Json => json::parse(&document(), &section)?,
         };
+        let lines = self.note_section(found, &given, section, origin);
+        let mut block = Block::None;
+        for line in lines {
+            let origin = Origin::line(&given, line.number);
+            self.add(&line.key, Some(line.value), &origin, &mut block, Some(record))?;
+        }
+        if let Some((name, opened)) = block.opened() {
+            let (name, origin) = (name.to_owned(), opened.clone());
+            self.gathered.notices.push(Notice::UnclosedBlock { name, origin });
+        }
+        Ok(())
+    }
+
+    /// Says what is odd about a section; its lines.
+    fn note_section(
+        &mut self,
+        found: Section,
+        given: &Arc<Path>,
+        section: String,
+        origin: &Origin,
+    ) -> Vec<SectionLine> {
         if let Some(line) = found.stray {
-            let origin = Origin::line(&given, line);
+            let origin = Origin::line(given, line);
             self.gathered.notices.push(Notice::KeysBeforeSection { origin });
         }
         for (line, name) in found.skipped {
-            let origin = Origin::line(&given, line);
+            let origin = Origin::line(given, line);
             self.gathered.notices.push(Notice::Skipped { name, origin });
         }
         if !found.present {
@@ -95,16 +116,7 @@ impl Loader<'_> {
                 found: found.others,
             });
         }
-        let mut block = Block::None;
-        for line in found.lines {
-            let origin = Origin::line(&given, line.number);
-            self.add(&line.key, Some(line.value), &origin, &mut block, Some(record))?;
-        }
-        if let Some((name, opened)) = block.opened() {
-            let (name, origin) = (name.to_owned(), opened.clone());
-            self.gathered.notices.push(Notice::UnclosedBlock { name, origin });
-        }
-        Ok(())
+        found.lines
     }
 
     /// The file, its section and its format that a text names.

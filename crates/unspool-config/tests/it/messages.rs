@@ -215,7 +215,7 @@ fn what_is_read_stays_bounded_as_a_whole() {
     let directory = with_ini("");
     let deep = directory.path().join("d".repeat(200));
     std::fs::create_dir(&deep).unwrap();
-    std::fs::write(deep.join("app.ini"), paths).unwrap();
+    write(&directory, &format!("{}/app.ini", "d".repeat(200)), paths.as_bytes());
     let error = load_in(&deep, "--ini app.ini").unwrap_err().to_string();
     assert!(error.contains(too_long), "{error}");
     // One value of many long ones.
@@ -229,7 +229,7 @@ fn what_is_read_stays_bounded_as_a_whole() {
     let mut sections = "ini = :s0\n".repeat(30);
     for number in 0..14 {
         let next = format!("ini = :s{}\n", number + 1).repeat(30);
-        sections.push_str(&format!("[s{number}]\n{next}"));
+        sections.extend([format!("[s{number}]\n"), next]);
     }
     check(&sections, "app.ini:452: more than 1024 files; name each file once");
 }

@@ -178,11 +178,11 @@ fn with_later_ones(message: &Message, moved: Vec<usize>) -> Vec<usize> {
     (*first..message.pairs.len())
         .filter(|index| {
             let key = message.pairs[*index].0.as_slice();
-            let moves = moved.binary_search(index).is_ok() || keys.contains(key);
-            if moves {
+            let goes = moved.binary_search(index).is_ok() || keys.contains(key);
+            if goes {
                 keys.insert(key);
             }
-            moves
+            goes
         })
         .collect()
 }

@@ -236,7 +236,7 @@ impl From<&CronSpec> for CronFields {
 fn matches(cron: &CronFields, time: &ZonedDateTime) -> bool {
     let field = |wanted: i32, value: i32| match wanted {
         -1 => true,
-        n if n < -1 => value.unsigned_abs() % n.unsigned_abs() == 0,
+        n if n < -1 => value.unsigned_abs().is_multiple_of(n.unsigned_abs()),
         n => n == value,
     };
     let day = i32::from(time.day());
