@@ -533,6 +533,9 @@ fn hash(hasher: &DefaultHashBuilder, lane: u32, name: &[u8]) -> u64 {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
