@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+from damage import check_damaged
 from factory import DaemonFactory
 from harness import Daemon, Project, wait_present
-from spooling import foreign, publish, submit
+from spooling import ATTEMPTS_OFFSET, foreign, publish, submit
 
 SETTLE_SECONDS = 0.5
 # The kernel stamps files with the time of its last tick.
@@ -179,3 +180,18 @@ def test_what_has_no_tasks_name_is_no_task(project: Project, daemon: DaemonFacto
     assert project.events.wait("mark")["id"] == "last"
     assert all(path.exists() for path in (*others, link))
     assert len(project.events.history) == 1
+
+
+def test_a_task_of_ours_cut_at_every_length_and_with_every_bit_flipped(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    whole = ours(project)
+    damaged = {f"cut-{length}": whole[:length] for length in range(len(whole))}
+    for at, byte in enumerate(whole):
+        for bit in range(8):
+            flipped = whole[:at] + bytes([byte ^ (1 << bit)]) + whole[at + 1 :]
+            damaged[f"byte-{at}-bit-{bit}"] = flipped
+    damaged["whole"] = whole
+    # The count of failed attempts is no part of what is checked, so that it can be one byte.
+    counts = {f"byte-{ATTEMPTS_OFFSET}-bit-{bit}" for bit in range(8)}
+    check_damaged(project, daemon, damaged, counts | {"whole"})
