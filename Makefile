@@ -32,13 +32,13 @@ TYPED := $(PACKAGE)/python/unspool $(PACKAGE)/python/uwsgi.py \
 	$(PACKAGE)/python/uwsgidecorators.py
 
 .PHONY: help build demo test torture bench clean prerequisites
-.PHONY: test-style test-rust test-types test-python
+.PHONY: test-style test-rust test-types test-python test-fuzz
 
 help:
 	@echo 'make build   the wheel in dist/, installed with its command into .venv'
 	@echo 'make demo    build, then the main job on a temporary spool, step by step'
 	@echo 'make test    all tests, formatting, lints and types'
-	@echo 'make torture ten minutes of load, reloads and kills, then a count of what is left'
+	@echo 'make torture ten minutes of load, reloads and kills, then a minute of each fuzz target'
 	@echo 'make bench   unspool beside the real uWSGI'
 	@echo 'make clean   remove everything that the others made'
 
@@ -77,7 +77,7 @@ demo: build
 
 ## test
 
-test: test-style test-rust test-types test-python
+test: test-style test-rust test-types test-python test-fuzz
 	@tools/test_summary.sh $(LOGS)/rust.log $(LOGS)/doctests.log $(LOGS)/pytest.log
 
 $(VENV)/.test-tools: requirements/test.txt $(VENV)/.installed
@@ -123,6 +123,15 @@ test-python: $(VENV)/.test-tools
 	fi
 	mkdir -p $(LOGS)
 	$(VENV)/bin/python -m pytest --color=no 2>&1 | tee $(LOGS)/pytest.log
+
+# libFuzzer is C++. A machine without a compiler for that still runs all the rest.
+test-fuzz: $(VENV)/.test-tools
+	if tools/prerequisites.sh '$(PYTHON)' fuzz; then \
+		$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check; \
+		$(VENV)/bin/python -m torture --part fuzz --fuzz-seconds 1; \
+	else \
+		echo 'warning: the fuzz targets are not run' >&2; \
+	fi
 
 ## torture
 

@@ -1,10 +1,10 @@
 #!/bin/sh
 # Says what is missing on this machine, and how to get it, before a build fails half way.
-# Usage: prerequisites.sh PYTHON [uwsgi]
+# Usage: prerequisites.sh PYTHON [uwsgi | fuzz]
 set -eu
 
 python=$1
-for_uwsgi=${2:-}
+purpose=${2:-}
 root=$(cd "$(dirname "$0")/.." && pwd)
 
 fail() {
@@ -12,7 +12,14 @@ fail() {
     exit 1
 }
 
-if [ "$for_uwsgi" = uwsgi ]; then
+if [ "$purpose" = fuzz ]; then
+    command -v "${CXX:-c++}" >/dev/null || fail \
+        "the fuzz targets need a C++ compiler: '${CXX:-c++}' is not on the path" \
+        "on Debian and Ubuntu: apt install g++"
+    exit 0
+fi
+
+if [ "$purpose" = uwsgi ]; then
     "$python" - <<'END' || fail \
         "the real uWSGI, which the tests and the benchmark compare with, needs Python.h" \
         "install the headers of $python, on Debian and Ubuntu: apt install python3-dev"

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_nothing_is_lost_and_nothing_is_left() -> None:
-    command = [sys.executable, "-m", "torture", "--seconds", "24"]
+    command = [sys.executable, "-m", "torture", "--part", "soak", "--seconds", "24"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=115, check=False
     )

@@ -1,0 +1,146 @@
+//! Writes what each target starts from: `seeds FOLDER`, a folder in it for each target. Small files,
+//! made by the code that makes the real ones.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use unspool_core::taskfile::{TaskId, encode};
+use unspool_core::{Message, Outcome};
+use unspool_spool::{Adoption, Selection, SpoolDir, Verdict, begin_adoption, change_adoption};
+use unspool_sys::slots::SlotTable;
+use unspool_wire::PROTOCOL_VERSION;
+use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
+// Instrumented like the rest, it needs what counts.
+use libfuzzer_sys as _;
+
+/// A file that uWSGI 2.0.31 wrote for `{ud_spool_func: f, a: 1, at, priority}` and a body.
+const FOREIGN: &[u8] =
+    b"\x11\x35\x00\x00\x0d\x00ud_spool_func\x01\x00f\x01\x00a\x01\x001\x02\x00at\
+\x0a\x002000000000\x08\x00priority\x01\x005BODY\x00bytes";
+
+struct Seeds {
+    folder: PathBuf,
+}
+
+impl Seeds {
+    fn add(&self, target: &str, content: &[u8]) {
+        let folder = self.folder.join(target);
+        fs::create_dir_all(&folder).expect("a folder for the seeds");
+        let number = fs::read_dir(&folder).expect("a folder for the seeds").count();
+        fs::write(folder.join(format!("seed-{number}")), content).expect("a seed");
+    }
+}
+
+fn main() {
+    let folder = std::env::args_os().nth(1).expect("usage: seeds FOLDER");
+    let seeds = Seeds { folder: folder.into() };
+    tasks(&seeds);
+    packets(&seeds);
+    records(&seeds);
+    slots(&seeds);
+    for name in ["uwsgi_spoolfile_on_host_77_12_0_1795417858_508096", "1795417858", "5\n10\nmail"] {
+        seeds.add("names", name.as_bytes());
+    }
+    seeds.add("config_arguments", b"--ini\npart.ini:part\n--spooler=/s\n-M\n--set\na=%(b)\nx.py");
+    seeds.add("canary", b"c");
+    for bytes in [64, 512] {
+        let noise: Vec<u8> = (0..bytes).map(|at: u32| (at * 89 + 7) as u8).collect();
+        seeds.add("task_damage", &noise);
+    }
+}
+
+fn tasks(seeds: &Seeds) {
+    let pair = |key: &str, value: &[u8]| (key.as_bytes().to_vec(), value.to_vec());
+    let function = pair("ud_spool_func", b"f");
+    let small = Message { pairs: vec![function.clone(), pair("a", b"1")], ..Message::default() };
+    let full = Message {
+        pairs: vec![function.clone(), pair("at", b"2000000000"), pair("priority", b"5")],
+        body: b"BODY\0bytes".to_vec(),
+        module: b"shop.tasks".to_vec(),
+    };
+    let long = vec![b'x'; 66_000];
+    let overflows = Message { pairs: vec![function, pair("a", &long)], ..Message::default() };
+    for message in [Message::default(), small, full, overflows] {
+        let id = TaskId::new(1_795_417_858_508, [9; 10]);
+        seeds.add("task_file", &encode(&message, id).expect("a small message"));
+    }
+    seeds.add("task_file", FOREIGN);
+}
+
+fn packets(seeds: &Seeds) {
+    let names = [&b"uwsgi_spoolfile_on_a"[..], b"uwsgi_spoolfile_on_b"];
+    let handed = |slot: u8| Handed { slot, folder: 1, name: names[usize::from(slot)].to_vec() };
+    for packet in [
+        ToWorker::Folder { index: 7 },
+        ToWorker::Tasks(vec![handed(0), handed(1)]),
+        ToWorker::Tick { signal: 9 },
+        ToWorker::Drain,
+    ] {
+        let mut bytes = Vec::new();
+        packet.encode(&mut bytes);
+        seeds.add("worker_packets", &bytes);
+    }
+    let report = |slot, outcome, text: &str| Report {
+        slot,
+        outcome,
+        duration_ns: 1_000_000,
+        text: text.to_owned(),
+        errno: 0,
+    };
+    for packet in [
+        FromWorker::Ready { version: PROTOCOL_VERSION, pid: 77 },
+        FromWorker::Reports(vec![
+            report(0, Some(Outcome::Done), ""),
+            report(1, Some(Outcome::Failed), "Traceback"),
+            report(2, None, ""),
+        ]),
+        FromWorker::TickDone { signal: 9, duration_ns: 5, error: Some("x".to_owned()) },
+    ] {
+        let mut bytes = Vec::new();
+        packet.encode(&mut bytes);
+        seeds.add("worker_packets", &bytes);
+    }
+    for packet in [
+        r#"{"type":"forked","worker":1,"pid":77}"#,
+        r#"{"type":"failed","worker":1,"error":"no memory"}"#,
+        r#"{"type":"sources","sources":[{"path":"/a.py","mtime_ns":1,"bytes":2}]}"#,
+        r#"{"type":"monitors","monitors":[{"signal":3,"path":"/tmp"}]}"#,
+        r#"{"type":"ready","functions":["f"],"signals":[{"signal":1,"target":"spooler"}],
+            "failures":[{"target":"m","traceback":"t"}],"threads":["x"],"remarks":["y"],
+            "timers":[{"signal":1,"seconds":0.5,"iterations":3}],"crons":[{"signal":2,"minute":-1,
+            "hour":-2,"day":1,"month":1,"weekday":7}]}"#,
+        r#"{"worker":3,"type":"timer","signal":1,"seconds":1e3}"#,
+        r#"{"worker":3,"type":"wait","signal":null}"#,
+        r#"{"type":"frequency","seconds":0}"#,
+        r#"{"type":"reload"}"#,
+    ] {
+        seeds.add("control_packets", packet.as_bytes());
+    }
+}
+
+fn records(seeds: &Seeds) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let spool = SpoolDir::open(&folder.path().join("spool")).expect("a new spool");
+    let read = |path: &Path| fs::read(path).expect("a record");
+    let adopted = folder.path().join("spool/.unspool/adopted");
+    begin_adoption(&spool, Adoption::new(true, 86_400_000_000_000)).expect("a record");
+    seeds.add("records", &[b"\0".as_slice(), &read(&adopted)].concat());
+    let which = Selection { folder: Some(b"a b%\xff".to_vec()), function: Some(b"f".to_vec()) };
+    change_adoption(&spool, |record| record.decide(which, Verdict::Run)).expect("a record");
+    seeds.add("records", &[b"\0".as_slice(), &read(&adopted)].concat());
+    for fired in ["            29000000\n", "            28999999\n", ""] {
+        seeds.add("records", format!("\u{1}{fired}").as_bytes());
+    }
+}
+
+fn slots(seeds: &Seeds) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("slots");
+    let file = fs::File::options().read(true).write(true).create_new(true).open(&path);
+    let table = SlotTable::create(file.expect("a new file").into(), 2).expect("room for two");
+    let row = table.row(1).expect("the second one");
+    row[0].hand(42, 1);
+    assert!(row[0].start(77, 2));
+    row[1].hand(43, 1);
+    seeds.add("slots", &[b"\0".as_slice(), &fs::read(&path).expect("the file")].concat());
+}
