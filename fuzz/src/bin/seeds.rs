@@ -104,7 +104,7 @@ fn packets(seeds: &Seeds) {
         r#"{"type":"forked","worker":1,"pid":77}"#,
         r#"{"type":"failed","worker":1,"error":"no memory"}"#,
         r#"{"type":"sources","sources":[{"path":"/a.py","mtime_ns":1,"bytes":2}]}"#,
-        r#"{"type":"monitors","monitors":[{"signal":3,"path":"/tmp"}]}"#,
+        r#"{"type":"monitors","monitors":[{"signal":3,"path":"/tmp","state":[1,4096]}]}"#,
         r#"{"type":"ready","functions":["f"],"signals":[{"signal":1,"target":"spooler"}],
             "failures":[{"target":"m","traceback":"t"}],"threads":["x"],"remarks":["y"],
             "timers":[{"signal":1,"seconds":0.5,"iterations":3}],"crons":[{"signal":2,"minute":-1,
