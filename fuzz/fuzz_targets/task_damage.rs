@@ -18,7 +18,7 @@ fn check(from: &mut Unstructured<'_>) -> Result<()> {
     let damages = from.int_in_range(0..=2)?;
     let plan: [u8; 16] = from.arbitrary()?;
     let message = unspool_fuzz::message::message(from)?;
-    let Ok(whole) = encode(&message, id) else { return Ok(()) };
+    let Ok(whole) = encode(&message, id, None) else { return Ok(()) };
     let task = TaskFile::parse(&whole).expect("what was written is read");
     assert_eq!(task.mark.map(|mark| mark.id), Some(id));
     let read = task.to_message();

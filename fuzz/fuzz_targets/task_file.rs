@@ -51,7 +51,7 @@ fn check(file: &[u8]) {
     // What was read can be written, unless its keys are not for us, and is read again.
     let message = task.to_message();
     let id = unspool_core::taskfile::TaskId(1);
-    if let Ok(again) = encode(&message, id) {
+    if let Ok(again) = encode(&message, id, None) {
         let again = TaskFile::parse(&again).expect("our own file").to_message();
         for (key, _) in &message.pairs {
             assert_eq!(again.get(key), message.get(key));

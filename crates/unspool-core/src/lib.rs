@@ -9,6 +9,7 @@ mod message;
 pub mod outcome;
 mod policy;
 mod priority;
+pub mod signing;
 pub mod taskfile;
 
 pub use message::Message;

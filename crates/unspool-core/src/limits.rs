@@ -15,6 +15,18 @@ pub const PRIORITY_BYTES_MAX: usize = 64;
 /// Bytes of the name of a function's module: well within [`PEEK_BYTES`].
 pub const MODULE_BYTES_MAX: usize = 200;
 
+/// Bytes of the name of a signing key.
+pub const KEY_NAME_BYTES_MAX: usize = 32;
+
+/// Bytes of a signing key: as many as its MAC has, so that guessing the one is no easier than guessing
+/// the other.
+pub const SIGNING_KEY_BYTES_MIN: usize = 32;
+
+/// Keys in one file, and bytes of that file.
+pub const SIGNING_KEYS_MAX: usize = 64;
+/// See [`SIGNING_KEYS_MAX`].
+pub const KEY_FILE_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes that the dispatcher reads of a task file to learn its function and its length.
 pub const PEEK_BYTES: usize = 1024;
 

@@ -62,7 +62,7 @@ fn tasks(seeds: &Seeds) {
     let overflows = Message { pairs: vec![function, pair("a", &long)], ..Message::default() };
     for message in [Message::default(), small, full, overflows] {
         let id = TaskId::new(1_795_417_858_508, [9; 10]);
-        seeds.add("task_file", &encode(&message, id).expect("a small message"));
+        seeds.add("task_file", &encode(&message, id, None).expect("a small message"));
     }
     seeds.add("task_file", FOREIGN);
 }

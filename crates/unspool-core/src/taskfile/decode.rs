@@ -1,6 +1,6 @@
 //! The bytes of a file into a message, ours and foreign ones.
 
-use super::mark::{self, Mark};
+use super::mark::{self, FoundMark, Mark};
 use super::{HEADER_BYTES, KEY_FUNCTION, MODIFIER1};
 use crate::Message;
 
@@ -79,17 +79,16 @@ impl<'a> TaskFile<'a> {
     /// Parses a whole file: ours by length and checksum, a foreign one strictly by its pairs.
     pub fn parse(file: &'a [u8]) -> Result<Self, Malformed> {
         let (pairs, rest) = split(file)?;
-        let mark = find_mark(file)?;
-        let (own, overflow_bytes, module) = match &mark {
+        let found = find_mark(file)?;
+        let (own, overflow_bytes, module) = match &found {
             None => (0, 0, &[][..]),
-            Some((mark, module)) => {
+            Some((mark, found)) => {
                 verify(file, mark)?;
-                let own = 4 + mark::KEY.len() + mark::value_bytes(module);
-                (own, mark.overflow_bytes as usize, *module)
+                (found.pair_bytes, mark.overflow_bytes as usize, found.module)
             }
         };
-        let mark = mark.map(|(mark, _)| mark);
-        // Our pair may claim a module that reaches beyond the pairs.
+        let mark = found.map(|(mark, _)| mark);
+        // Our pair may claim to reach beyond the pairs.
         let callers = pairs.get(own..).ok_or(Malformed::Mark)?;
         let (overflow, body) = rest.split_at_checked(overflow_bytes).ok_or(Malformed::Mark)?;
         let task = Self { mark, attempts: file[3], module, pairs: callers, overflow, body };
@@ -177,34 +176,10 @@ fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
         .ok_or(Malformed::Short { bytes, announced: (HEADER_BYTES + pair_bytes) as u64 })
 }
 
-/// Looks for our mark at its fixed place, and the module in it. Any of its three parts demands the
-/// others.
-fn find_mark(file: &[u8]) -> Result<Option<(Mark, &[u8])>, Malformed> {
-    let at = |offset: usize, what: &[u8]| {
-        file.get(offset..offset + what.len()).is_some_and(|found| found == what)
-    };
-    let end_offset = mark::VALUE_OFFSET + mark::FIXED_BYTES - mark::END.len();
-    let key = at(HEADER_BYTES + 2, mark::KEY)
-        && at(HEADER_BYTES, &(mark::KEY.len() as u16).to_le_bytes());
-    let start = at(mark::VALUE_OFFSET, mark::START);
-    let end = at(end_offset, mark::END);
-    if !key && !start && !end {
-        return Ok(None);
-    }
-    if !key {
-        return Err(Malformed::Mark);
-    }
-    read_mark(file).map(Some).ok_or(Malformed::Mark)
-}
-
-fn read_mark(file: &[u8]) -> Option<(Mark, &[u8])> {
-    let (value, _) = take_sized(file.get(mark::VALUE_OFFSET - 2..)?, 2)?;
-    let (fixed, rest) = value.split_at_checked(mark::FIXED_BYTES)?;
-    let module = match rest {
-        [] => rest,
-        _ => rest.strip_prefix(mark::MODULE).filter(|name| mark::is_module(name))?,
-    };
-    Some((Mark::read(fixed)?, module))
+fn find_mark(file: &[u8]) -> Result<Option<(Mark, FoundMark<'_>)>, Malformed> {
+    let Some(found) = mark::find(file).map_err(|_| Malformed::Mark)? else { return Ok(None) };
+    let mark = Mark::read(found.fixed).ok_or(Malformed::Mark)?;
+    Ok(Some((mark, found)))
 }
 
 fn verify(file: &[u8], mark: &Mark) -> Result<(), Malformed> {

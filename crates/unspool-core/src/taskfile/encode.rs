@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 
 use super::mark::{self, Mark, TaskId};
-use super::{HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1};
+use super::{HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1, signature};
 use crate::Message;
 use crate::limits::{KEY_BYTES_MAX, MODULE_BYTES_MAX, PAIRS_BYTES_MAX, TASK_BYTES_MAX};
+use crate::signing::SigningKey;
 
 /// A message that no task file can hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,15 +52,20 @@ fn stays(key: &[u8]) -> bool {
     [KEY_FUNCTION, KEY_AT, KEY_PRIORITY, KEY_SPOOLER, b"ud_spool_ret"].contains(&key)
 }
 
-/// Builds the file of a message, attempts 0.
-pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> {
+/// Builds the file of a message, attempts 0, signed if there is a key.
+pub fn encode(
+    message: &Message,
+    id: TaskId,
+    key: Option<&SigningKey>,
+) -> Result<Vec<u8>, InvalidMessage> {
     check_keys(message)?;
-    let moved = choose_overflow(message)?;
+    let own_bytes = 4 + mark::KEY.len() + mark::value_bytes(&message.module, key);
+    let moved = choose_overflow(message, own_bytes)?;
     let in_pairs = |index: usize| moved.binary_search(&index).is_err();
 
     let overflow_bytes: usize =
         moved.iter().map(|i| 8 + message.pairs[*i].0.len() + message.pairs[*i].1.len()).sum();
-    let pair_bytes: usize = own_bytes(message)
+    let pair_bytes: usize = own_bytes
         + message
             .pairs
             .iter()
@@ -85,12 +91,9 @@ pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> 
     out.push(0);
     push_u16(&mut out, mark::KEY.len());
     out.extend_from_slice(mark::KEY);
-    push_u16(&mut out, mark::value_bytes(&message.module));
+    push_u16(&mut out, mark::value_bytes(&message.module, key));
     mark.write(&mut out);
-    if !message.module.is_empty() {
-        out.extend_from_slice(mark::MODULE);
-        out.extend_from_slice(&message.module);
-    }
+    let mac_offset = mark::write_tail(&mut out, &message.module, key);
     for (index, (key, value)) in message.pairs.iter().enumerate() {
         if in_pairs(index) {
             push_u16(&mut out, key.len());
@@ -107,14 +110,12 @@ pub fn encode(message: &Message, id: TaskId) -> Result<Vec<u8>, InvalidMessage> 
         out.extend_from_slice(value);
     }
     out.extend_from_slice(&message.body);
+    if let (Some(key), Some(offset)) = (key, mac_offset) {
+        signature::sign(&mut out, key, offset);
+    }
     let crc = mark::checksum(&out);
     mark::patch_crc(&mut out[mark::VALUE_OFFSET..], crc);
     Ok(out)
-}
-
-/// Bytes of our own pair.
-fn own_bytes(message: &Message) -> usize {
-    4 + mark::KEY.len() + mark::value_bytes(&message.module)
 }
 
 fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
@@ -139,9 +140,9 @@ fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
 }
 
 /// The pairs that move to the body, by index, ascending: the longest first, until the rest fits.
-fn choose_overflow(message: &Message) -> Result<Vec<usize>, InvalidMessage> {
+fn choose_overflow(message: &Message, own_bytes: usize) -> Result<Vec<usize>, InvalidMessage> {
     let cost = |i: usize| 4 + message.pairs[i].0.len() + message.pairs[i].1.len();
-    let mut total = own_bytes(message) + (0..message.pairs.len()).map(cost).sum::<usize>();
+    let mut total = own_bytes + (0..message.pairs.len()).map(cost).sum::<usize>();
     let mut moved = Vec::new();
     if total <= PAIRS_BYTES_MAX {
         return Ok(moved);

@@ -3,14 +3,18 @@
 //! ```text
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name>
+//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name> kid=<key> mac=<64 hex>
 //! ```
 //!
 //! `len` is the length of the whole file, `ext` that of the overflow pairs at the body's start,
-//! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros.
+//! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros. The module and the
+//! signature may be there or not, each for itself.
 
 use std::fmt;
 
+use super::HEADER_BYTES;
 use crate::limits::MODULE_BYTES_MAX;
+use crate::signing::{MAC_BYTES, SigningKey, is_key_name};
 
 /// Key of the pair.
 pub(super) const KEY: &[u8] = b"unspool";
@@ -20,17 +24,130 @@ pub(super) const START: &[u8] = b"unspool1[";
 pub(super) const END: &[u8] = b"]1loopsnu";
 
 /// Offset of the value in the file: header, key length, key, value length.
-pub(super) const VALUE_OFFSET: usize = super::HEADER_BYTES + 2 + KEY.len() + 2;
+pub(super) const VALUE_OFFSET: usize = HEADER_BYTES + 2 + KEY.len() + 2;
 /// Offset of the CRC's digits in the value.
 pub(super) const CRC_OFFSET: usize = START.len() + 3 + 32 + 5 + 16 + 5 + 8 + 5;
+/// Digits of the CRC.
+pub(super) const CRC_DIGITS: usize = 8;
 /// Length of the part of the value that is always there.
-pub(super) const FIXED_BYTES: usize = CRC_OFFSET + 8 + END.len();
+pub(super) const FIXED_BYTES: usize = CRC_OFFSET + CRC_DIGITS + END.len();
 /// What stands between that part and the name of a module.
-pub(super) const MODULE: &[u8] = b" module=";
+const MODULE: &[u8] = b" module=";
+/// What stands before the name of the key that signed.
+const SIGNER: &[u8] = b" kid=";
+/// What stands between that name and the digits of the MAC.
+const MAC: &[u8] = b" mac=";
+/// Digits of the MAC.
+const MAC_DIGITS: usize = 2 * MAC_BYTES;
 
-/// Length of the value with this module; empty: without one.
-pub(super) fn value_bytes(module: &[u8]) -> usize {
-    FIXED_BYTES + if module.is_empty() { 0 } else { MODULE.len() + module.len() }
+/// Length of the value with this module (empty: without one), signed by this key.
+pub(super) fn value_bytes(module: &[u8], key: Option<&SigningKey>) -> usize {
+    let module = if module.is_empty() { 0 } else { MODULE.len() + module.len() };
+    let signature = key.map_or(0, |key| SIGNER.len() + key.name().len() + MAC.len() + MAC_DIGITS);
+    FIXED_BYTES + module + signature
+}
+
+/// Appends what follows the fixed part of the value. Returns where the digits of the MAC stand, which
+/// are zeros.
+pub(super) fn write_tail(
+    out: &mut Vec<u8>,
+    module: &[u8],
+    key: Option<&SigningKey>,
+) -> Option<usize> {
+    if !module.is_empty() {
+        out.extend_from_slice(MODULE);
+        out.extend_from_slice(module);
+    }
+    key.map(|key| {
+        out.extend_from_slice(SIGNER);
+        out.extend_from_slice(key.name());
+        out.extend_from_slice(MAC);
+        let offset = out.len();
+        out.extend_from_slice(&[b'0'; MAC_DIGITS]);
+        offset
+    })
+}
+
+/// Our pair, found in a file.
+#[derive(Debug)]
+pub(super) struct FoundMark<'a> {
+    /// The fixed part of its value.
+    pub(super) fixed: &'a [u8],
+    /// Empty: none.
+    pub(super) module: &'a [u8],
+    pub(super) signature: Option<Signature<'a>>,
+    /// Where the digits of its MAC stand in the file.
+    pub(super) mac_offset: usize,
+    /// Bytes of the whole pair.
+    pub(super) pair_bytes: usize,
+}
+
+/// Who signed a file, and the MAC.
+#[derive(Debug)]
+pub(super) struct Signature<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) mac: [u8; MAC_BYTES],
+}
+
+/// Part of our pair is there and the rest is not.
+#[derive(Debug)]
+pub(super) struct Damaged;
+
+/// Looks for our pair at its fixed place. Any of its three marks demands the others, and that the
+/// value is exactly what `write` and `write_tail` make.
+pub(super) fn find(file: &[u8]) -> Result<Option<FoundMark<'_>>, Damaged> {
+    let at = |offset: usize, what: &[u8]| {
+        file.get(offset..offset + what.len()).is_some_and(|found| found == what)
+    };
+    let key = at(HEADER_BYTES + 2, KEY) && at(HEADER_BYTES, &(KEY.len() as u16).to_le_bytes());
+    let start = at(VALUE_OFFSET, START);
+    let end = at(VALUE_OFFSET + FIXED_BYTES - END.len(), END);
+    if !key && !start && !end {
+        return Ok(None);
+    }
+    if !(key && start && end) {
+        return Err(Damaged);
+    }
+    read_value(file).map(Some).ok_or(Damaged)
+}
+
+fn read_value(file: &[u8]) -> Option<FoundMark<'_>> {
+    let (length, rest) = file.get(VALUE_OFFSET - 2..)?.split_first_chunk::<2>()?;
+    let value_bytes = usize::from(u16::from_le_bytes(*length));
+    let (fixed, tail) = rest.get(..value_bytes)?.split_at_checked(FIXED_BYTES)?;
+    let (module, tail) = match tail.strip_prefix(MODULE) {
+        None => (&[][..], tail),
+        Some(rest) => {
+            let end = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
+            let (module, tail) = rest.split_at(end);
+            (Some(module).filter(|name| is_module(name))?, tail)
+        }
+    };
+    let signature = match tail {
+        [] => None,
+        _ => Some(read_signature(tail)?),
+    };
+    let pair_bytes = VALUE_OFFSET - HEADER_BYTES + value_bytes;
+    let mac_offset = HEADER_BYTES + pair_bytes - MAC_DIGITS;
+    Some(FoundMark { fixed, module, signature, mac_offset, pair_bytes })
+}
+
+fn read_signature(tail: &[u8]) -> Option<Signature<'_>> {
+    let (names, digits) = tail.split_at_checked(tail.len().checked_sub(MAC_DIGITS)?)?;
+    let key = names.strip_prefix(SIGNER)?.strip_suffix(MAC)?;
+    let mut mac = [0; MAC_BYTES];
+    for (byte, pair) in mac.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::try_from(take_hex(pair, 2)?.0).ok()?;
+    }
+    is_key_name(key).then_some(Signature { key, mac })
+}
+
+/// Writes bytes as digits over what stands there.
+pub(super) fn write_hex(out: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in out.chunks_mut(2).zip(bytes) {
+        let digits = b"0123456789abcdef";
+        pair.copy_from_slice(&[digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
+    }
 }
 
 /// Whether a module's name can stand in the value.

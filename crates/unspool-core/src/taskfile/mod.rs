@@ -14,10 +14,12 @@
 mod decode;
 mod encode;
 mod mark;
+mod signature;
 
 pub use decode::{Fields, Malformed, Peek, TaskFile, peek};
 pub use encode::{InvalidMessage, encode};
 pub use mark::{Mark, TaskId};
+pub use signature::{BadSignature, verify};
 
 /// First byte of every task file and spool packet.
 pub const MODIFIER1: u8 = 17;

@@ -45,7 +45,7 @@ fn the_empty_task_is_legal() {
 #[test]
 fn every_truncation_of_ours_is_recognised() {
     for module in [&b""[..], b"shop.tasks"] {
-        let file = encode(&with_module(module), id()).unwrap();
+        let file = encode(&with_module(module), id(), None).unwrap();
         for cut in 0..file.len() {
             assert!(TaskFile::parse(&file[..cut]).is_err(), "cut at {cut}");
         }
@@ -58,7 +58,7 @@ fn every_truncation_of_ours_is_recognised() {
 #[test]
 fn every_flipped_bit_of_ours_is_recognised_but_in_the_attempt_count() {
     for module in [&b""[..], b"shop.tasks"] {
-        let file = encode(&with_module(module), id()).unwrap();
+        let file = encode(&with_module(module), id(), None).unwrap();
         for byte in 0..file.len() {
             for bit in 0..8 {
                 let mut bad = file.clone();
@@ -82,13 +82,13 @@ len=000000000000008b ext=00000000 crc=125c4e3f]1loopsnu\x0d\0ud_spool_func\x01\0
 fn a_file_without_a_module_is_as_it_always_was() {
     let task = TaskFile::parse(OURS).unwrap();
     assert_eq!(task.module, b"");
-    let again = encode(&task.to_message(), task.mark.unwrap().id).unwrap();
+    let again = encode(&task.to_message(), task.mark.unwrap().id, None).unwrap();
     assert_eq!(again, OURS);
 }
 
 #[test]
 fn a_module_is_told_and_is_no_pair() {
-    let file = encode(&with_module(b"shop.tasks"), id()).unwrap();
+    let file = encode(&with_module(b"shop.tasks"), id(), None).unwrap();
     let task = TaskFile::parse(&file).unwrap();
     assert_eq!(task.module, b"shop.tasks");
     assert_eq!(task.to_message(), with_module(b"shop.tasks"));
@@ -96,13 +96,13 @@ fn a_module_is_told_and_is_no_pair() {
     let peeked = peek(&file).unwrap();
     assert_eq!((peeked.function, peeked.exact), (Some(&b"f"[..]), true));
     for bad in [&b"a b"[..], b"\xff", b"a\0", &[b'm'; 201]] {
-        assert!(encode(&with_module(bad), id()).is_err(), "{bad:?}");
+        assert!(encode(&with_module(bad), id(), None).is_err(), "{bad:?}");
     }
 }
 
 #[test]
 fn the_longest_module_leaves_the_function_within_what_is_peeked() {
-    let file = encode(&with_module(&[b'm'; 200]), id()).unwrap();
+    let file = encode(&with_module(&[b'm'; 200]), id(), None).unwrap();
     assert_eq!(peek(&file[..file.len().min(1024)]).unwrap().function, Some(&b"f"[..]));
 }
 
@@ -126,7 +126,7 @@ fn foreign_files_are_parsed_strictly() {
 fn long_values_move_to_the_body_and_come_back() {
     let long = vec![b'x'; 70_000];
     let given = message(&[(b"ud_spool_func", b"f"), (b"big", &long), (b"a", b"1")], b"tail");
-    let file = encode(&given, id()).unwrap();
+    let file = encode(&given, id(), None).unwrap();
     let task = TaskFile::parse(&file).unwrap();
     let parsed = task.to_message();
     assert_eq!(parsed.get(b"big"), Some(long.as_slice()));
@@ -139,7 +139,7 @@ fn long_values_move_to_the_body_and_come_back() {
 fn the_last_one_of_a_key_wins_wherever_the_longest_ones_move() {
     let long = vec![b'x'; 70_000];
     let given = message(&[(b"a", &long), (b"b", b"1"), (b"a", b"short"), (b"a", b"last")], b"");
-    let parsed = TaskFile::parse(&encode(&given, id()).unwrap()).unwrap().to_message();
+    let parsed = TaskFile::parse(&encode(&given, id(), None).unwrap()).unwrap().to_message();
     assert_eq!(parsed.get(b"a"), Some(&b"last"[..]));
     let of_a = |message: &Message| -> Vec<Vec<u8>> {
         message.pairs.iter().filter(|(k, _)| k == b"a").map(|(_, v)| v.clone()).collect()
@@ -149,10 +149,10 @@ fn the_last_one_of_a_key_wins_wherever_the_longest_ones_move() {
 
 #[test]
 fn keys_are_checked() {
-    assert!(encode(&message(&[(b"", b"x")], b""), id()).is_err());
-    assert!(encode(&message(&[(b"unspool", b"x")], b""), id()).is_err());
-    assert!(encode(&message(&[(&vec![b'k'; 65_536], b"x")], b""), id()).is_err());
-    assert!(encode(&message(&[(b"at", &vec![b'1'; 65_536])], b""), id()).is_err());
+    assert!(encode(&message(&[(b"", b"x")], b""), id(), None).is_err());
+    assert!(encode(&message(&[(b"unspool", b"x")], b""), id(), None).is_err());
+    assert!(encode(&message(&[(&vec![b'k'; 65_536], b"x")], b""), id(), None).is_err());
+    assert!(encode(&message(&[(b"at", &vec![b'1'; 65_536])], b""), id(), None).is_err());
 }
 
 proptest! {
@@ -166,7 +166,7 @@ proptest! {
     ) {
         prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
         let given = Message { pairs, body, module: module.into_bytes() };
-        let file = encode(&given, id()).unwrap();
+        let file = encode(&given, id(), None).unwrap();
         let task = TaskFile::parse(&file).unwrap();
         prop_assert_eq!(task.mark.unwrap().id, id());
         let mut parsed = task.to_message();
