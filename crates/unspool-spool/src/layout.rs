@@ -4,12 +4,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use unspool_core::Priority;
-use unspool_sys::folder::{self, Folder, Stat};
+use unspool_core::signing::Keyring;
+use unspool_sys::folder::{self, Folder, Sharing, Stat};
 use unspool_sys::{clock, host};
 
+use crate::access::Access;
 use crate::durable::DurableFolders;
 
 /// What every task's name starts with. What follows is free.
@@ -44,6 +47,8 @@ pub struct SpoolDir {
     counter: AtomicU64,
     pub(crate) durable: DurableFolders,
     open_to_others: Option<u32>,
+    /// Signs what is submitted.
+    pub(crate) keys: Option<Arc<Keyring>>,
     /// Device and inode.
     identity: (u64, u64),
     parent: Option<Folder>,
@@ -90,6 +95,52 @@ pub enum OpenError {
         /// Who we are.
         uid: u32,
     },
+    /// It is to be shared with a group that its owner is not in.
+    #[error(
+        "spool directory `{path}` is missing and cannot be given to group {group}, in which uid {uid} is \
+         not: make that user a member (`usermod -a -G`), or name another `spooler-group`"
+    )]
+    NotInGroup {
+        /// The directory.
+        path: PathBuf,
+        /// The group.
+        group: u32,
+        /// Who we are.
+        uid: u32,
+    },
+    /// It is to be shared with a group, and is not.
+    #[error(
+        "spool directory `{path}` has mode {found:04o} and group {group}, not {wanted:04o} and group \
+         {wanted_group}, as `spooler-mode` and `spooler-group` ask: run `chgrp -R {wanted_group} \
+         {path}; chmod -R {letters} {path}; find {path} -type d -exec chmod g+s {{}} +`"
+    )]
+    NotShared {
+        /// The directory.
+        path: PathBuf,
+        /// Its mode.
+        found: u32,
+        /// Its group.
+        group: u32,
+        /// The mode that it should have.
+        wanted: u32,
+        /// The group that it should have.
+        wanted_group: u32,
+        /// That mode, as `chmod -R` takes it.
+        letters: &'static str,
+    },
+    /// Somebody else can write in it, and it is to be used only if nobody can.
+    #[error(
+        "folder `{path}` of the spool {problem}, and who can write there decides what your workers \
+         run: run `{cure} {path}`, or leave `spooler-strict-permissions` out"
+    )]
+    Unsafe {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// The command that makes it right, without the path.
+        cure: String,
+    },
     /// A newer unspool made it.
     #[error(
         "spool directory `{path}` has format version {found}, newer than this unspool's \
@@ -109,13 +160,16 @@ impl SpoolDir {
     /// # Errors
     /// [`OpenError`] names the path and what to do.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        Self::open_with(path, &Access::default())
+    }
+
+    /// Opens a spool that has to be as `access` says, creating what is missing so.
+    ///
+    /// # Errors
+    /// As for [`SpoolDir::open`].
+    pub fn open_with(path: &Path, access: &Access) -> Result<Self, OpenError> {
         let opening = |source| OpenError::Open { path: path.to_owned(), source };
-        if let Err(source) = folder::make_path(path) {
-            if path.exists() && !path.is_dir() {
-                return Err(OpenError::NotADirectory { path: path.to_owned() });
-            }
-            return Err(OpenError::Create { path: path.to_owned(), source });
-        }
+        access.make(path)?;
         let path = folder::canonical(path).map_err(opening)?;
         let opening = |source| OpenError::Open { path: path.clone(), source };
         let top = Folder::open(&path).map_err(opening)?;
@@ -125,26 +179,36 @@ impl SpoolDir {
             }
             other => other.map_err(opening)?,
         }
+        let stat = folder::stat_file(top.as_fd()).map_err(opening)?;
+        access.check(&path, &stat)?;
+        let top = top.shared(Sharing::of_folder(stat.mode));
         if top.make_sub(INTERNAL).map_err(opening)? {
             // What lies in it has promises of its own.
             top.sync().map_err(opening)?;
         }
         let internal = top.open_sub(INTERNAL).map_err(opening)?;
+        let inside = folder::stat_file(internal.as_fd()).map_err(opening)?;
+        access.check_inside(&path.join(folder::os_str(INTERNAL)), &inside)?;
         check_version(&internal, &path)?;
-        let stat = top.stat(b".").map_err(opening)?;
-        let mode = stat.map_or(0, |stat| stat.mode);
         Ok(Self {
             top,
             internal,
+            keys: None,
             host: file_safe(&host::hostname()),
             counter: AtomicU64::new(0),
             durable: DurableFolders::default(),
-            open_to_others: (mode & 0o077 != 0).then_some(mode),
+            open_to_others: access.is_open_to_others(&stat).then_some(stat.mode),
             parent: path.parent().map(Folder::open_to_look).transpose().map_err(opening)?,
             looked_ns: AtomicU64::new(0),
-            identity: stat.map_or((0, 0), |stat| (stat.device, stat.inode)),
+            identity: (stat.device, stat.inode),
             path,
         })
+    }
+
+    /// Signs what is submitted through this, with the first of these keys.
+    #[must_use]
+    pub fn sign_with(self, keys: Option<Arc<Keyring>>) -> Self {
+        Self { keys, ..self }
     }
 
     /// The canonical absolute path.
@@ -173,7 +237,7 @@ impl SpoolDir {
         in_place
     }
 
-    /// The permission bits, if others than the owner may enter the directory.
+    /// The permission bits, if others than the owner and whom `access` let in may enter the directory.
     pub fn open_to_others(&self) -> Option<u32> {
         self.open_to_others
     }

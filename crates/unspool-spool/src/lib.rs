@@ -4,6 +4,7 @@
 //! something runs (the supervisor does) and knows no processes. Safe with any number of other
 //! daemons, submitters and real uWSGI spoolers on the same directory.
 
+mod access;
 mod adopt;
 mod claim;
 mod durable;
@@ -17,8 +18,10 @@ mod scan;
 mod schedule;
 mod shared;
 mod submit;
+mod trust;
 mod watch;
 
+pub use access::Access;
 pub use adopt::{
     AdoptError, Adoption, Group, HeldTask, Look, Selection, Survey, Verdict, begin_adoption, bury,
     change_adoption, count_nested, lift, look, read_adoption, survey, walk,
@@ -36,4 +39,5 @@ pub use scan::{Found, Scan};
 pub use schedule::{SchedulePlace, ScheduleStore};
 pub use shared::{Lifetime, shared_lock, shared_store};
 pub use submit::{SubmitError, Submitted, submit, submit_measured};
+pub use trust::{KeysError, Refused, Standing, Trust, load_keys};
 pub use watch::{Change, Watch};

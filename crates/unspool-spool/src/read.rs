@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use unspool_core::Message;
 use unspool_core::limits::TASK_BYTES_MAX;
 use unspool_core::taskfile::{Malformed, TaskFile};
-use unspool_sys::folder::{self, FileKind, Folder};
+use unspool_sys::folder::{self, FileKind, Folder, Stat};
 
 use crate::{SpoolDir, is_task_name};
 
@@ -33,16 +33,16 @@ pub enum ReadError {
     },
 }
 
-/// Reads a whole open file.
-pub fn read_all(file: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
-    let bytes = folder::stat_file(file)?.bytes;
-    if bytes > TASK_BYTES_MAX {
+/// Reads a whole open file; also what the system says of it.
+pub fn read_all(file: BorrowedFd<'_>) -> io::Result<(Stat, Vec<u8>)> {
+    let stat = folder::stat_file(file)?;
+    if stat.bytes > TASK_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any task"));
     }
-    let mut content = vec![0u8; bytes as usize];
+    let mut content = vec![0u8; stat.bytes as usize];
     let got = folder::read_at(file, &mut content, 0)?;
     content.truncate(got);
-    Ok(content)
+    Ok((stat, content))
 }
 
 /// Reads and parses a task file; `None` if there is no such file.
@@ -61,7 +61,7 @@ pub fn read_task(path: &Path) -> Result<Option<Message>, ReadError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(io_error)?,
     };
-    let content = read_all(file.as_fd()).map_err(io_error)?;
+    let (_, content) = read_all(file.as_fd()).map_err(io_error)?;
     let task = TaskFile::parse(&content)
         .map_err(|source| ReadError::Malformed { path: path.to_owned(), source })?;
     Ok(Some(task.to_message()))

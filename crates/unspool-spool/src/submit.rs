@@ -101,7 +101,8 @@ pub fn submit_measured(
     let mut id_bytes = [0u8; 10];
     id_bytes.copy_from_slice(for_id);
     let id = TaskId::new((now_ns / 1_000_000) as u64, id_bytes);
-    let file = encode(message, id)?;
+    let key = spool.keys.as_ref().map(|keys| keys.first());
+    let file = encode(message, id, key)?;
     let mut name_bytes = [0u8; 4];
     name_bytes.copy_from_slice(&for_name[..4]);
     let name = spool.next_name(now_ns, u32::from_le_bytes(name_bytes));

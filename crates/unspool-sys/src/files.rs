@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{self, Mode, OFlags};
 
-use crate::folder::{self, Folder};
+use crate::folder::{self, FileKind, Folder, Sharing, Stat};
 use crate::host;
 
 /// Opens a file to append to it, making it with mode 0640 if it is missing. Writing to it does not
@@ -78,9 +78,14 @@ fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
     Ok((parent.unwrap_or(Path::new(".")), name))
 }
 
-/// Makes a directory of mode 0700 for another user, if it is missing and nobody but root could put
-/// something else in its place meanwhile. Returns whether it was made.
-pub fn make_directory_for(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io::Result<bool> {
+/// Makes a directory of mode 0700 or of this sharing for another user, if it is missing and nobody
+/// but root could put something else in its place meanwhile. Returns whether it was made.
+pub fn make_directory_for(
+    path: &Path,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    sharing: Sharing,
+) -> io::Result<bool> {
     let (parent, name) = split(path)?;
     let parent = Folder::open(parent)?;
     let stat = fs::fstat(&parent)?;
@@ -90,9 +95,21 @@ pub fn make_directory_for(path: &Path, uid: Option<u32>, gid: Option<u32>) -> io
     if !parent.make_sub(name.as_bytes())? {
         return Ok(false);
     }
-    let made = parent.open_sub(name.as_bytes())?;
-    let owner = uid.map(rustix::fs::Uid::from_raw);
-    let group = gid.map(rustix::fs::Gid::from_raw);
-    fs::fchown(&made, owner, group)?;
+    parent.open_sub(name.as_bytes())?.give(sharing, uid, gid)?;
     Ok(true)
+}
+
+/// Reads a small regular file that holds a secret: what it is, and its content, one byte more than
+/// `bytes_max` at most.
+pub fn read_secret(path: &Path, bytes_max: usize) -> io::Result<(Stat, Vec<u8>)> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = fs::open(path, flags, Mode::empty())?;
+    let stat = folder::stat_file(file.as_fd())?;
+    if stat.kind != FileKind::File {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut content = vec![0; bytes_max + 1];
+    let got = folder::read_at(file.as_fd(), &mut content, 0)?;
+    content.truncate(got);
+    Ok((stat, content))
 }

@@ -1,7 +1,7 @@
 //! An open directory and what is done to the files in it.
 //!
-//! Every call names a file by one component relative to the open directory, so that a spool which
-//! is moved while it is open stays the same spool, and no name can leave it.
+//! Every call names a file by one component relative to the open directory, and follows no link, so
+//! that a spool which is moved while it is open stays the same spool, and no name can leave it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,6 +13,7 @@ use rustix::fs::{
     self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
 };
 
+use crate::host;
 #[cfg(feature = "trace")]
 use crate::trace;
 
@@ -46,6 +47,8 @@ pub struct Stat {
     pub mode: u32,
     /// The user it belongs to.
     pub owner: u32,
+    /// The group it belongs to.
+    pub group: u32,
     /// Kind of file.
     pub kind: FileKind,
 }
@@ -66,6 +69,7 @@ impl Stat {
             ctime_ns: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
             mode: stat.st_mode & 0o7777,
             owner: stat.st_uid,
+            group: stat.st_gid,
             kind,
         }
     }
@@ -76,10 +80,54 @@ fn nanoseconds(seconds: i64, nanos: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
 }
 
-/// An open directory.
+/// Who besides their owner may use what is made in a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// Nobody.
+    #[default]
+    Private,
+    /// Its group may read.
+    GroupReads,
+    /// Its group may read and write.
+    GroupWrites,
+}
+
+impl Sharing {
+    /// The mode of files, whatever the process's umask says.
+    pub fn file_mode(self) -> u32 {
+        match self {
+            Self::Private => 0o600,
+            Self::GroupReads => 0o640,
+            Self::GroupWrites => 0o660,
+        }
+    }
+
+    /// The mode of directories. Those that are shared hand their group on to what is made in them.
+    pub fn folder_mode(self) -> u32 {
+        match self {
+            Self::Private => 0o700,
+            Self::GroupReads => 0o2750,
+            Self::GroupWrites => 0o2770,
+        }
+    }
+
+    /// What the mode of a directory says. One that does not hand on its group is not meant to be
+    /// shared: uWSGI makes such.
+    pub fn of_folder(mode: u32) -> Self {
+        match mode & 0o2070 {
+            0o2070 => Self::GroupWrites,
+            0o2050 => Self::GroupReads,
+            _ => Self::Private,
+        }
+    }
+}
+
+/// An open directory. What is made in it, and in what is opened beneath it, gets the modes of its
+/// [`Sharing`].
 #[derive(Debug)]
 pub struct Folder {
     fd: OwnedFd,
+    sharing: Sharing,
 }
 
 impl AsFd for Folder {
@@ -90,9 +138,21 @@ impl AsFd for Folder {
 
 impl From<OwnedFd> for Folder {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd }
+        Self { fd, sharing: Sharing::Private }
     }
 }
+
+/// A name that is one component: with it no call can leave its directory.
+fn component(name: &[u8]) -> io::Result<&[u8]> {
+    if name.contains(&b'/') || name == b".." {
+        let text = "this is not the name of a file in a directory";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(name)
+}
+
+/// How often a file is looked for and made that others make and remove.
+const OPEN_TRIES: usize = 8;
 
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -101,23 +161,40 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         #[cfg(feature = "trace")]
         trace::before("open")?;
-        Ok(Self { fd: fs::open(path, DIRECTORY, Mode::empty())? })
+        Ok(fs::open(path, DIRECTORY, Mode::empty())?.into())
     }
 
     /// Opens a directory only to look up names in it: needs no right to read it.
     pub fn open_to_look(path: &Path) -> io::Result<Self> {
-        Ok(Self { fd: fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty())? })
+        Ok(fs::open(path, DIRECTORY | OFlags::PATH, Mode::empty())?.into())
+    }
+
+    /// The same directory, with other modes for what is made in it.
+    #[must_use]
+    pub fn shared(self, sharing: Sharing) -> Self {
+        Self { sharing, ..self }
+    }
+
+    /// Who may use what is made here.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// Opens a sub-directory; a symbolic link is refused.
     pub fn open_sub(&self, name: &[u8]) -> io::Result<Self> {
         #[cfg(feature = "trace")]
         trace::before("openat")?;
-        Ok(Self { fd: fs::openat(&self.fd, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())? })
+        let flags = DIRECTORY | OFlags::NOFOLLOW;
+        let fd = fs::openat(&self.fd, component(name)?, flags, Mode::empty())?;
+        Ok(Self { fd, sharing: self.sharing })
     }
 
-    /// Makes a sub-directory of mode 0700. Returns whether it was not there before.
+    /// Makes a sub-directory. Returns whether it was not there before.
     pub fn make_sub(&self, name: &[u8]) -> io::Result<bool> {
+        let name = component(name)?;
+        if self.sharing != Sharing::Private && self.stat(name)?.is_none() {
+            return self.make_shared_sub(name, None);
+        }
         #[cfg(feature = "trace")]
         trace::before("mkdirat")?;
         match fs::mkdirat(&self.fd, name, Mode::RWXU) {
@@ -131,40 +208,100 @@ impl Folder {
         }
     }
 
-    /// A second descriptor of the same directory.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { fd: self.fd.try_clone()? })
+    /// Makes a sub-directory aside, and gives it its name once others can use it: they would be
+    /// refused in the meantime. `group`: this one, not that of the directory.
+    fn make_shared_sub(&self, name: &[u8], group: Option<u32>) -> io::Result<bool> {
+        let random: [u8; 8] = host::random()?;
+        let end = format!("-{:016x}", u64::from_le_bytes(random));
+        let aside = [b".", name, end.as_bytes()].concat();
+        #[cfg(feature = "trace")]
+        trace::before("mkdirat")?;
+        fs::mkdirat(&self.fd, aside.as_slice(), Mode::RWXU)?;
+        #[cfg(feature = "trace")]
+        trace::made_folder(self, &aside);
+        let made = self.open_sub(&aside).and_then(|made| {
+            made.give(self.sharing, None, group)?;
+            self.rename(&aside, self, name)
+        });
+        match made {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let _ = self.remove_sub(&aside);
+                let taken = error.kind() == io::ErrorKind::AlreadyExists;
+                if taken { Ok(false) } else { Err(error) }
+            }
+        }
     }
 
-    /// Creates a file of mode 0600 for writing; an existing name is an error.
+    /// Gives the directory itself to a user and a group, and the mode of that sharing.
+    pub(crate) fn give(
+        &self,
+        sharing: Sharing,
+        owner: Option<u32>,
+        group: Option<u32>,
+    ) -> io::Result<()> {
+        if owner.is_some() || group.is_some() {
+            fs::fchown(&self.fd, owner.map(fs::Uid::from_raw), group.map(fs::Gid::from_raw))?;
+        }
+        // In this order: a change of the group may take the bit away that hands it on.
+        if sharing != Sharing::Private {
+            fs::fchmod(&self.fd, Mode::from_raw_mode(sharing.folder_mode()))?;
+        }
+        Ok(())
+    }
+
+    /// A second descriptor of the same directory.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, sharing: self.sharing })
+    }
+
+    /// Creates a file for writing; an existing name is an error.
     pub fn create(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        #[cfg(feature = "trace")]
-        trace::before("openat")?;
-        let file = fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::RUSR | Mode::WUSR)?;
-        #[cfg(feature = "trace")]
-        trace::created(self, name, &file);
-        Ok(file)
+        self.open_new(name, flags | OFlags::NOFOLLOW)
     }
 
     /// Creates a file that must not exist, for writing, which others may read as far as the mask
     /// lets them.
     pub fn create_readable(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        Ok(fs::openat(&self.fd, name, flags | OFlags::NOFOLLOW, Mode::from_raw_mode(0o644))?)
+        let mode = Mode::from_raw_mode(0o644);
+        Ok(fs::openat(&self.fd, component(name)?, flags | OFlags::NOFOLLOW, mode)?)
     }
 
-    /// Opens a file for reading and writing, creating it with mode 0600 if it is missing.
+    /// Opens a file for reading and writing, creating it if it is missing.
     pub fn open_or_create(&self, name: &[u8]) -> io::Result<OwnedFd> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if self.sharing == Sharing::Private {
+            return self.open_new(name, flags | OFlags::CREATE);
+        }
+        // Only what was made here is given its mode: another one's may not be changed.
+        for _ in 0..OPEN_TRIES {
+            match fs::openat(&self.fd, component(name)?, flags, Mode::empty()) {
+                Err(rustix::io::Errno::NOENT) => {}
+                other => return Ok(other?),
+            }
+            match self.open_new(name, flags | OFlags::CREATE | OFlags::EXCL) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return other,
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    fn open_new(&self, name: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
         #[cfg(feature = "trace")]
         trace::before("openat")?;
         #[cfg(feature = "trace")]
-        let was_there = self.stat(name)?.is_some();
-        let file = fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?;
+        let was_there = !flags.contains(OFlags::EXCL) && self.stat(name)?.is_some();
+        let mode = Mode::from_raw_mode(self.sharing.file_mode());
+        let file = fs::openat(&self.fd, component(name)?, flags, mode)?;
         #[cfg(feature = "trace")]
         if !was_there {
             trace::created(self, name, &file);
+        }
+        if self.sharing != Sharing::Private {
+            fs::fchmod(&file, mode)?;
         }
         Ok(file)
     }
@@ -185,6 +322,7 @@ impl Folder {
         let flags = access | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         #[cfg(feature = "trace")]
         trace::before("openat")?;
+        let name = component(name)?;
         match fs::openat(&self.fd, name, flags | OFlags::NOATIME, Mode::empty()) {
             Err(rustix::io::Errno::PERM) => Ok(fs::openat(&self.fd, name, flags, Mode::empty())?),
             other => Ok(other?),
@@ -195,6 +333,7 @@ impl Folder {
     pub fn rename(&self, name: &[u8], to: &Folder, new_name: &[u8]) -> io::Result<()> {
         #[cfg(feature = "trace")]
         trace::before("renameat2")?;
+        let (name, new_name) = (component(name)?, component(new_name)?);
         match fs::renameat_with(&self.fd, name, &to.fd, new_name, RenameFlags::NOREPLACE) {
             // A file system without RENAME_NOREPLACE (some network ones).
             Err(rustix::io::Errno::INVAL) => {
@@ -214,7 +353,7 @@ impl Folder {
     pub fn replace(&self, name: &[u8], new_name: &[u8]) -> io::Result<()> {
         #[cfg(feature = "trace")]
         trace::before("renameat")?;
-        fs::renameat(&self.fd, name, &self.fd, new_name)?;
+        fs::renameat(&self.fd, component(name)?, &self.fd, component(new_name)?)?;
         #[cfg(feature = "trace")]
         trace::renamed(self, name, self, new_name);
         Ok(())
@@ -224,7 +363,7 @@ impl Folder {
     pub fn unlink(&self, name: &[u8]) -> io::Result<bool> {
         #[cfg(feature = "trace")]
         trace::before("unlinkat")?;
-        match fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+        match fs::unlinkat(&self.fd, component(name)?, AtFlags::empty()) {
             Ok(()) => {
                 #[cfg(feature = "trace")]
                 trace::unlinked(self, name);
@@ -239,7 +378,7 @@ impl Folder {
     pub fn remove_sub(&self, name: &[u8]) -> io::Result<()> {
         #[cfg(feature = "trace")]
         trace::before("unlinkat")?;
-        fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR)?;
+        fs::unlinkat(&self.fd, component(name)?, AtFlags::REMOVEDIR)?;
         #[cfg(feature = "trace")]
         trace::unlinked(self, name);
         Ok(())
@@ -249,7 +388,7 @@ impl Folder {
     pub fn stat(&self, name: &[u8]) -> io::Result<Option<Stat>> {
         #[cfg(feature = "trace")]
         trace::before("fstatat")?;
-        match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match fs::statat(&self.fd, component(name)?, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Stat::new(&stat))),
             Err(rustix::io::Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
@@ -259,7 +398,8 @@ impl Folder {
     /// When the file was created, where the file system knows.
     pub fn birth_ns(&self, name: &[u8]) -> Option<i64> {
         let wanted = fs::StatxFlags::BTIME;
-        let stat = fs::statx(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+        let stat = fs::statx(&self.fd, component(name).ok()?, AtFlags::SYMLINK_NOFOLLOW, wanted);
+        let stat = stat.ok()?;
         let known = stat.stx_mask & wanted.bits() != 0;
         let time = stat.stx_btime;
         known.then(|| time.tv_sec * 1_000_000_000 + i64::from(time.tv_nsec))
@@ -328,6 +468,11 @@ impl Iterator for Listing {
 /// Makes a directory of mode 0700 and those above it. What is made survives a power cut; existing
 /// ones are left as they are.
 pub fn make_path(path: &Path) -> io::Result<()> {
+    make_shared_path(path, Sharing::Private, None)
+}
+
+/// Like [`make_path`], of this sharing and group.
+pub fn make_shared_path(path: &Path, sharing: Sharing, group: Option<u32>) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
@@ -335,12 +480,10 @@ pub fn make_path(path: &Path) -> io::Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    #[cfg(feature = "trace")]
-    trace::before("mkdir")?;
-    let made = match fs::mkdir(path, Mode::RWXU) {
-        Err(rustix::io::Errno::NOENT) if parent != Path::new(".") => {
-            make_path(parent)?;
-            fs::mkdir(path, Mode::RWXU)
+    let made = match make_one(path, parent, sharing, group) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && parent != Path::new(".") => {
+            make_shared_path(parent, sharing, group)?;
+            make_one(path, parent, sharing, group)
         }
         other => other,
     };
@@ -348,13 +491,26 @@ pub fn make_path(path: &Path) -> io::Result<()> {
         Ok(()) => {
             let parent = Folder::open(parent)?;
             #[cfg(feature = "trace")]
-            trace::made_folder(&parent, path.file_name().map_or(b"", OsStrExt::as_bytes));
+            if sharing == Sharing::Private {
+                trace::made_folder(&parent, path.file_name().map_or(b"", OsStrExt::as_bytes));
+            }
             parent.sync()
         }
         // Somebody else was faster.
-        Err(rustix::io::Errno::EXIST) if path.is_dir() => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+fn make_one(path: &Path, parent: &Path, sharing: Sharing, group: Option<u32>) -> io::Result<()> {
+    let name = path.file_name().filter(|_| sharing != Sharing::Private);
+    let Some(name) = name else {
+        #[cfg(feature = "trace")]
+        trace::before("mkdir")?;
+        return Ok(fs::mkdir(path, Mode::RWXU)?);
+    };
+    let made = Folder::open(parent)?.shared(sharing).make_shared_sub(name.as_bytes(), group)?;
+    if made { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
 }
 
 /// Writes all bytes at the file's position.

@@ -26,5 +26,5 @@ pub mod title;
 pub mod trace;
 pub mod user;
 
-pub use folder::{FileKind, Folder, Stat};
+pub use folder::{FileKind, Folder, Sharing, Stat};
 pub use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

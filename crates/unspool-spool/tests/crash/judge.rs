@@ -132,7 +132,7 @@ fn look_through(
         let shown = format!("{prefix}{}", String::from_utf8_lossy(&name));
         match claim(folder, &name, i64::MAX).map_err(text)? {
             Claimed::Task(claimed) => {
-                let mut content = read_all(claimed.file.as_fd()).map_err(text)?;
+                let (_, mut content) = read_all(claimed.file.as_fd()).map_err(text)?;
                 if TaskFile::parse(&content).is_ok() {
                     content[3] = 0;
                     tasks.insert(shown, content);

@@ -37,7 +37,7 @@ fn a_task_is_one_private_file_with_exactly_the_encoded_bytes() {
         assert_eq!(mode_of(&path), 0o600);
         let content = std::fs::read(&path).unwrap();
         let (mark, attempts, parsed) = parse_ours(&path);
-        assert_eq!((content, attempts), (encode(&message, mark.id).unwrap(), 0));
+        assert_eq!((content, attempts), (encode(&message, mark.id, None).unwrap(), 0));
         assert_eq!(parsed, message);
         let stamp_ms = (mark.id.0 >> 80) as i64;
         assert!((before_ns / 1_000_000..=after_ns / 1_000_000).contains(&stamp_ms));
