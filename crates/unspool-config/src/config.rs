@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
 use crate::programs::Programs;
+use crate::security::SecurityOptions;
 use crate::stats::StatsOptions;
 use crate::watch::Watched;
 use crate::workers::WorkerOptions;
@@ -127,6 +128,8 @@ pub struct Config {
     /// How long running tasks may take to finish when the daemon stops.
     pub stop_timeout: Duration,
 
+    /// Whose tasks run, and who may use the directories.
+    pub security: SecurityOptions,
     pub stats: StatsOptions,
     /// Numbered from 1 in this order.
     pub mules: Vec<Mule>,

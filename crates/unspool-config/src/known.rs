@@ -27,16 +27,21 @@ pub(crate) struct KnownOption {
 
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
-/// Options of unspool alone; each takes a value.
-const UNSPOOL_OPTIONS: [&str; 8] = [
-    "spooler-adopt",
-    "spooler-adopt-age",
-    "spooler-durability",
-    "spooler-import-timeout",
-    "spooler-log-format",
-    "spooler-processes-of",
-    "spooler-settle",
-    "spooler-stop-timeout",
+/// Options of unspool alone. Each takes a value unless it is a switch.
+const UNSPOOL_OPTIONS: [(&str, bool); 13] = [
+    ("spooler-adopt", false),
+    ("spooler-adopt-age", false),
+    ("spooler-durability", false),
+    ("spooler-group", false),
+    ("spooler-import-timeout", false),
+    ("spooler-keys", false),
+    ("spooler-log-format", false),
+    ("spooler-mode", false),
+    ("spooler-processes-of", false),
+    ("spooler-settle", false),
+    ("spooler-stop-timeout", false),
+    ("spooler-strict-permissions", true),
+    ("spooler-unsigned-uids", false),
 ];
 
 /// Options that uWSGI has when it is built with other libraries than a default build finds (PCRE,
@@ -205,21 +210,15 @@ fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
         let uwsgi = UWSGI_OPTIONS.lines().filter(|line| !line.starts_with('#')).map(parse_row);
-        let own = UNSPOOL_OPTIONS.iter().map(|name| KnownOption {
-            name,
-            argument: Argument::Required,
-            short: None,
-            switch: false,
-            number: false,
-        });
-        let other = OTHER_BUILDS.iter().map(|&(name, switch)| KnownOption {
-            name,
-            argument: if switch { Argument::No } else { Argument::Required },
-            short: None,
-            switch,
-            number: false,
-        });
-        let options: Vec<KnownOption> = uwsgi.chain(own).chain(other).collect();
+        let others =
+            UNSPOOL_OPTIONS.iter().chain(&OTHER_BUILDS).map(|&(name, switch)| KnownOption {
+                name,
+                argument: if switch { Argument::No } else { Argument::Required },
+                short: None,
+                switch,
+                number: false,
+            });
+        let options: Vec<KnownOption> = uwsgi.chain(others).collect();
         let positions = options.iter().enumerate().map(|(at, row)| (row.name, at)).collect();
         Table { options, positions }
     })
@@ -260,7 +259,7 @@ pub(crate) fn find_short(short: char) -> Option<&'static KnownOption> {
 pub(crate) fn with_prefix(prefix: &str) -> Vec<&'static KnownOption> {
     let all = table().options.iter().filter(|option| option.name.starts_with(prefix));
     let (own, uwsgi): (Vec<_>, Vec<_>) =
-        all.partition(|option| UNSPOOL_OPTIONS.contains(&option.name));
+        all.partition(|option| UNSPOOL_OPTIONS.iter().any(|(own, _)| *own == option.name));
     if uwsgi.is_empty() { own } else { uwsgi }
 }
 

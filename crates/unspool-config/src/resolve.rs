@@ -19,6 +19,7 @@ use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
 use crate::programs::{self, Programs};
 use crate::secrets;
+use crate::security::SecurityOptions;
 use crate::settings::{self, Places};
 use crate::shared;
 use crate::stats::StatsOptions;
@@ -160,6 +161,7 @@ impl Resolver {
         shared::check(value)?;
         let start = self.config.start_directory.clone();
         let applied = self.apply_spooler(value)?
+            || self.config.security.apply(value, &self.config.start_directory)?
             || self.apply_python(value)?
             || self.apply_process(value)?
             || self.apply_stats(value)?
@@ -191,6 +193,7 @@ impl Resolver {
             "chdir2" => self.config.chdir2 = None,
             "spooler-chdir" => self.config.spooler_chdir = None,
             "umask" => self.config.daemon.umask = None,
+            "spooler-group" => self.config.security.group = None,
             _ => return false,
         }
         true
@@ -425,6 +428,7 @@ impl Resolver {
             }
         }
         config.watched.join(&base);
+        config.security.finish();
         config.daemon.finish(&Bases { start, chdir: &base });
         config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
@@ -480,6 +484,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_adopt: None,
         spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
+        security: SecurityOptions::default(),
         stats: StatsOptions::default(),
         mules: Vec::new(),
         farms: Vec::new(),

@@ -22,6 +22,8 @@ pub enum Outcome {
     Failed,
     /// The file does not parse.
     Malformed,
+    /// The file is not signed as it has to be. It was not parsed.
+    Refused,
 }
 
 impl Outcome {
@@ -44,6 +46,7 @@ impl Outcome {
             Self::UnknownFunction => 3,
             Self::Failed => 4,
             Self::Malformed => 5,
+            Self::Refused => 6,
         }
     }
 
@@ -56,6 +59,7 @@ impl Outcome {
             3 => Self::UnknownFunction,
             4 => Self::Failed,
             5 => Self::Malformed,
+            6 => Self::Refused,
             _ => return None,
         })
     }

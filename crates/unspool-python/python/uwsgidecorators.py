@@ -25,7 +25,7 @@ from typing import Any, TypeVar, overload
 import uwsgi
 from unspool import _functions, _mules, _process, _unarmed
 from unspool._errors import UnknownFunction
-from unspool._native import SpoolError, decoded
+from unspool._native import SpoolError, check_pickles, decoded
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -267,6 +267,8 @@ def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
     if forced is None and task is not None:
         forced = task._result
     if "args" in message and "kwargs" in message and (task is None or task.pass_arguments):
+        # Loading them can run any code: they must come from somebody who may do so.
+        check_pickles()
         arguments = pickle.loads(_raw(vars, "args"))
         keywords = pickle.loads(_raw(vars, "kwargs"))
         returned = function(*arguments, **_with_body(function, arguments, keywords, vars))

@@ -11,12 +11,13 @@ use unspool_config::{
 };
 
 use crate::errors::config_error;
+use crate::security;
 
 /// What a configuration file, or `FILE:SECTION`, and the variables amount to.
 ///
 /// A dictionary: `spoolers` (absolute paths in their order, external ones too), `opt` (pairs for
 /// `uwsgi.opt`, with None for an option without a value), `shared` (options of caches and their
-/// kin), `durability`, `frequency` (seconds).
+/// kin), `durability`, `frequency` (seconds), `security` (what `configure` takes).
 #[pyfunction]
 #[pyo3(signature = (file, /))]
 pub(crate) fn load_config(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
@@ -54,6 +55,7 @@ fn found(py: Python<'_>, loaded: Result<Loaded, ConfigError>) -> PyResult<Bound<
     found.set_item("shared", as_bytes(py, config.shared_state()))?;
     found.set_item("durability", &config.spooler_durability)?;
     found.set_item("frequency", config.spooler_frequency.as_secs_f64())?;
+    found.set_item("security", security::to_python(py, &config)?)?;
     Ok(found)
 }
 
@@ -74,6 +76,7 @@ fn one_spool<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> 
     found.set_item("shared", PyList::empty(py))?;
     found.set_item("durability", "group")?;
     found.set_item("frequency", 30.0)?;
+    found.set_item("security", security::nothing(py)?)?;
     Ok(found)
 }
 

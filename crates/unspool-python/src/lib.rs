@@ -11,6 +11,7 @@ mod mark;
 mod message;
 mod process;
 mod running;
+mod security;
 mod settings;
 mod spool;
 mod worker;
@@ -34,6 +35,8 @@ mod _native {
     use crate::message::decoded;
     #[pymodule_export]
     use crate::process::set_title;
+    #[pymodule_export]
+    use crate::running::check_pickles;
     #[pymodule_export]
     use crate::settings::configure;
     #[pymodule_export]

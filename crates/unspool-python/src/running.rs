@@ -1,30 +1,38 @@
-//! The module of the function of the task that this process runs.
+//! The task that this process runs: the module of its function, and who stands behind it.
 //!
-//! A handler's dictionary is uWSGI's and has no place for it, and handlers call each other: so it is
-//! kept beside them, under the task's name, and given to whoever asks with that task's dictionary.
+//! A handler's dictionary is uWSGI's and has no place for them, and handlers call each other: so they
+//! are kept beside them. The module is given to whoever asks with that task's dictionary.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyPermissionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use unspool_spool::Standing;
+use unspool_sys::host;
+
+use crate::settings;
 
 #[derive(Debug)]
 struct Running {
     task: Vec<u8>,
     module: Vec<u8>,
+    standing: Standing,
 }
 
 /// Never held while Python code runs, which might hand the interpreter to another thread that waits
 /// for it; and only with the interpreter lock, so that no fork finds it taken.
-static RUNNING: Mutex<Running> = Mutex::new(Running { task: Vec::new(), module: Vec::new() });
+static RUNNING: Mutex<Running> =
+    Mutex::new(Running { task: Vec::new(), module: Vec::new(), standing: Standing::OWN });
 
 fn running() -> MutexGuard<'static, Running> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Notes the task that begins.
-pub(crate) fn begin(task: &[u8], module: &[u8]) {
+pub(crate) fn begin(task: &[u8], module: &[u8], standing: Standing) {
     let mut running = running();
+    running.standing = standing;
     running.module.clear();
     running.module.extend_from_slice(module);
     running.task.clear();
@@ -48,4 +56,15 @@ pub(crate) fn module<'py>(items: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'
     };
     // Printable ASCII, or the file would not have parsed.
     Ok(std::str::from_utf8(&module).ok().map(|module| PyString::new(py, module)))
+}
+
+/// Raises `PermissionError` if pickles of the task that this process runs must not be loaded, whatever
+/// has become of its dictionary on the way. Elsewhere than in a worker they may.
+#[pyfunction]
+pub(crate) fn check_pickles() -> PyResult<()> {
+    let standing = running().standing;
+    match settings::trust().refuse_pickles(standing, host::uid()) {
+        None => Ok(()),
+        Some(why) => Err(PyPermissionError::new_err(why)),
+    }
 }

@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use unspool_core::{Durability, UnknownDurability};
-use unspool_spool::SpoolDir;
+use unspool_spool::{Access, SpoolDir, Trust};
 use unspool_sys::{folder, host};
 
 use crate::errors::{ConfigError, SpoolError, spool_error};
+use crate::security;
 
 static TABLE: Mutex<Table> = Mutex::new(Table {
     spools: Vec::new(),
     configured: 0,
     durability: Durability::Group,
+    access: Access { sharing: None, group: None, strict: false },
+    trust: Trust { keys: None, unsigned_uids: Vec::new() },
     pid: 0,
     edition: 0,
 });
@@ -34,6 +37,8 @@ struct Table {
     spools: Vec<Configured>,
     configured: usize,
     durability: Durability,
+    access: Access,
+    trust: Trust,
     /// The process that opened what is open.
     pid: u32,
     /// Counts configurations, so that a slow open cannot put an old spool into a new table.
@@ -64,10 +69,16 @@ pub(crate) struct Target {
     pub(crate) durability: Durability,
 }
 
-/// Names the spools of this process: absolute paths, the default one first. Nothing is opened yet.
+/// Names the spools of this process: absolute paths, the default one first. Reads the keys, and opens
+/// nothing else yet.
 #[pyfunction]
-#[pyo3(signature = (spools, durability, /))]
-pub(crate) fn configure(spools: Vec<Bound<'_, PyBytes>>, durability: &str) -> PyResult<()> {
+#[pyo3(signature = (spools, durability, security, /))]
+pub(crate) fn configure(
+    spools: Vec<Bound<'_, PyBytes>>,
+    durability: &str,
+    security: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let (access, trust) = security::from_python(security)?;
     let durability = durability
         .parse()
         .map_err(|error: UnknownDurability| ConfigError::new_err(error.to_string()))?;
@@ -80,6 +91,8 @@ pub(crate) fn configure(spools: Vec<Bound<'_, PyBytes>>, durability: &str) -> Py
     table.configured = paths.len();
     table.spools = spools;
     table.durability = durability;
+    table.access = access;
+    table.trust = trust;
     table.edition += 1;
     Ok(())
 }
@@ -171,7 +184,7 @@ pub(crate) fn first(py: Python<'_>) -> PyResult<Arc<SpoolDir>> {
 }
 
 fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
-    let (path, edition) = {
+    let (path, access, keys, edition) = {
         let mut table = table();
         let pid = host::pid();
         if table.pid != pid {
@@ -186,12 +199,15 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
             Some(Configured { open: Some(open), .. }) if open.was_in_place() => {
                 return Ok(Arc::clone(open));
             }
-            Some(spool) => (spool.path.clone(), table.edition),
+            Some(spool) => {
+                let keys = table.trust.keys.clone();
+                (spool.path.clone(), table.access.clone(), keys, table.edition)
+            }
         }
     };
     let open = py
-        .detach(|| SpoolDir::open(&path))
-        .map(Arc::new)
+        .detach(|| SpoolDir::open_with(&path, &access))
+        .map(|spool| Arc::new(spool.sign_with(keys)))
         .map_err(|error| spool_error(py, &error))?;
     let mut table = table();
     if table.edition == edition
@@ -200,6 +216,11 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
         spool.open = Some(Arc::clone(&open));
     }
     Ok(open)
+}
+
+/// Whose tasks this process runs.
+pub(crate) fn trust() -> Trust {
+    table().trust.clone()
 }
 
 fn table() -> MutexGuard<'static, Table> {

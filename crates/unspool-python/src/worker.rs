@@ -17,7 +17,7 @@ use pyo3::types::{PyBytes, PyDict, PyInt};
 use unspool_core::Outcome;
 use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
 use unspool_core::taskfile::TaskFile;
-use unspool_spool::{complete, count_failure, postpone, read_all};
+use unspool_spool::{Refused, Standing, Trust, complete, count_failure, postpone, read_all};
 use unspool_sys::folder::{Folder, stat_file};
 use unspool_sys::slots::{Slot, SlotTable};
 use unspool_sys::socket::{self, Received};
@@ -25,7 +25,7 @@ use unspool_sys::{clock, host, process};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 
-use crate::running;
+use crate::{running, settings};
 
 /// Reports kept back while short tasks follow each other.
 const REPORTS_MAX: usize = 16;
@@ -57,6 +57,7 @@ pub(crate) struct Worker {
     row: usize,
     frequency_ns: i64,
     directory: Option<Folder>,
+    trust: Trust,
     folders: HashMap<u32, Arc<Folder>>,
     queue: VecDeque<Waiting>,
     current: Current,
@@ -97,6 +98,7 @@ impl Worker {
             row,
             frequency_ns: (frequency * 1e9) as i64,
             directory: chdir.map(|path| Folder::open(&path)).transpose()?,
+            trust: settings::trust(),
             folders: HashMap::new(),
             queue: VecDeque::new(),
             current: Current::Nothing,
@@ -283,16 +285,26 @@ impl Worker {
             return Ok(None);
         }
         let content = read_all(task.file.as_fd());
-        let attempts = content.as_ref().ok().and_then(|c| c.get(3)).copied().unwrap_or(0);
+        let attempts = content.as_ref().ok().and_then(|(_, c)| c.get(3)).copied().unwrap_or(0);
         self.current = Current::Task { task, attempts, started_ns };
-        let content = match content {
-            Ok(content) => content,
+        let (stat, content) = match content {
+            Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
                 self.end(Outcome::Malformed, error.to_string());
                 return Ok(None);
             }
             Err(error) => {
                 self.end(Outcome::Failed, format!("the task's file cannot be read: {error}"));
+                return Ok(None);
+            }
+        };
+        // Before anything of it is parsed.
+        let standing = match self.trust.admit(&content, &stat) {
+            Ok(standing) => standing,
+            Err(refused) => {
+                let damaged = refused == Refused::Damaged;
+                let outcome = if damaged { Outcome::Malformed } else { Outcome::Refused };
+                self.end(outcome, refused.to_string());
                 return Ok(None);
             }
         };
@@ -307,7 +319,7 @@ impl Worker {
             self.end(Outcome::Failed, format!("cannot enter the task's directory: {error}"));
             return Ok(None);
         }
-        self.dictionary(py, &task).map(Some)
+        self.dictionary(py, &task, standing).map(Some)
     }
 
     /// Tasks run in `spooler-chdir`, else in the folder of their file, as in uWSGI.
@@ -321,10 +333,11 @@ impl Worker {
         &self,
         py: Python<'py>,
         task: &TaskFile<'_>,
+        standing: Standing,
     ) -> PyResult<Bound<'py, PyDict>> {
         let dictionary = PyDict::new(py);
         if let Current::Task { task: waiting, .. } = &self.current {
-            running::begin(&waiting.handed.name, task.module);
+            running::begin(&waiting.handed.name, task.module, standing);
             let name = PyBytes::new(py, &waiting.handed.name);
             dictionary.set_item(pyo3::intern!(py, "spooler_task_name"), name)?;
         }
@@ -376,9 +389,11 @@ impl Worker {
         let _ = match outcome {
             Outcome::Failed => count_failure(file.as_fd(), attempts, due_ns).map(|_| ()),
             Outcome::Retry => postpone(file.as_fd(), due_ns),
-            Outcome::Done | Outcome::Ignored | Outcome::UnknownFunction | Outcome::Malformed => {
-                Ok(())
-            }
+            Outcome::Done
+            | Outcome::Ignored
+            | Outcome::UnknownFunction
+            | Outcome::Malformed
+            | Outcome::Refused => Ok(()),
         };
     }
 

@@ -38,7 +38,7 @@ pub enum KeysError {
         mode: u32,
     },
     /// Its content gives no keys.
-    #[error("`spooler-keys`: `{path}`: {source}")]
+    #[error("`spooler-keys`: `{path}` is no file of keys")]
     Invalid {
         /// The file.
         path: PathBuf,

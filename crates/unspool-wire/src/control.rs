@@ -93,6 +93,8 @@ pub struct Setup {
     pub limit_as: Option<u64>,
     /// Processes that a worker's user may have.
     pub limit_nproc: Option<u64>,
+    /// Whose tasks run, and who may use the spools.
+    pub security: Security,
     /// Whether a generation of the application came before.
     pub is_a_reload: bool,
     /// Whether to tell which source files were read.
@@ -103,6 +105,21 @@ pub struct Setup {
     pub lines: Lines,
     /// What processes are called.
     pub titles: Titles,
+}
+
+/// Whose tasks run, and who may use the spools.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Security {
+    /// The file of keys; with one, tasks that none of them signed are refused.
+    pub keys: Option<String>,
+    /// Users whose files count as signed.
+    pub unsigned_uids: Vec<u32>,
+    /// The mode of task files in a spool that is made; `None`: 0600.
+    pub mode: Option<u32>,
+    /// The group of a spool that is made.
+    pub group: Option<u32>,
+    /// A spool in which others can write is refused.
+    pub strict: bool,
 }
 
 /// Whether and how processes write uWSGI's log lines.

@@ -98,6 +98,9 @@ pub(crate) struct SpoolOptions {
     /// How durable the task is when the command returns: none, file or group.
     #[arg(long, value_name = "LEVEL")]
     pub(crate) durability: Option<String>,
+    /// A file of keys: the first one signs the task [default: `spooler-keys` of the configuration].
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) keys: Option<PathBuf>,
     /// The name of the task function.
     pub(crate) function: String,
     /// The task's arguments, as `key=value`.

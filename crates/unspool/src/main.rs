@@ -9,6 +9,7 @@ mod log_sink;
 mod logging;
 mod programs;
 mod resolve;
+mod security;
 mod serving;
 mod setup;
 mod workers;

@@ -7,7 +7,7 @@ use unspool_config::{Config, LogForm, Origin, Spooler};
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_server::InvalidAddress;
-use unspool_spool::{OpenError, SpoolDir};
+use unspool_spool::{KeysError, OpenError, SpoolDir};
 use unspool_supervisor::{
     AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, Settings, SpoolSettings, Touch,
     TouchAction, WatchSettings, ZygoteSettings,
@@ -15,6 +15,7 @@ use unspool_supervisor::{
 use unspool_wire::control::{Import, Lines, Setup, Titles};
 
 use crate::logging::date_of_lines;
+use crate::security::{self, SecurityError};
 use crate::{exit, programs, serving, workers};
 
 /// Options that do not amount to a daemon.
@@ -56,6 +57,8 @@ pub(crate) enum ResolveError {
     Schedule { source: io::Error },
     #[error("{origin}: there is no {what} `{name}`")]
     Unknown { what: &'static str, name: String, origin: Origin },
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("`{path}` is not UTF-8 text, which the application's settings need to be")]
     Text { path: PathBuf },
 }
@@ -63,7 +66,9 @@ pub(crate) enum ResolveError {
 impl ResolveError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Spool(_) | Self::Directory { .. } => exit::FAILED,
+            Self::Spool(_)
+            | Self::Directory { .. }
+            | Self::Security(SecurityError::Keys(KeysError::Read { .. })) => exit::FAILED,
             _ => exit::USAGE,
         }
     }
@@ -91,11 +96,13 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
             })?;
         }
     }
+    let access = security::access(config)?;
+    security::keys(config)?;
     for spooler in &own {
         // A spool that is missing will be created, unless a file is in the way: then opening fails
         // and creates nothing.
         if spooler.path.ancestors().find(|path| path.exists()).is_some_and(|path| !path.is_dir()) {
-            SpoolDir::open(&spooler.path)?;
+            SpoolDir::open_with(&spooler.path, &access)?;
         }
     }
     workers::check(config)?;
@@ -119,9 +126,11 @@ pub(crate) fn own_spoolers(config: &Config) -> Vec<&Spooler> {
 pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings, ResolveError> {
     check(config)?;
     let own = own_spoolers(config);
+    let access = security::access(config)?;
     let mut spools: Vec<SpoolSettings> = Vec::new();
     for spooler in own.iter().filter(|spooler| !is_priority_of(spooler, &own)) {
-        let dir = SpoolDir::open(&spooler.path)?;
+        let dir = SpoolDir::open_with(&spooler.path, &access)?;
+        access.check_folders(&dir)?;
         // Named twice, it is still one.
         if spools.iter().all(|known| known.dir.path() != dir.path()) {
             spools.push(SpoolSettings {
@@ -250,6 +259,7 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         frequency: config.spooler_frequency.as_secs_f64(),
         limit_as: config.workers.limit_as.map(|mib| mib.saturating_mul(1 << 20)),
         limit_nproc: config.workers.limit_nproc,
+        security: security::of_workers(config)?,
         autoreload: config.watched.autoreload.is_some(),
         autoreload_ignore: config.watched.autoreload_ignore.clone(),
         lines: Lines {

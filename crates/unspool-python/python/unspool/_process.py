@@ -48,6 +48,16 @@ class Role(enum.Enum):
     MULE = "mule"
 
 
+class Security(TypedDict):
+    """Whose tasks run, and who may use the spools."""
+
+    keys: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None
+    unsigned_uids: list[int]
+    mode: int | None
+    group: int | None
+    strict: bool
+
+
 class Found(TypedDict):
     """What a configuration says about submitting."""
 
@@ -56,6 +66,7 @@ class Found(TypedDict):
     shared: list[tuple[str, bytes | None]]
     durability: str
     frequency: float
+    security: Security
 
 
 class _State:
@@ -101,14 +112,16 @@ def configure(
     config: str | os.PathLike[str] | None = None,
     *,
     durability: str | None = None,
+    keys: AnyPath | None = None,
 ) -> None:
     """Names the spool directory (or several, the default one first), or the ini file that does.
 
-    Opens nothing: a directory that is missing is created, mode 0700, with the first task. Calling
+    Opens no spool: a directory that is missing is created, mode 0700, with the first task. Calling
     it again replaces what was configured. In a worker of a daemon it does nothing: there the
     daemon's configuration holds.
 
-    `durability` ("none", "file" or "group") is the default for this process.
+    `durability` ("none", "file" or "group") is the default for this process. `keys` is a file of
+    keys, which is read now: the first one signs this process's tasks (docs/howto/signing.md).
     """
     if (spooler is None) == (config is None):
         raise _native.ConfigError(
@@ -126,6 +139,8 @@ def configure(
         found = _named(paths)
     if durability is not None:
         found["durability"] = durability
+    if keys is not None:
+        found["security"]["keys"] = os.path.abspath(os.fsdecode(keys))
     _become_producer(found, source)
 
 
@@ -137,6 +152,13 @@ def _named(paths: Iterable[AnyPath]) -> Found:
         "shared": [],
         "durability": "group",
         "frequency": 30.0,
+        "security": {
+            "keys": None,
+            "unsigned_uids": [],
+            "mode": None,
+            "group": None,
+            "strict": False,
+        },
     }
 
 
@@ -152,6 +174,7 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
             "shared": _encoded(setup.get("shared", ())),
             "durability": setup["durability"],
             "frequency": setup["frequency"],
+            "security": setup["security"],
         }
     )
     _join_store()
@@ -205,7 +228,7 @@ def _apply(found: Found) -> None:
         raise _native.ConfigError(str(error)) from None
     _state.shared = found["shared"]
     _state.live_daemon_until = 0.0
-    _native.configure(found["spoolers"], found["durability"])
+    _native.configure(found["spoolers"], found["durability"], found["security"])
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
     _state.frequency = found["frequency"]
     options.clear()

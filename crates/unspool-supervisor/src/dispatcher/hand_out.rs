@@ -15,6 +15,7 @@ use unspool_sys::{clock, lock};
 use unspool_wire::task::{Handed, ToWorker};
 
 use super::index::TaskKey;
+use super::outcome::DAMAGED;
 use super::worker::{Held, Stage};
 use super::{Dispatcher, Life};
 use crate::events::WorkerId;
@@ -126,7 +127,7 @@ impl Dispatcher {
                 self.index.delay(key, now_ns + BUSY_AGAIN_NS, Some(stat.ctime_ns));
             }
             Ok(Claimed::NotDue(due_ns)) => self.index.delay(key, due_ns, None),
-            Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, "it is cut short"),
+            Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, DAMAGED, "it is cut short"),
             Err(error) if is_shortage(&error) => {
                 error!(%error, "cannot open any task; trying again in a second");
                 self.index.put_back(key);

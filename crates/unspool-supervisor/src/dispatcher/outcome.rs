@@ -22,6 +22,8 @@ use crate::events::{Cause, ToSupervisor, WorkerId};
 
 /// When a damaged file is looked at again that changed before it could be moved.
 const LOOK_AGAIN_NS: i64 = 1_000_000_000;
+/// What is said of a file that is moved to `corrupt/`.
+pub(super) const DAMAGED: &str = "file is not a whole task";
 /// "No such file or directory" on Linux.
 const ENOENT: i32 = 2;
 /// When deleting a finished task is tried again.
@@ -100,7 +102,7 @@ impl Dispatcher {
         }
         self.free_slot(row, report.slot);
         let (Some(held), Some(outcome)) = (held, report.outcome) else { return };
-        if !matches!(outcome, Outcome::Malformed | Outcome::UnknownFunction) {
+        if !matches!(outcome, Outcome::Malformed | Outcome::Refused | Outcome::UnknownFunction) {
             self.history.record(held.function, report.duration_ns);
         }
         match outcome {
@@ -108,10 +110,12 @@ impl Dispatcher {
             Outcome::Retry => self.retry(held, pid, &report),
             Outcome::Failed => self.failed(held, pid, &report),
             Outcome::Ignored | Outcome::UnknownFunction => self.not_taken(held, &report),
-            Outcome::Malformed => {
+            Outcome::Malformed | Outcome::Refused => {
                 let stat = folder::stat_file(held.claim.file.as_fd()).unwrap_or(held.claim.stat);
                 unlock(&held);
-                self.suspect(held.key, &stat, &report.text);
+                let damaged = outcome == Outcome::Malformed;
+                let what = if damaged { DAMAGED } else { "task refused" };
+                self.suspect(held.key, &stat, what, &report.text);
             }
         }
     }
@@ -204,9 +208,9 @@ impl Dispatcher {
         self.index.delay(held.key, clock::now_ns() + self.frequency_ns, Some(ctime_ns));
     }
 
-    /// A file that cannot be a whole task: it may still be in the making, so it is left alone
-    /// until it has not changed for a while, and then moved to `corrupt/`.
-    pub(super) fn suspect(&mut self, key: TaskKey, stat: &Stat, why: &str) {
+    /// A file that cannot be a whole task, or may not run: it may still be in the making, so it is
+    /// left alone until it has not changed for a while, and then moved to `corrupt/`.
+    pub(super) fn suspect(&mut self, key: TaskKey, stat: &Stat, what: &str, why: &str) {
         let (now_ns, settled_ns) = (clock::now_ns(), stat.ctime_ns + self.settle_ns);
         let age_ns = now_ns - stat.ctime_ns;
         if (0..YOUNG_NS.min(self.settle_ns)).contains(&age_ns) {
@@ -214,6 +218,10 @@ impl Dispatcher {
             return;
         }
         if now_ns < settled_ns {
+            if what != DAMAGED {
+                let (task, in_s) = (self.display(key), (settled_ns - now_ns) as f64 / 1e9);
+                warn!(%task, in_s, "{what}: {why}; it goes to corrupt/");
+            }
             self.index.delay(key, settled_ns, Some(stat.ctime_ns));
             return;
         }
@@ -224,7 +232,7 @@ impl Dispatcher {
             Ok(Some(path)) => {
                 self.tally.outcomes.corrupt += 1;
                 let path = path.display();
-                error!(%task, moved_to = %path, "file is not a whole task: {why}");
+                error!(%task, moved_to = %path, "{what}: {why}");
                 self.index.remove(key);
             }
             Ok(None) => {

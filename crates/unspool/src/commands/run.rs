@@ -45,6 +45,8 @@ Of unspool alone:
   --spooler-stop-timeout S seconds that running tasks may take at a stop [default: 60]
   --spooler-settle S       seconds that a torn file is left alone [default: 60]
   --spooler-log-format F   unspool, or uwsgi for the lines of uWSGI's log [default: unspool]
+  --spooler-keys FILE      keys with which tasks are signed; others are refused
+  --spooler-group GROUP    share the spool with this group
   --spooler-adopt WHAT     run, hold or bury what uWSGI left and never ran [default: ask]
 
 SIGTERM, SIGINT: let running tasks finish, then stop. SIGQUIT: stop at once. SIGHUP: reload the

@@ -3,19 +3,22 @@
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use unspool_config::{
     CONFIG_VARIABLE, ConfigError, Environment, Origin, ProducerSource, load_file,
     spool_from_environment,
 };
+use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
 use unspool_core::{Durability, Message, UnknownDurability};
-use unspool_spool::{OpenError, SpoolDir, SubmitError, submit};
+use unspool_spool::{Access, OpenError, SpoolDir, SubmitError, load_keys, submit};
 use unspool_sys::clock;
 
 use crate::cli::SpoolOptions;
 use crate::exit;
 use crate::logging::complain;
+use crate::security::{self, SecurityError};
 
 /// The argument that is the body and no pair, as in a call of `uwsgi.spool`.
 const KEY_BODY: &[u8] = b"body";
@@ -42,6 +45,8 @@ enum SpoolCommandError {
     Body { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
     Config(#[from] ConfigError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error(transparent)]
     Durability(#[from] UnknownDurability),
     #[error(transparent)]
@@ -78,18 +83,35 @@ pub(crate) fn run(options: &SpoolOptions) -> u8 {
 }
 
 fn try_run(options: &SpoolOptions) -> Result<PathBuf, SpoolCommandError> {
-    let (directory, configured) = find_spool(options)?;
-    let durability = options.durability.as_deref().unwrap_or(&configured).parse::<Durability>()?;
+    let Found { directory, durability, access, keys } = find_spool(options)?;
+    let durability = options.durability.as_deref().unwrap_or(&durability).parse::<Durability>()?;
     let message = message(options)?;
-    let spool = SpoolDir::open(&directory)?;
+    let keys = match &options.keys {
+        Some(file) => Some(Arc::new(load_keys(file).map_err(SecurityError::from)?)),
+        None => keys,
+    };
+    let spool = SpoolDir::open_with(&directory, &access)?.sign_with(keys);
     Ok(submit(&spool, &message, durability)?)
 }
 
-/// The spool's directory and the durability that its configuration asks for.
-fn find_spool(options: &SpoolOptions) -> Result<(PathBuf, String), SpoolCommandError> {
-    let default = || "group".to_owned();
+/// The spool's directory, and what its configuration says of it.
+struct Found {
+    directory: PathBuf,
+    durability: String,
+    access: Access,
+    keys: Option<Arc<Keyring>>,
+}
+
+impl Found {
+    /// Without a configuration.
+    fn plain(directory: PathBuf) -> Self {
+        Self { directory, durability: "group".to_owned(), access: Access::default(), keys: None }
+    }
+}
+
+fn find_spool(options: &SpoolOptions) -> Result<Found, SpoolCommandError> {
     if let Some(directory) = &options.spooler {
-        return Ok((directory.clone(), default()));
+        return Ok(Found::plain(directory.clone()));
     }
     let environment = Environment::current();
     let source = options
@@ -99,7 +121,7 @@ fn find_spool(options: &SpoolOptions) -> Result<(PathBuf, String), SpoolCommandE
         .or_else(|| spool_from_environment(&environment))
         .ok_or(SpoolCommandError::NoSpool)?;
     let file = match source {
-        ProducerSource::Spool(directory) => return Ok((directory, default())),
+        ProducerSource::Spool(directory) => return Ok(Found::plain(directory)),
         ProducerSource::Config(file) => file,
     };
     let origin = if options.config.is_some() {
@@ -109,7 +131,12 @@ fn find_spool(options: &SpoolOptions) -> Result<(PathBuf, String), SpoolCommandE
     };
     let config = load_file(&file, &origin, &environment)?.config;
     let first = config.spoolers.first().ok_or(SpoolCommandError::NoSpoolInConfig { file })?;
-    Ok((first.path.clone(), config.spooler_durability))
+    Ok(Found {
+        directory: first.path.clone(),
+        access: security::access(&config)?,
+        keys: if options.keys.is_none() { security::keys(&config)? } else { None },
+        durability: config.spooler_durability,
+    })
 }
 
 fn message(options: &SpoolOptions) -> Result<Message, SpoolCommandError> {

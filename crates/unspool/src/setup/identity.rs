@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use unspool_config::DaemonConfig;
+use unspool_spool::Access;
 use unspool_sys::{files, host, user};
 
 use super::SetupError;
@@ -107,10 +108,11 @@ impl Identity {
 
     /// Makes a spool that is missing, as root and for the user that the daemon becomes. Where others
     /// could meddle, it is left to be made by that user.
-    pub(super) fn hand_over(&self, spool: &Path) {
+    pub(super) fn hand_over(&self, spool: &Path, access: &Access) {
         if self.uid.is_some_and(|uid| uid != 0) && host::is_root() && !spool.exists() {
             // Opening the spool tells what is wrong.
-            let _ = files::make_directory_for(spool, self.uid, self.gid);
+            let (gid, sharing) = (access.group.or(self.gid), access.sharing.unwrap_or_default());
+            let _ = files::make_directory_for(spool, self.uid, gid, sharing);
         }
     }
 }

@@ -21,6 +21,7 @@ pub(crate) use self::pidfile::{PidFiles, read as read_pid};
 use crate::exit;
 use crate::log_sink::Sink;
 use crate::logging;
+use crate::security::{self, SecurityError};
 
 /// What keeps the process from becoming the daemon.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,8 @@ use crate::logging;
 pub(crate) enum SetupError {
     #[error(transparent)]
     Identity(#[from] UnknownIdentity),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("`{option}`: cannot become {who}")]
     Become { option: &'static str, who: String, source: io::Error },
     #[error("`{option}`: cannot open the log `{path}`")]
@@ -48,7 +51,7 @@ impl SetupError {
 
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Identity(_) | Self::LogDate { .. } => exit::USAGE,
+            Self::Identity(_) | Self::Security(_) | Self::LogDate { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
     }
@@ -126,8 +129,9 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
     {
         log = Some((path.clone(), open_log("logto", path)?));
     }
+    let access = security::access(config)?;
     for spooler in config.spoolers.iter().filter(|spooler| !spooler.external) {
-        lasting.hand_over(&spooler.path);
+        lasting.hand_over(&spooler.path, &access);
     }
     let became = lasting.take_on("uid")?;
     remarks.extend(pid_files.write_as_daemon()?);

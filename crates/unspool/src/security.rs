@@ -1,0 +1,89 @@
+//! Who may use the spools and whose tasks run, from names to numbers.
+
+use std::io;
+use std::sync::Arc;
+
+use unspool_config::{Config, FileMode};
+use unspool_core::signing::Keyring;
+use unspool_spool::{Access, KeysError, load_keys};
+use unspool_sys::folder::Sharing;
+use unspool_sys::user;
+use unspool_wire::control::Security;
+
+/// Options that name nobody, or keys that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SecurityError {
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    #[error("`spooler-group`: there is no group `{name}`")]
+    Group { name: String },
+    #[error("`spooler-unsigned-uids`: there is no user `{name}`")]
+    User { name: String },
+    #[error("`{option}`: `{name}` cannot be looked up")]
+    Database { option: &'static str, name: String, source: io::Error },
+    #[error("`spooler-keys`: `{path}` is not UTF-8 text")]
+    Text { path: String },
+}
+
+/// The keys that sign, if there are any.
+pub(crate) fn keys(config: &Config) -> Result<Option<Arc<Keyring>>, SecurityError> {
+    Ok(config.security.keys.as_deref().map(load_keys).transpose()?.map(Arc::new))
+}
+
+/// What the directories have to be.
+pub(crate) fn access(config: &Config) -> Result<Access, SecurityError> {
+    let options = &config.security;
+    let sharing = options.mode.map(|mode| match mode {
+        FileMode::Owner => Sharing::Private,
+        FileMode::GroupReads => Sharing::GroupReads,
+        FileMode::GroupWrites => Sharing::GroupWrites,
+    });
+    let group = options.group.as_deref().map(group).transpose()?;
+    Ok(Access { sharing, group, strict: options.strict_permissions })
+}
+
+/// The same for the application's processes.
+pub(crate) fn of_workers(config: &Config) -> Result<Security, SecurityError> {
+    let Access { sharing, group, strict } = access(config)?;
+    let path = config.security.keys.as_deref();
+    let text = |path: &std::path::Path| {
+        let lossy = || SecurityError::Text { path: path.display().to_string() };
+        path.to_str().map(str::to_owned).ok_or_else(lossy)
+    };
+    Ok(Security {
+        keys: path.map(text).transpose()?,
+        unsigned_uids: config
+            .security
+            .unsigned_uids
+            .iter()
+            .map(|name| uid(name))
+            .collect::<Result<_, _>>()?,
+        mode: sharing.map(Sharing::file_mode),
+        group,
+        strict,
+    })
+}
+
+fn group(name: &str) -> Result<u32, SecurityError> {
+    if let Ok(gid) = name.parse() {
+        return Ok(gid);
+    }
+    user::group_by_name(name)
+        .map_err(|source| database("spooler-group", name, source))?
+        .ok_or_else(|| SecurityError::Group { name: name.to_owned() })
+}
+
+fn uid(name: &str) -> Result<u32, SecurityError> {
+    if let Ok(uid) = name.parse() {
+        return Ok(uid);
+    }
+    user::by_name(name)
+        .map_err(|source| database("spooler-unsigned-uids", name, source))?
+        .map(|user| user.uid)
+        .ok_or_else(|| SecurityError::User { name: name.to_owned() })
+}
+
+fn database(option: &'static str, name: &str, source: io::Error) -> SecurityError {
+    SecurityError::Database { option, name: name.to_owned(), source }
+}
