@@ -282,7 +282,8 @@ SETUP = """
     from unspool import _process
     setup = {'spoolers': SPOOLERS, 'external': [], 'opt': [['master', None], ['x', 'y']],
              'daemon_pid': 4711, 'durability': 'none', 'frequency': 10.0,
-             'is_a_reload': False}
+             'is_a_reload': False, 'security': {'keys': None, 'unsigned_uids': [], 'mode': None,
+                                                'group': None, 'strict': False}}
     _process.configure_daemon_child(setup)
 """
 

@@ -7,7 +7,7 @@ use unspool_config::{Config, LogForm, Origin, Spooler};
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_core::{Durability, Priority, UnknownDurability};
 use unspool_server::InvalidAddress;
-use unspool_spool::{KeysError, OpenError, SpoolDir};
+use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
     AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, Settings, SpoolSettings, Touch,
     TouchAction, WatchSettings, ZygoteSettings,
@@ -66,9 +66,8 @@ pub(crate) enum ResolveError {
 impl ResolveError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Spool(_)
-            | Self::Directory { .. }
-            | Self::Security(SecurityError::Keys(KeysError::Read { .. })) => exit::FAILED,
+            Self::Security(error) => error.exit_status(),
+            Self::Spool(_) | Self::Directory { .. } => exit::FAILED,
             _ => exit::USAGE,
         }
     }

@@ -10,6 +10,8 @@ use unspool_sys::folder::Sharing;
 use unspool_sys::user;
 use unspool_wire::control::Security;
 
+use crate::exit;
+
 /// Options that name nobody, or keys that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -24,6 +26,15 @@ pub(crate) enum SecurityError {
     Database { option: &'static str, name: String, source: io::Error },
     #[error("`spooler-keys`: `{path}` is not UTF-8 text")]
     Text { path: String },
+}
+
+impl SecurityError {
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Keys(KeysError::Read { .. }) | Self::Database { .. } => exit::FAILED,
+            _ => exit::USAGE,
+        }
+    }
 }
 
 /// The keys that sign, if there are any.

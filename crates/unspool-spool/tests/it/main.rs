@@ -9,6 +9,7 @@ mod fixture;
 mod os;
 mod roles;
 
+mod access;
 mod adopt;
 mod claim;
 mod durability;
@@ -20,4 +21,5 @@ mod read;
 mod scan;
 mod shared;
 mod submit;
+mod trust;
 mod watch;

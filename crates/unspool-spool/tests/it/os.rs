@@ -60,13 +60,41 @@ fn c_string(path: &Path) -> CString {
 pub(crate) fn as_ordinary_user<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     const NOBODY: libc::uid_t = 65_534;
     on_thread(|| {
-        // SAFETY: without arguments, without effects.
-        if unsafe { libc::geteuid() } == 0 {
+        if is_root() {
             // SAFETY: the plain system call changes the user of this thread alone, and with it
             // takes away its capabilities.
             let result = unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) };
             assert_eq!(result, 0, "{}", io::Error::last_os_error());
         }
+        body()
+    })
+}
+
+/// Whether this process is root.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: without arguments, without effects.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Runs something in a thread of this user, of this group alone, with this umask. For root only.
+pub(crate) fn as_user<T: Send>(
+    uid: u32,
+    gid: u32,
+    umask: u32,
+    body: impl FnOnce() -> T + Send,
+) -> T {
+    on_thread(|| {
+        // SAFETY: the plain system calls change this thread alone; the list of groups has one.
+        let results = unsafe {
+            [
+                libc::syscall(libc::SYS_unshare, libc::CLONE_FS),
+                libc::syscall(libc::SYS_umask, umask).min(0),
+                libc::syscall(libc::SYS_setgroups, 1, &raw const gid),
+                libc::syscall(libc::SYS_setresgid, gid, gid, gid),
+                libc::syscall(libc::SYS_setresuid, uid, uid, uid),
+            ]
+        };
+        assert_eq!(results, [0; 5], "{}", io::Error::last_os_error());
         body()
     })
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use unspool_sys::folder::{make_path, read_at, set_mtime, stat_file, write_all, write_byte_at};
-use unspool_sys::{FileKind, Folder};
+use unspool_sys::{FileKind, Folder, Sharing};
 
 fn mode(path: &Path) -> u32 {
     std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
@@ -100,4 +100,56 @@ fn a_path_is_made_as_far_as_it_is_missing() {
     symlink("nowhere", root.join("dangling")).unwrap();
     assert!(make_path(&root.join("dangling")).is_err());
     assert!(make_path(Path::new("")).is_err());
+}
+
+#[test]
+fn a_name_of_several_components_leads_nowhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::open(directory.path()).unwrap();
+    folder.make_sub(b"sub").unwrap();
+    folder.create(b"file").unwrap();
+    let sub = folder.open_sub(b"sub").unwrap();
+    for name in [&b"../file"[..], b"..", b"/etc/passwd", b"sub/../file", b"a/b", b"/"] {
+        let kind = |error: std::io::Error| error.kind();
+        let kinds = [
+            sub.open_sub(name).map(drop).map_err(kind),
+            sub.make_sub(name).map(drop).map_err(kind),
+            sub.create(name).map(drop).map_err(kind),
+            sub.open_or_create(name).map(drop).map_err(kind),
+            sub.open_file(name).map(drop).map_err(kind),
+            sub.open_to_read(name).map(drop).map_err(kind),
+            sub.stat(name).map(drop).map_err(kind),
+            sub.unlink(name).map(drop).map_err(kind),
+            sub.remove_sub(name).map_err(kind),
+            sub.rename(name, &folder, b"x").map_err(kind),
+            sub.rename(b"x", &folder, name).map_err(kind),
+            sub.replace(b"x", name).map_err(kind),
+        ];
+        assert_eq!(kinds, [Err(ErrorKind::InvalidInput); 12], "{}", String::from_utf8_lossy(name));
+        assert_eq!(sub.birth_ns(name), None);
+    }
+    assert!(directory.path().join("file").exists());
+}
+
+#[test]
+fn in_a_shared_folder_all_is_shared_whatever_the_mask() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let folder = Folder::open(path).unwrap().shared(Sharing::GroupWrites);
+    assert!(folder.make_sub(b"sub").unwrap());
+    assert!(!folder.make_sub(b"sub").unwrap());
+    let sub = folder.open_sub(b"sub").unwrap();
+    sub.create(b"new").unwrap();
+    sub.open_or_create(b"lock").unwrap();
+    assert_eq!(mode(&path.join("sub")), 0o2770);
+    assert_eq!(mode(&path.join("sub/new")), 0o660);
+    assert_eq!(mode(&path.join("sub/lock")), 0o660);
+    // What was there keeps its mode: it may be another user's.
+    std::fs::set_permissions(path.join("sub/lock"), PermissionsExt::from_mode(0o600)).unwrap();
+    sub.open_or_create(b"lock").unwrap();
+    assert_eq!(mode(&path.join("sub/lock")), 0o600);
+    // Nothing is left of what was made aside.
+    assert_eq!(folder.list().unwrap().count(), 1);
+    std::fs::write(path.join("taken"), "").unwrap();
+    assert!(!folder.make_sub(b"taken").unwrap());
 }

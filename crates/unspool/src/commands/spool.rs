@@ -58,6 +58,7 @@ enum SpoolCommandError {
 impl SpoolCommandError {
     fn exit_status(&self) -> u8 {
         match self {
+            Self::Security(error) => error.exit_status(),
             Self::Submit(SubmitError::Io { .. } | SubmitError::Unknown { .. })
             | Self::Body { .. }
             | Self::Open(_) => exit::FAILED,

@@ -51,7 +51,8 @@ impl SetupError {
 
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Identity(_) | Self::Security(_) | Self::LogDate { .. } => exit::USAGE,
+            Self::Security(error) => error.exit_status(),
+            Self::Identity(_) | Self::LogDate { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
     }
