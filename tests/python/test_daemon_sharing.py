@@ -47,8 +47,7 @@ def test_all_that_a_shared_spool_has_is_its_groups(project: Project, daemon: Dae
     for directory, names, files in os.walk(project.spool):
         assert meta(Path(directory)) == (0o2770, GROUP)
         for name in files:
-            if name != "control":
-                assert meta(Path(directory, name)) == (0o660, GROUP), name
+            assert meta(Path(directory, name)) == (0o660, GROUP), name
         assert all(not name.startswith(".5") for name in names)
     assert {"5", "7"} <= set(os.listdir(project.spool))
 

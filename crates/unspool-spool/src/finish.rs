@@ -24,9 +24,13 @@ pub fn postpone(file: BorrowedFd<'_>, due_ns: i64) -> io::Result<()> {
 /// Writes one more failed attempt into the file's header and returns the new count.
 ///
 /// The due time is set first, so that it stands even where the byte cannot be written (a full
-/// btrfs). Writing the byte moves the modification time to now, so it is set again after it.
+/// btrfs). Writing the byte moves the modification time to now, so it is set again after it. Where
+/// the file is another user's, only its owner may set its time: the attempt is counted all the same.
 pub fn count_failure(file: BorrowedFd<'_>, attempts: u8, due_ns: i64) -> io::Result<u8> {
-    postpone(file, due_ns)?;
+    match postpone(file, due_ns) {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+        _ => {}
+    }
     let attempts = attempts.saturating_add(1);
     folder::write_byte_at(file, attempts, ATTEMPTS_OFFSET)?;
     postpone(file, due_ns)?;

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -304,6 +304,15 @@ impl Folder {
             fs::fchmod(&file, mode)?;
         }
         Ok(file)
+    }
+
+    /// Gives what was made here by other means the mode of files, following no link.
+    pub(crate) fn share(&self, name: &[u8]) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = fs::openat(&self.fd, component(name)?, flags, Mode::empty())?;
+        // A descriptor of this kind can be changed by this name alone.
+        let path = format!("/proc/self/fd/{}", made.as_raw_fd());
+        Ok(fs::chmod(path, Mode::from_raw_mode(self.sharing.file_mode()))?)
     }
 
     /// Opens an existing file for reading and writing, without following a link, waiting for a

@@ -10,7 +10,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
 };
 
-use crate::folder::{self, Folder};
+use crate::folder::{self, Folder, Sharing};
 
 /// Descriptors in one packet.
 pub const FDS_MAX: usize = 64;
@@ -155,6 +155,10 @@ pub fn listen(folder: &Folder, name: &[u8]) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     net::bind(&socket, &address(folder, name)?)?;
+    // Who may write in the folder may connect, whatever the mask says.
+    if folder.sharing() == Sharing::GroupWrites {
+        folder.share(name)?;
+    }
     net::listen(&socket, BACKLOG)?;
     Ok(socket)
 }

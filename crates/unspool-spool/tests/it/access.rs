@@ -1,5 +1,6 @@
 //! Spools that a group shares, and those that are refused because others can write.
 
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
@@ -82,6 +83,29 @@ fn whatever_is_made_in_a_shared_spool_is_the_groups_too() {
     for (name, mode, group) in files {
         assert_eq!((*mode, *group), (0o660, GROUP), "{name}");
     }
+}
+
+/// Its time is its owner's to set; its count is not.
+#[test]
+fn a_failure_of_another_users_task_is_counted_without_its_delay() {
+    if !os::is_root() {
+        eprintln!("not run: only root can be two users");
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    chmod(root.path(), 0o711);
+    let path = root.path().join("spool");
+    SpoolDir::open_with(&path, &shared(GROUP)).unwrap();
+    let task = os::as_user(WEB, GROUP, 0o022, || {
+        let spool = SpoolDir::open(&path).unwrap();
+        submit(&spool, &message(&[("a", "1")], b""), Durability::None).unwrap()
+    });
+    os::as_user(WORKER, GROUP, 0o022, || {
+        let file = std::fs::File::options().read(true).write(true).open(&task).unwrap();
+        let noted = unspool_spool::count_failure(file.as_fd(), 3, 2_000_000_000_000_000_000);
+        assert_eq!(noted.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    });
+    assert_eq!(std::fs::read(&task).unwrap()[3], 4);
 }
 
 #[test]
