@@ -1,4 +1,4 @@
-"""Only registered functions run: whatever else a task names, nothing is imported and nothing called."""
+"""Only registered functions run: whatever else a task names, nothing is imported or called."""
 
 from __future__ import annotations
 

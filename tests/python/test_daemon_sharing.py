@@ -110,6 +110,7 @@ def test_strict_producers_refuse_too(project: Project) -> None:
     done = project.unspool("spool", "--config", ini, "mark", check=False)
     assert done.returncode == 1 and "chmod o-w" in done.stderr
     source = "import unspool; unspool.spool(a=1)"
-    done = project.python(source, check=False, env={**project.env, "UNSPOOL_CONFIG": os.fspath(ini)})
+    env = {**project.env, "UNSPOOL_CONFIG": os.fspath(ini)}
+    done = project.python(source, check=False, env=env)
     assert "SpoolError" in done.stderr and "chmod o-w" in done.stderr
     assert not project.tasks()

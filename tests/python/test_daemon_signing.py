@@ -1,4 +1,4 @@
-"""Signed tasks: whatever none of the keys signed is set aside, and nothing of it is decoded before."""
+"""Signed tasks: what none of the keys signed is set aside before anything of it is decoded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def configure(project: Project, *keys: Key, more: str = "") -> Path:
         spooler-keys = keys
         spooler-settle = {SETTLE_SECONDS}
     """
-    return project.write("app.ini", text + "".join(f"        {line}\n" for line in more.split("\n")))
+    return project.write("app.ini", text + f"        {more}\n")
 
 
 def start(project: Project, daemon: DaemonFactory, *keys: Key, more: str = "") -> Daemon:
@@ -260,8 +260,8 @@ def test_pickles_of_others_are_not_loaded(
     running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
     sign = project.root / PWN
     path = publish_as(project, "1", foreign(pickled(sign)), uid, mode)
-    text = running.wait_log(rf"PermissionError: the arguments of this task are pickled.*{why}").string
-    assert "spooler-keys" in text
+    text = "PermissionError: the arguments of this task are pickled"
+    assert "spooler-keys" in running.wait_log(rf"{text}.*{why}").string
     running.wait_log(r"ERROR task failed .*attempt=1")
     # Its other tasks run.
     publish_as(project, "2", foreign({b"ud_spool_func": b"mark", b"id": b"2"}), uid, mode)
@@ -314,7 +314,7 @@ def test_keys_that_cannot_be_used_stop_everybody(
     keys = project.root / "keys"
     keys.write_text(text)
     keys.chmod(mode)
-    for arguments in (["run", "--ini", ini], ["spool", "--config", ini, "mark"]):
+    for arguments in (("run", "--ini", ini), ("spool", "--config", ini, "mark")):
         done = project.unspool(*arguments, check=False)
         assert done.returncode == 2 and problem in done.stderr, done.stderr
         assert "00" * 31 not in done.stderr
@@ -327,7 +327,7 @@ def test_keys_that_cannot_be_used_stop_everybody(
 def test_keys_that_are_missing_stop_everybody(project: Project) -> None:
     ini = configure(project)
     (project.root / "keys").unlink()
-    for arguments in (["run", "--ini", ini], ["spool", "--config", ini, "mark"]):
+    for arguments in (("run", "--ini", ini), ("spool", "--config", ini, "mark")):
         done = project.unspool(*arguments, check=False)
         assert done.returncode == 1 and "No such file" in done.stderr, done.stderr
     assert not project.spool.exists()

@@ -66,8 +66,8 @@ pub fn live_daemon(spool: &Path) -> Option<u32> {
 }
 
 fn live_folder(spool: &Path) -> Option<Folder> {
-    let internal = spool.join(folder::os_str(INTERNAL));
-    let daemons = Folder::open(&internal.join(folder::os_str(DAEMONS))).ok()?;
+    let internal = Folder::open_to_look(spool).ok()?.open_sub(INTERNAL).ok()?;
+    let daemons = internal.open_sub(DAEMONS).ok()?;
     daemons
         .list()
         .ok()?

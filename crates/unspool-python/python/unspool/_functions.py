@@ -87,8 +87,8 @@ def choose(name: str, module: str | None, tasks: Sequence[T]) -> T | None:
     loaded = sys.modules.get(module)
     if loaded is None:
         return None
-    # It has moved since the task was submitted: there may be an import in its old place. No `getattr`:
-    # a module may import something when it is asked for a name that it has not.
+    # It has moved since the task was submitted: there may be an import in its old place. Not by
+    # `getattr`: a module may import something when it is asked for a name that it has not.
     exported = getattr(loaded, "__dict__", {}).get(name)
     for task in tasks:
         if exported is task or exported is task.f:
