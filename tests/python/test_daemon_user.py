@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from everybody import USER, python_for, root_only
 from factory import DaemonFactory
-from harness import PYTHON, Daemon, Project
+from harness import PYTHON, UNSPOOL, Daemon, Project
 from logfile import LogFile
+from signing import make_key, write_keys
 
 MODULE = """
     import os
@@ -240,3 +241,35 @@ def test_what_the_user_may_not_do_while_it_runs_costs_a_line(
     old.wait("`vacuum`: cannot remove .*/d.pid`: Permission denied")
     assert not log.path.exists()
     assert not (own / "fifo").exists()
+
+
+@root_only
+def test_a_web_user_and_a_worker_user_share_a_spool(
+    project: Project, daemon: DaemonFactory, python: Path
+) -> None:
+    """A signature stands for the web user, whose pickles are not loaded otherwise."""
+    web, group = 12345, grp.getgrnam("daemon")
+    command = Path(shutil.copy(UNSPOOL, project.root / "unspool"))
+    command.chmod(0o755)
+    keys = write_keys(project.root / "keys", make_key("web-1"), mode=0o640)
+    os.chown(keys, 0, group.gr_gid)
+    shared = (f"--uid={USER}", f"--gid={group.gr_name}", f"--spooler-group={group.gr_name}")
+    running = start(project, daemon, python, *shared, f"--spooler-keys={keys}")
+
+    def submit_as_web(*options: str) -> Path:
+        done = subprocess.run(
+            [command, "spool", "--spooler", project.spool, *options, "f"],
+            user=web, group=group.gr_gid, extra_groups=[], umask=0o022, cwd="/",
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        return Path(done.stdout.rstrip("\n"))
+
+    path = submit_as_web("--priority=5", f"--keys={keys}", "--delay=1000")
+    stat = path.stat()
+    assert (stat.st_uid, stat.st_gid, stat.st_mode & 0o777) == (web, group.gr_gid, 0o660)
+    submit_as_web("--priority=5", f"--keys={keys}")
+    assert project.events.wait("look")["uid"][0] == pwd.getpwnam(USER).pw_uid
+    refused = submit_as_web()
+    running.wait_log(rf"task refused: it is not signed .*uid {web}.*{refused.name}")
+    made = [project.spool, project.spool / "5", project.spool / ".unspool"]
+    assert {(p.stat().st_gid, p.stat().st_mode & 0o7777) for p in made} == {(group.gr_gid, 0o2770)}

@@ -15,7 +15,8 @@ use crate::layout::{CORRUPT, DEAD, OpenError};
 /// its owner alone, and one that is there is used as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
-    /// Who besides the owner may use it (`spooler-mode`); `None`: as the directory says.
+    /// Who besides the owner may use it (`spooler-mode`); `None`: its group, if the directory says so,
+    /// else nobody.
     pub sharing: Option<Sharing>,
     /// The group that may (`spooler-group`); `None`: that of the directory it is made in, or that it
     /// has.
@@ -38,12 +39,9 @@ impl Access {
         if path.exists() && !path.is_dir() {
             return Err(OpenError::NotADirectory { path: path.to_owned() });
         }
-        let path = path.to_owned();
         Err(match self.group {
-            Some(group) if source.raw_os_error() == Some(EPERM) => {
-                OpenError::NotInGroup { path, group, uid: host::uid() }
-            }
-            _ => OpenError::Create { path, source },
+            Some(group) if source.raw_os_error() == Some(EPERM) => Self::not_in_group(path, group),
+            _ => OpenError::Create { path: path.to_owned(), source },
         })
     }
 
@@ -62,7 +60,25 @@ impl Access {
                 letters: if wanted == Sharing::GroupReads { "g=rX,o=" } else { "g+rwX,o=" },
             });
         }
+        // Without being in it we could make no folder that hands the group on.
+        let sharing = self.sharing_of(stat);
+        if sharing != Sharing::Private && !host::is_root() && !host::is_in_group(stat.group) {
+            return Err(Self::not_in_group(path, stat.group));
+        }
         self.check_inside(path, stat)
+    }
+
+    /// Who may use what is made in the directory. One that its group may only read need not be meant
+    /// so: uWSGI makes such in a directory that hands on its group.
+    pub(crate) fn sharing_of(&self, stat: &Stat) -> Sharing {
+        match Sharing::of_folder(stat.mode) {
+            Sharing::GroupReads => self.sharing.unwrap_or_default(),
+            says => says,
+        }
+    }
+
+    fn not_in_group(path: &Path, group: u32) -> OpenError {
+        OpenError::NotInGroup { path: path.to_owned(), group, uid: host::uid() }
     }
 
     /// Whether nobody can write in a folder but its owner, root or ourselves, and whom it is shared

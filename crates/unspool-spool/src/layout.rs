@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use unspool_core::Priority;
 use unspool_core::signing::Keyring;
-use unspool_sys::folder::{self, Folder, Sharing, Stat};
+use unspool_sys::folder::{self, Folder, Stat};
 use unspool_sys::{clock, host};
 
 use crate::access::Access;
@@ -95,10 +95,11 @@ pub enum OpenError {
         /// Who we are.
         uid: u32,
     },
-    /// It is to be shared with a group that its owner is not in.
+    /// It is shared with a group that we are not in.
     #[error(
-        "spool directory `{path}` is missing and cannot be given to group {group}, in which uid {uid} is \
-         not: make that user a member (`usermod -a -G`), or name another `spooler-group`"
+        "spool directory `{path}` is shared with group {group}, in which uid {uid} is not: make that \
+         user a member (`usermod -a -G {group}`, or `add-gid` for the daemon), or name another \
+         `spooler-group`"
     )]
     NotInGroup {
         /// The directory.
@@ -181,7 +182,7 @@ impl SpoolDir {
         }
         let stat = folder::stat_file(top.as_fd()).map_err(opening)?;
         access.check(&path, &stat)?;
-        let top = top.shared(Sharing::of_folder(stat.mode));
+        let top = top.shared(access.sharing_of(&stat));
         if top.make_sub(INTERNAL).map_err(opening)? {
             // What lies in it has promises of its own.
             top.sync().map_err(opening)?;

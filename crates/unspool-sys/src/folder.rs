@@ -111,8 +111,7 @@ impl Sharing {
         }
     }
 
-    /// What the mode of a directory says. One that does not hand on its group is not meant to be
-    /// shared: uWSGI makes such.
+    /// What the mode of a directory says; one that does not hand on its group is not shared.
     pub fn of_folder(mode: u32) -> Self {
         match mode & 0o2070 {
             0o2070 => Self::GroupWrites,

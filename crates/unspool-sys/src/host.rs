@@ -40,6 +40,12 @@ pub fn gid() -> u32 {
     rustix::process::getegid().as_raw()
 }
 
+/// Whether this process is in a group, as what may hand that group on to what it makes.
+pub fn is_in_group(gid: u32) -> bool {
+    let groups = rustix::process::getgroups().unwrap_or_default();
+    self::gid() == gid || groups.iter().any(|group| group.as_raw() == gid)
+}
+
 /// Raises the limit of open files to what the system allows this process.
 pub fn raise_open_files_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -117,6 +117,10 @@ fn a_group_may_be_let_read_only() {
     let task = submit(&spool, &message(&[("priority", "5")], b""), Durability::None).unwrap();
     assert_eq!([mode_of(&path), mode_of(&path.join("5"))], [0o2750; 2]);
     assert_eq!(mode_of(&task), 0o640);
+    // Such a mode may come from the directory above: who was not told keeps tasks to the owner.
+    let untold = SpoolDir::open(&path).unwrap();
+    let task = submit(&untold, &message(&[("priority", "6")], b""), Durability::None).unwrap();
+    assert_eq!((mode_of(&path.join("6")) & 0o777, mode_of(&task)), (0o700, 0o600));
 }
 
 #[test]
@@ -153,9 +157,16 @@ fn a_group_that_one_is_not_in_is_named() {
         os::as_ordinary_user(|| chain(&SpoolDir::open_with(&path, &shared(GROUP)).unwrap_err()));
     assert!(text.contains("group 23456, in which uid"), "{text}");
     assert!(names_in(root.path()).is_empty());
+    if os::is_root() {
+        // Made for it by root, as the daemon does before it becomes another user.
+        SpoolDir::open_with(&path, &shared(GROUP)).unwrap();
+        chown(&path, Some(WORKER), None).unwrap();
+        let open = || SpoolDir::open(&path).map(drop).map_err(|error| chain(&error));
+        let text = os::as_user(WORKER, 1, 0o022, open).unwrap_err();
+        assert!(text.contains("group 23456, in which uid 12346 is not"), "{text}");
+    }
 }
 
-/// uWSGI's folders have none of the modes that mean a shared spool.
 #[test]
 fn a_folder_that_does_not_hand_on_its_group_is_not_shared() {
     for (mode, sharing) in [
