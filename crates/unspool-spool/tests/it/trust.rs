@@ -58,6 +58,11 @@ fn without_keys_everything_runs_and_pickles_are_the_owners() {
         assert_eq!(why.is_some(), refused.is_some(), "{owner} {mode:o}");
         assert!(why.is_none_or(|why| why.contains(refused.unwrap_or_default())));
     }
+    let listed = Trust { keys: None, unsigned_uids: vec![OTHER] };
+    for (mode, loaded) in [(0o600, true), (0o660, false)] {
+        let standing = listed.admit(FOREIGN, &stat(&path, OTHER, mode)).unwrap();
+        assert_eq!(listed.refuse_pickles(standing, US).is_none(), loaded, "{mode:o}");
+    }
 }
 
 #[test]
