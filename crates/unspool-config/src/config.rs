@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::daemon::DaemonConfig;
 use crate::origin::{Entry, Origin};
 use crate::programs::Programs;
+use crate::retry::RetryOptions;
 use crate::security::SecurityOptions;
 use crate::stats::StatsOptions;
 use crate::watch::Watched;
@@ -119,6 +120,8 @@ pub struct Config {
     pub workers: WorkerOptions,
     /// `none`, `file` or `group`.
     pub spooler_durability: String,
+    /// How often a task that failed runs again, and when.
+    pub retry: RetryOptions,
     /// How long a torn file is left alone before it counts as damaged.
     pub spooler_settle: Duration,
     /// What becomes of old tasks at the first start: `run`, `hold` or `bury`; unset asks.

@@ -28,9 +28,16 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone. Each takes a value unless it is a switch.
-const UNSPOOL_OPTIONS: [(&str, bool); 13] = [
+const UNSPOOL_OPTIONS: [(&str, bool); 20] = [
     ("spooler-adopt", false),
     ("spooler-adopt-age", false),
+    ("spooler-max-attempts", false),
+    ("spooler-max-deaths", false),
+    ("spooler-max-retries", false),
+    ("spooler-retry-delay", false),
+    ("spooler-backoff-from", false),
+    ("spooler-backoff-max", false),
+    ("spooler-soft-time-limit", false),
     ("spooler-durability", false),
     ("spooler-group", false),
     ("spooler-import-timeout", false),

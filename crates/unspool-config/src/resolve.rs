@@ -18,6 +18,7 @@ use crate::logic;
 use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
 use crate::programs::{self, Programs};
+use crate::retry::RetryOptions;
 use crate::secrets;
 use crate::security::SecurityOptions;
 use crate::settings::{self, Places};
@@ -238,7 +239,7 @@ impl Resolver {
                 config.stop_timeout = value.seconds()?;
                 config.workers.stop_timeout_given = true;
             }
-            _ => return Ok(false),
+            _ => return config.retry.apply(value),
         }
         Ok(true)
     }
@@ -480,6 +481,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_quiet: false,
         workers: WorkerOptions::default(),
         spooler_durability: "group".to_owned(),
+        retry: RetryOptions::default(),
         spooler_settle: Duration::from_mins(1),
         spooler_adopt: None,
         spooler_adopt_age: Duration::from_hours(24),

@@ -147,6 +147,7 @@ fn spools(list: &mut List<'_>, config: &Config) {
         list.one("spooler-adopt", decision);
     }
     list.one("spooler-adopt-age", seconds(config.spooler_adopt_age));
+    config.retry.list(list);
     config.security.list(list);
     list.one("spooler-stop-timeout", seconds(config.stop_timeout));
     workers(list, &config.workers);

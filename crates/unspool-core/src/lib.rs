@@ -9,6 +9,7 @@ mod message;
 pub mod outcome;
 mod policy;
 mod priority;
+mod retry;
 pub mod signing;
 pub mod taskfile;
 
@@ -16,3 +17,4 @@ pub use message::Message;
 pub use outcome::Outcome;
 pub use policy::{Durability, UnknownDurability};
 pub use priority::{InvalidPriority, Priority};
+pub use retry::{RetryPolicy, TaskPolicy};

@@ -1,8 +1,10 @@
 //! A task as its handler sees it.
 
+use crate::TaskPolicy;
+
 /// Pairs in the order given, and the body. The same key may stand twice; the last one wins.
 ///
-/// The handler is not given `module`: it tells functions of one name apart.
+/// The handler is given neither `module`, which tells functions of one name apart, nor `policy`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// Key and value, both raw bytes.
@@ -11,6 +13,8 @@ pub struct Message {
     pub body: Vec<u8>,
     /// Module of the function that the pairs name, printable ASCII; empty where it is not known.
     pub module: Vec<u8>,
+    /// What the task asks for itself.
+    pub policy: TaskPolicy,
 }
 
 impl Message {

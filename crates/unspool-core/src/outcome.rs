@@ -24,6 +24,8 @@ pub enum Outcome {
     Malformed,
     /// The file is not signed as it has to be. It was not parsed.
     Refused,
+    /// An exception told it that its time was over, and it ended: a failed attempt.
+    TimedOut,
 }
 
 impl Outcome {
@@ -47,6 +49,7 @@ impl Outcome {
             Self::Failed => 4,
             Self::Malformed => 5,
             Self::Refused => 6,
+            Self::TimedOut => 7,
         }
     }
 
@@ -60,6 +63,7 @@ impl Outcome {
             4 => Self::Failed,
             5 => Self::Malformed,
             6 => Self::Refused,
+            7 => Self::TimedOut,
             _ => return None,
         })
     }

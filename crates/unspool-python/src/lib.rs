@@ -4,11 +4,14 @@
 //! nothing: what a task file looks like and how it is published is `unspool-spool`'s business, what
 //! an option means `unspool-config`'s. Importing it starts no thread and opens no file.
 
+mod alone;
 mod config;
 mod errors;
 mod inspect;
+mod limits;
 mod mark;
 mod message;
+mod output;
 mod process;
 mod running;
 mod security;
@@ -30,9 +33,13 @@ mod _native {
         spooler_get_task, spooler_jobs,
     };
     #[pymodule_export]
+    use crate::limits::{handler_returned, look_signal, take_soft_timeout};
+    #[pymodule_export]
     use crate::mark::mark_process;
     #[pymodule_export]
     use crate::message::decoded;
+    #[pymodule_export]
+    use crate::output::{last_words_offset, note_output};
     #[pymodule_export]
     use crate::process::set_title;
     #[pymodule_export]

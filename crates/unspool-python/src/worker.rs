@@ -10,22 +10,27 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt};
-use unspool_core::Outcome;
 use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
 use unspool_core::taskfile::TaskFile;
-use unspool_spool::{Refused, Standing, Trust, complete, count_failure, postpone, read_all};
+use unspool_core::{Outcome, TaskPolicy};
+use unspool_spool::{Refused, Standing, Trust, complete, read_all};
 use unspool_sys::folder::{Folder, stat_file};
 use unspool_sys::slots::{Slot, SlotTable};
 use unspool_sys::socket::{self, Received};
-use unspool_sys::{clock, host, process};
+use unspool_sys::tail::TailTable;
+use unspool_sys::{clock, host, memory, process};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 
-use crate::{running, settings};
+use crate::alone::{Alone, Ended};
+use crate::limits::TaskLimits;
+use crate::{output, running, settings};
 
 /// Reports kept back while short tasks follow each other.
 const REPORTS_MAX: usize = 16;
@@ -44,7 +49,7 @@ struct Waiting {
 #[derive(Debug)]
 enum Current {
     Nothing,
-    Task { task: Waiting, attempts: u8, started_ns: u64 },
+    Task { task: Waiting, attempts: u8, policy: TaskPolicy, started_ns: u64 },
     Tick { signal: u8, started_ns: u64 },
 }
 
@@ -55,7 +60,8 @@ pub(crate) struct Worker {
     socket: OwnedFd,
     slots: Option<SlotTable>,
     row: usize,
-    frequency_ns: i64,
+    limits: TaskLimits,
+    alone: Alone,
     directory: Option<Folder>,
     trust: Trust,
     folders: HashMap<u32, Arc<Folder>>,
@@ -70,15 +76,16 @@ pub(crate) struct Worker {
 
 #[pymethods]
 impl Worker {
-    /// Takes over the descriptors; `slots` is -1 for a worker that runs no tasks.
+    /// Takes over the descriptors; `slots` and `tails` are -1 for a worker that runs no tasks.
     #[new]
-    #[pyo3(signature = (socket, slots, row, frequency, chdir=None))]
+    #[pyo3(signature = (socket, slots, tails, row, setup, spool=None))]
     fn new(
         socket: RawFd,
         slots: RawFd,
+        tails: RawFd,
         row: usize,
-        frequency: f64,
-        chdir: Option<PathBuf>,
+        setup: &Bound<'_, PyDict>,
+        spool: Option<PathBuf>,
     ) -> PyResult<Self> {
         // SAFETY: the zygote received this descriptor for us and gives up its number.
         let socket = unsafe { OwnedFd::from_raw_fd(socket) };
@@ -92,11 +99,24 @@ impl Worker {
         if slots.as_ref().is_some_and(|slots| slots.row(row).is_none()) {
             return Err(PyRuntimeError::new_err(format!("the slots file has no row {row}")));
         }
+        if tails >= 0 {
+            // SAFETY: as above.
+            let file = unsafe { OwnedFd::from_raw_fd(tails) };
+            output::keep(TailTable::open(file)?, row);
+        }
+        let chdir: Option<PathBuf> = option(setup, "spooler_chdir")?;
+        let seconds = |name: &str| -> PyResult<Option<Duration>> {
+            Ok(option::<f64>(setup, name)?.and_then(|s| Duration::try_from_secs_f64(s).ok()))
+        };
         Ok(Self {
             socket,
             slots,
             row,
-            frequency_ns: (frequency * 1e9) as i64,
+            limits: TaskLimits::new(seconds("soft_time_limit")?, seconds("harakiri")?),
+            alone: Alone {
+                spool,
+                frequency_ns: (option(setup, "frequency")?.unwrap_or(0.0) * 1e9) as i64,
+            },
             directory: chdir.map(|path| Folder::open(&path)).transpose()?,
             trust: settings::trust(),
             folders: HashMap::new(),
@@ -214,6 +234,11 @@ impl Worker {
         self.end(Outcome::Failed, shorten(text));
     }
 
+    /// The current task was told that its time is over, and has ended.
+    fn time_out(&mut self, text: &str) {
+        self.end(Outcome::TimedOut, shorten(text));
+    }
+
     /// The application has no function for the current task.
     fn not_registered(&mut self, text: &str) {
         self.end(Outcome::UnknownFunction, shorten(text));
@@ -275,18 +300,14 @@ impl Worker {
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let started_ns = clock::monotonic_ns();
         if !self.slot(task.handed.slot).is_some_and(|slot| slot.start(self.pid, started_ns)) {
-            self.report(Report {
-                slot: task.handed.slot,
-                outcome: None,
-                duration_ns: 0,
-                text: String::new(),
-                errno: 0,
-            });
+            self.report(Report { slot: task.handed.slot, ..Report::default() });
             return Ok(None);
         }
         let content = read_all(task.file.as_fd());
         let attempts = content.as_ref().ok().and_then(|(_, c)| c.get(3)).copied().unwrap_or(0);
-        self.current = Current::Task { task, attempts, started_ns };
+        let policy = TaskPolicy::default();
+        self.current = Current::Task { task, attempts, policy, started_ns };
+        output::begin();
         let (stat, content) = match content {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
@@ -317,6 +338,17 @@ impl Worker {
         };
         if let Err(error) = self.enter_directory() {
             self.end(Outcome::Failed, format!("cannot enter the task's directory: {error}"));
+            return Ok(None);
+        }
+        if let Current::Task { policy, .. } = &mut self.current {
+            *policy = task.policy;
+        }
+        if attempts > 0 {
+            // So that the record of another failure says how much this attempt took.
+            memory::reset_peak();
+        }
+        if let Err(error) = self.limits.begin(&task.policy, started_ns) {
+            self.end(Outcome::Failed, format!("the limits of its time cannot be set: {error}"));
             return Ok(None);
         }
         self.dictionary(py, &task, standing).map(Some)
@@ -359,42 +391,42 @@ impl Worker {
                 let error = (outcome != Outcome::Done).then_some(text);
                 self.send(&FromWorker::TickDone { signal, duration_ns, error });
             }
-            Current::Task { task, attempts, started_ns } => {
+            Current::Task { task, attempts, policy, started_ns } => {
+                self.limits.end();
                 let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
                 let errno = if outcome == Outcome::Done { delete(&task) } else { 0 };
                 let slot = task.handed.slot;
                 if let Some(slot) = self.slot(slot) {
                     slot.done();
                 }
-                self.report(Report { slot, outcome: Some(outcome), duration_ns, text, errno });
+                let mut report = Report {
+                    slot,
+                    outcome: Some(outcome),
+                    duration_ns,
+                    text,
+                    errno,
+                    ..Report::default()
+                };
+                if matches!(outcome, Outcome::Failed | Outcome::TimedOut | Outcome::Retry) {
+                    report.output = output::output();
+                    report.peak_rss = memory::peak().unwrap_or(0);
+                }
+                let told = report.clone();
+                self.report(report);
                 let long = clock::monotonic_ns().saturating_sub(self.oldest_report_ns);
                 let hurry = outcome != Outcome::Done
                     || self.queue.is_empty()
                     || self.reports.len() >= REPORTS_MAX
                     || long.max(duration_ns) > REPORT_NS_MAX;
                 if hurry && !self.flush() {
-                    self.apply_alone(outcome, &task.file, attempts);
+                    self.leaving = true;
+                    // Tasks that were not started are free when this process has ended.
+                    self.queue.clear();
+                    let (name, file) = (task.handed.name.as_slice(), &task.file);
+                    self.alone.apply(&Ended { name, file, attempts, policy }, &told);
                 }
             }
         }
-    }
-
-    /// The daemon is gone: applies an outcome as it would have. Tasks that were not started are
-    /// free when this process has ended.
-    fn apply_alone(&mut self, outcome: Outcome, file: &OwnedFd, attempts: u8) {
-        self.leaving = true;
-        self.queue.clear();
-        let due_ns = clock::now_ns() + self.frequency_ns;
-        // Nobody is left who could be told of an error; the task then runs again at once.
-        let _ = match outcome {
-            Outcome::Failed => count_failure(file.as_fd(), attempts, due_ns).map(|_| ()),
-            Outcome::Retry => postpone(file.as_fd(), due_ns),
-            Outcome::Done
-            | Outcome::Ignored
-            | Outcome::UnknownFunction
-            | Outcome::Malformed
-            | Outcome::Refused => Ok(()),
-        };
     }
 
     fn slot(&self, number: u8) -> Option<&Slot> {
@@ -421,6 +453,17 @@ impl Worker {
         let mut bytes = Vec::with_capacity(512);
         packet.encode(&mut bytes);
         socket::send_wait(self.socket.as_fd(), &bytes).is_ok()
+    }
+}
+
+/// A value of the zygote's settings; `None` where it is `None`.
+fn option<'py, T: FromPyObjectOwned<'py>>(
+    setup: &Bound<'py, PyDict>,
+    name: &str,
+) -> PyResult<Option<T>> {
+    match setup.get_item(name)? {
+        Some(value) if !value.is_none() => Ok(Some(value.extract().map_err(Into::into)?)),
+        _ => Ok(None),
     }
 }
 

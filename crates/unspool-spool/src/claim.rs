@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use unspool_core::TaskPolicy;
 use unspool_core::limits::PEEK_BYTES;
 use unspool_core::taskfile::peek;
 use unspool_sys::folder::{self, FileKind, Folder, Stat};
@@ -17,6 +18,8 @@ pub struct Claim {
     pub stat: Stat,
     /// Failed attempts so far.
     pub attempts: u8,
+    /// What it asks for itself.
+    pub policy: TaskPolicy,
     /// The function, if its pair stands at the file's start.
     pub function: Option<Vec<u8>>,
 }
@@ -80,8 +83,9 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
     if !whole {
         return Ok(Claimed::Suspect(stat));
     }
-    let (attempts, function) = (seen.attempts, seen.function.map(<[u8]>::to_vec));
-    Ok(Claimed::Task(Claim { file, stat, attempts, function }))
+    let (attempts, policy) = (seen.attempts, seen.policy);
+    let function = seen.function.map(<[u8]>::to_vec);
+    Ok(Claimed::Task(Claim { file, stat, attempts, policy, function }))
 }
 
 const ENOENT: i32 = 2;

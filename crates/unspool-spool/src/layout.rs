@@ -43,7 +43,7 @@ pub struct SpoolDir {
     path: PathBuf,
     pub(crate) top: Folder,
     pub(crate) internal: Folder,
-    host: Vec<u8>,
+    pub(crate) host: Vec<u8>,
     counter: AtomicU64,
     pub(crate) durable: DurableFolders,
     open_to_others: Option<u32>,

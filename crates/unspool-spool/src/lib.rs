@@ -6,6 +6,8 @@
 
 mod access;
 mod adopt;
+mod attempts;
+mod bury;
 mod claim;
 mod durable;
 mod finish;
@@ -23,9 +25,14 @@ mod watch;
 
 pub use access::Access;
 pub use adopt::{
-    AdoptError, Adoption, Group, HeldTask, Look, Selection, Survey, Verdict, begin_adoption, bury,
-    change_adoption, count_nested, lift, look, read_adoption, survey, walk,
+    AdoptError, Adoption, Group, HeldTask, Look, Selection, Survey, Verdict, begin_adoption,
+    change_adoption, count_nested, look, read_adoption, survey, walk,
 };
+pub use attempts::{
+    Attempt, Ending, buried_name, count_deaths, forget_attempts, note_attempt, read_attempts,
+    recorded_names,
+};
+pub use bury::{Buried, bury, bury_claimed, lift};
 pub use claim::{Claim, Claimed, claim};
 pub use finish::{complete, count_failure, postpone};
 pub use garbage::{GARBAGE_AGE_NS, delete_garbage};

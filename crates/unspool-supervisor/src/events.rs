@@ -37,6 +37,8 @@ pub(crate) enum ToDispatcher {
         exit: Exit,
         /// What ended it.
         cause: Cause,
+        /// Bytes: the most memory that it had; `None` if nobody knows.
+        peak_rss: Option<u64>,
     },
     /// The worker in whose place another one comes, which is ready: it finishes and leaves.
     Recycle {
@@ -77,6 +79,8 @@ pub(crate) enum Cause {
         /// "the stop" or "the reload".
         by: &'static str,
     },
+    /// The kernel, for want of memory.
+    OutOfMemory,
     /// The daemon, since it or its task passed a limit.
     Limit {
         /// Which limit, for the log.
@@ -105,6 +109,11 @@ pub(crate) enum ToSupervisor {
     Useful {
         /// Its number.
         worker: WorkerId,
+    },
+    /// A task was handed out with a limit of its own: running tasks have to be looked at.
+    Limited {
+        /// At the latest then, on the monotonic clock.
+        by_ns: u64,
     },
     /// A worker was handed the last task that it may run.
     Worn {

@@ -20,8 +20,8 @@ pub use inquiry::{Inquirer, Inquiries, Reply, inquiries};
 pub use limits::{Dedicated, Limits, MemoryLimits};
 pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
 pub use settings::{
-    AdoptChoice, AdoptSettings, Moment, Moments, MuleSettings, OnQuit, Settings, SpoolSettings,
-    Touch, TouchAction, WatchSettings, ZygoteSettings,
+    AdoptChoice, AdoptSettings, Moment, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
+    SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
 pub use snapshot::Snapshot;
 pub use supervisor::{RunError, run};

@@ -1,5 +1,7 @@
 //! What limits workers, as the binary decides it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use unspool_core::Priority;
@@ -47,4 +49,26 @@ pub struct Dedicated {
     pub priority: Priority,
     /// Worker processes, at least one.
     pub workers: u32,
+}
+
+/// When the supervisor looks at running tasks next, on the monotonic clock. Dispatchers read it, so
+/// that not every task with a limit of its own is a message.
+#[derive(Debug, Clone)]
+pub(crate) struct LookBy(Arc<AtomicU64>);
+
+impl LookBy {
+    pub(crate) fn never() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+
+    /// Supervisor: whoever hands out a task from here on has to say so, if it is due before `at_ns`.
+    pub(crate) fn set(&self, at_ns: u64) {
+        self.0.store(at_ns, Ordering::SeqCst);
+    }
+
+    /// Dispatcher, behind the task's slot: whether the next look comes too late. It does not from
+    /// then on: the caller tells the supervisor.
+    pub(crate) fn is_too_late_for(&self, by_ns: u64) -> bool {
+        self.0.fetch_min(by_ns, Ordering::SeqCst) > by_ns
+    }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use unspool_core::RetryPolicy;
 use unspool_spool::{SchedulePlace, SpoolDir};
 use unspool_wire::control::Setup;
 
@@ -141,12 +142,23 @@ pub struct SpoolSettings {
     pub dedicated: Vec<Dedicated>,
     /// Time between retries of a task, and between scans where the system sends no events.
     pub frequency: Duration,
+    /// How often a task may fail, and when it runs again.
+    pub retry: RetrySettings,
     /// How long a file that is no whole task is left alone before it goes to `corrupt/`.
     pub settle: Duration,
     /// What becomes of old tasks at the first start.
     pub adopt: AdoptSettings,
     /// No log line for each task that is done.
     pub quiet: bool,
+}
+
+/// What becomes of tasks that fail.
+#[derive(Debug, Clone, Copy)]
+pub struct RetrySettings {
+    /// Limits and back-off.
+    pub policy: RetryPolicy,
+    /// Time between attempts; `None`: the frequency, which the application may change.
+    pub delay: Option<Duration>,
 }
 
 /// What the mules have in common; which there are is part of the zygote's setup.

@@ -219,6 +219,8 @@ pub struct Outcomes {
     pub corrupt: u64,
     /// Tasks moved to `dead/`.
     pub dead: u64,
+    /// Of those, the ones that were not started in time.
+    pub expired: u64,
 }
 
 /// A failure.

@@ -21,6 +21,8 @@ pub mod program;
 pub mod signal;
 pub mod slots;
 pub mod socket;
+pub mod tail;
+pub mod timer;
 pub mod title;
 #[cfg(feature = "trace")]
 pub mod trace;

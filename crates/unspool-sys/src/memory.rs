@@ -25,6 +25,26 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     })
 }
 
+/// Bytes: the most memory that this process had at once since it began, or since [`reset_peak`].
+pub fn peak() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// Lets [`peak`] count anew, if the kernel can do that.
+pub fn reset_peak() {
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// How many processes of this machine the kernel has killed for want of memory since it started;
+/// `None` where it does not say.
+pub fn killed_for_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/vmstat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Child processes: subreaper, pid descriptors, reaping, signals.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
@@ -107,6 +107,27 @@ impl Child {
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let status = process::waitid(WaitId::PidFd(self.fd.as_fd()), peek)?;
         Ok(status.map(|status| exit_of(&status)))
+    }
+
+    /// Bytes: the most memory that it had at once. `None` while it runs, and once it is reaped.
+    #[expect(unsafe_code, reason = "no library passes on the usage that waitid reports")]
+    pub fn peak_memory(&self) -> Option<u64> {
+        let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: all-zero bytes are a valid siginfo_t and a valid rusage, and the kernel writes no
+        // more than one of each.
+        let (info, usage) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let mut usage: libc::rusage = std::mem::zeroed();
+            let fd = self.fd.as_raw_fd();
+            let (info_at, usage_at) = (&raw mut info, &raw mut usage);
+            if libc::syscall(libc::SYS_waitid, libc::P_PIDFD, fd, info_at, flags, usage_at) == -1 {
+                return None;
+            }
+            (info, usage)
+        };
+        // SAFETY: waitid filled in the child's fields, or left the zeros that stand for "none".
+        let ended = unsafe { info.si_pid() } > 0;
+        u64::try_from(usage.ru_maxrss).ok().filter(|_| ended).map(|kib| kib * 1024)
     }
 
     /// Reaps it if it has ended.

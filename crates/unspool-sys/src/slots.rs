@@ -8,7 +8,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -46,6 +46,17 @@ impl SlotState {
     }
 }
 
+/// A task as its slot names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HandedTask {
+    /// Its file.
+    pub inode: u64,
+    /// When the file had last changed as it was claimed: while it runs, nothing changes it.
+    pub ctime_ns: i64,
+    /// Milliseconds that it may run; 0: no limit of its own.
+    pub limit_ms: u64,
+}
+
 /// One slot in the mapped file.
 #[derive(Debug)]
 #[repr(C, align(64))]
@@ -55,6 +66,12 @@ pub struct Slot {
     inode: AtomicU64,
     handed_ns: AtomicU64,
     started_ns: AtomicU64,
+    /// When the file had last changed as it was claimed.
+    ctime_ns: AtomicI64,
+    /// Milliseconds that the task may run; 0: no limit of its own.
+    limit_ms: AtomicU64,
+    /// Whether the task is to end, since somebody cancelled it.
+    cancelled: AtomicU32,
 }
 
 impl Slot {
@@ -80,14 +97,36 @@ impl Slot {
         (running() == Some(first)).then_some(first)
     }
 
+    /// The task that it names, whatever its state.
+    pub fn named(&self) -> HandedTask {
+        HandedTask {
+            inode: self.inode.load(Ordering::Acquire),
+            ctime_ns: self.ctime_ns.load(Ordering::Acquire),
+            limit_ms: self.limit_ms.load(Ordering::Acquire),
+        }
+    }
+
+    /// Dispatcher: the task that runs is to end.
+    pub fn cancel(&self) {
+        self.cancelled.store(1, Ordering::Release);
+    }
+
+    /// Whether the task that runs is to end.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire) != 0
+    }
+
     /// The process that ran it last.
     pub fn pid(&self) -> u32 {
         self.pid.load(Ordering::Acquire)
     }
 
     /// Dispatcher: puts a task into a free slot.
-    pub fn hand(&self, inode: u64, now_ns: u64) {
-        self.inode.store(inode, Ordering::Release);
+    pub fn hand(&self, task: HandedTask, now_ns: u64) {
+        self.inode.store(task.inode, Ordering::Release);
+        self.ctime_ns.store(task.ctime_ns, Ordering::Release);
+        self.limit_ms.store(task.limit_ms, Ordering::Release);
+        self.cancelled.store(0, Ordering::Release);
         self.handed_ns.store(now_ns, Ordering::Release);
         self.started_ns.store(0, Ordering::Release);
         self.state.store(SlotState::Handed as u32, Ordering::Release);
@@ -220,7 +259,7 @@ mod tests {
         assert_eq!(std::mem::size_of::<Slot>(), SLOT_BYTES);
         let slot = &table.row(1).unwrap()[3];
         for _ in 0..200 {
-            slot.hand(7, 1);
+            slot.hand(HandedTask { inode: 7, ..HandedTask::default() }, 1);
             let (started, revoked) = std::thread::scope(|scope| {
                 let start = scope.spawn(|| slot.start(1, 2));
                 let revoke = scope.spawn(|| slot.revoke());
@@ -235,9 +274,10 @@ mod tests {
     #[test]
     fn a_second_mapping_sees_the_same_slots() {
         let table = SlotTable::anonymous(1).unwrap();
-        table.row(0).unwrap()[0].hand(42, 1);
+        let task = HandedTask { inode: 42, ctime_ns: -5, limit_ms: 9 };
+        table.row(0).unwrap()[0].hand(task, 1);
         let other = SlotTable::open(table.file().try_clone_to_owned().unwrap()).unwrap();
-        assert_eq!(other.row(0).unwrap()[0].task().0, 42);
+        assert_eq!(other.row(0).unwrap()[0].named(), task);
         assert!(other.row(0).unwrap()[0].start(9, 5));
         assert_eq!(table.row(0).unwrap()[0].state(), SlotState::Running);
     }

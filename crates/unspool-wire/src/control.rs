@@ -22,7 +22,8 @@ pub fn mark(daemon: u32, worker: u32) -> String {
 pub enum ToZygote {
     /// The first packet: what to import and what the application may ask about.
     Setup(Box<Setup>),
-    /// Fork a worker. With the packet come its socket, the slots file and the spool directory.
+    /// Fork a worker. With the packet come its socket, the slots file, the spool directory and
+    /// the memory in which it keeps the last that it printed.
     Fork {
         /// Its number.
         worker: u32,
@@ -89,6 +90,10 @@ pub struct Setup {
     pub durability: String,
     /// Seconds between retries.
     pub frequency: f64,
+    /// Seconds after which an exception is raised in a task.
+    pub soft_time_limit: Option<f64>,
+    /// Seconds after which a worker is killed whose task has not ended.
+    pub harakiri: Option<f64>,
     /// Bytes that a worker's address space may have.
     pub limit_as: Option<u64>,
     /// Processes that a worker's user may have.

@@ -57,7 +57,7 @@ pub enum FromWorker {
 }
 
 /// What became of one task in a worker.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// The slot that it was handed in.
     pub slot: u8,
@@ -67,6 +67,10 @@ pub struct Report {
     pub duration_ns: u64,
     /// Traceback or reason; empty if there is nothing to say.
     pub text: String,
+    /// The last that it printed and logged, where it failed.
+    pub output: String,
+    /// Bytes: the most memory that the worker had, where the task failed; 0: not known.
+    pub peak_rss: u64,
     /// For [`Outcome::Done`]: the error number with which deleting the file failed, or 0.
     pub errno: i32,
 }
@@ -166,7 +170,9 @@ impl FromWorker {
                     out.push(report.outcome.map_or(REVOKED, Outcome::to_byte));
                     out.extend_from_slice(&report.duration_ns.to_le_bytes());
                     out.extend_from_slice(&report.errno.to_le_bytes());
+                    out.extend_from_slice(&report.peak_rss.to_le_bytes());
                     push_text(out, &report.text);
+                    push_text(out, &report.output);
                 }
             }
             Self::TickDone { signal, duration_ns, error } => {
@@ -269,7 +275,9 @@ impl<'a> Reader<'a> {
         };
         let duration_ns = self.u64()?;
         let errno = self.array().map(i32::from_le_bytes)?;
-        Ok(Report { slot, outcome, duration_ns, errno, text: self.text()? })
+        let peak_rss = self.u64()?;
+        let (text, output) = (self.text()?, self.text()?);
+        Ok(Report { slot, outcome, duration_ns, text, output, peak_rss, errno })
     }
 
     fn end(&self) -> Result<(), InvalidPacket> {
@@ -327,9 +335,11 @@ mod tests {
                 outcome: Some(Outcome::Failed),
                 duration_ns: 10,
                 text: "Traceback".to_owned(),
+                output: "hello\n".to_owned(),
+                peak_rss: 1 << 40,
                 errno: 0,
             },
-            Report { slot: 2, outcome: None, duration_ns: 0, text: String::new(), errno: 13 },
+            Report { slot: 2, errno: 13, ..Report::default() },
         ]));
     }
 

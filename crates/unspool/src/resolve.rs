@@ -2,15 +2,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use unspool_config::{Config, LogForm, Origin, Spooler};
 use unspool_core::limits::PACKET_BYTES_MAX;
-use unspool_core::{Durability, Priority, UnknownDurability};
+use unspool_core::{Durability, Priority, RetryPolicy, UnknownDurability};
 use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
-    AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, Settings, SpoolSettings, Touch,
-    TouchAction, WatchSettings, ZygoteSettings,
+    AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
+    SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
 use unspool_wire::control::{Import, Lines, Setup, Titles};
 
@@ -137,6 +138,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
                 workers: workers::general(config, spooler),
                 dedicated: workers::dedicated(config, spooler),
                 frequency: config.spooler_frequency,
+                retry: retry(config),
                 settle: config.spooler_settle,
                 adopt: adopt(config),
                 // In uWSGI's form the workers themselves say what becomes of their tasks.
@@ -256,6 +258,8 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         farms: config.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
+        soft_time_limit: config.retry.soft_time_limit.map(|limit| limit.as_secs_f64()),
+        harakiri: config.workers.harakiri.map(|limit| limit.as_secs_f64()),
         limit_as: config.workers.limit_as.map(|mib| mib.saturating_mul(1 << 20)),
         limit_nproc: config.workers.limit_nproc,
         security: security::of_workers(config)?,
@@ -273,6 +277,20 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         },
         ..Setup::default()
     })
+}
+
+fn retry(config: &Config) -> RetrySettings {
+    let options = &config.retry;
+    let ns = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
+    let policy = RetryPolicy {
+        attempts_max: options.max_attempts,
+        deaths_max: options.max_deaths,
+        retries_max: options.max_retries,
+        delay_ns: ns(config.spooler_frequency),
+        backoff_from: options.backoff_from,
+        delay_max_ns: ns(options.backoff_max),
+    };
+    RetrySettings { policy, delay: options.delay }
 }
 
 fn text(path: &Path) -> Result<String, ResolveError> {

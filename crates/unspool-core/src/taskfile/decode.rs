@@ -2,7 +2,7 @@
 
 use super::mark::{self, FoundMark, Mark};
 use super::{HEADER_BYTES, KEY_FUNCTION, MODIFIER1};
-use crate::Message;
+use crate::{Message, TaskPolicy};
 
 /// Why a file is no task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +60,8 @@ pub struct TaskFile<'a> {
     pub attempts: u8,
     /// Module of the task's function; empty where its writer did not say.
     pub module: &'a [u8],
+    /// What the task asks for itself.
+    pub policy: TaskPolicy,
     pairs: &'a [u8],
     overflow: &'a [u8],
     /// The caller's body; empty if there is none.
@@ -80,18 +82,19 @@ impl<'a> TaskFile<'a> {
     pub fn parse(file: &'a [u8]) -> Result<Self, Malformed> {
         let (pairs, rest) = split(file)?;
         let found = find_mark(file)?;
-        let (own, overflow_bytes, module) = match &found {
-            None => (0, 0, &[][..]),
+        let (own, overflow_bytes, module, policy) = match &found {
+            None => (0, 0, &[][..], TaskPolicy::default()),
             Some((mark, found)) => {
                 verify(file, mark)?;
-                (found.pair_bytes, mark.overflow_bytes as usize, found.module)
+                (found.pair_bytes, mark.overflow_bytes as usize, found.module, found.policy)
             }
         };
         let mark = found.map(|(mark, _)| mark);
         // Our pair may claim to reach beyond the pairs.
         let callers = pairs.get(own..).ok_or(Malformed::Mark)?;
         let (overflow, body) = rest.split_at_checked(overflow_bytes).ok_or(Malformed::Mark)?;
-        let task = Self { mark, attempts: file[3], module, pairs: callers, overflow, body };
+        let attempts = file[3];
+        let task = Self { mark, attempts, module, policy, pairs: callers, overflow, body };
         check_pairs(task.pairs, HEADER_BYTES + own, 2)?;
         check_pairs(task.overflow, HEADER_BYTES + pairs.len(), 4)?;
         Ok(task)
@@ -108,6 +111,7 @@ impl<'a> TaskFile<'a> {
             pairs: self.fields().map(|(k, v)| (k.to_vec(), v.to_vec())).collect(),
             body: self.body.to_vec(),
             module: self.module.to_vec(),
+            policy: self.policy,
         }
     }
 }
@@ -140,6 +144,8 @@ pub struct Peek<'a> {
     pub function: Option<&'a [u8]>,
     /// Failed attempts so far.
     pub attempts: u8,
+    /// What the task asks for itself.
+    pub policy: TaskPolicy,
     /// Bytes that the file must have, exactly (`true`) or at least.
     pub announced: u64,
     /// Whether `announced` is exact: a file of ours.
@@ -156,11 +162,11 @@ pub fn peek(head: &[u8]) -> Option<Peek<'_>> {
     let end = head.len().min(HEADER_BYTES + pair_bytes);
     let fields = Fields { pairs: &head[HEADER_BYTES..end], overflow: &[] };
     let function = fields.into_iter().find(|(k, _)| *k == KEY_FUNCTION).map(|(_, v)| v);
-    let (announced, exact) = match mark {
-        Some((mark, _)) => (mark.file_bytes, true),
-        None => ((HEADER_BYTES + pair_bytes) as u64, false),
+    let (announced, exact, policy) = match mark {
+        Some((mark, found)) => (mark.file_bytes, true, found.policy),
+        None => ((HEADER_BYTES + pair_bytes) as u64, false, TaskPolicy::default()),
     };
-    Some(Peek { function, attempts: header[3], announced, exact })
+    Some(Peek { function, attempts: header[3], policy, announced, exact })
 }
 
 fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {

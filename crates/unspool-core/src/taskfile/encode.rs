@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 
 use super::mark::{self, Mark, TaskId};
-use super::{HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1, signature};
+use super::{
+    HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1, signature, words,
+};
 use crate::Message;
 use crate::limits::{KEY_BYTES_MAX, MODULE_BYTES_MAX, PAIRS_BYTES_MAX, TASK_BYTES_MAX};
 use crate::signing::SigningKey;
@@ -59,7 +61,9 @@ pub fn encode(
     key: Option<&SigningKey>,
 ) -> Result<Vec<u8>, InvalidMessage> {
     check_keys(message)?;
-    let own_bytes = 4 + mark::KEY.len() + mark::value_bytes(&message.module, key);
+    let asks = words::write(&message.policy);
+    let value_bytes = mark::value_bytes(&message.module, &asks, key);
+    let own_bytes = 4 + mark::KEY.len() + value_bytes;
     let moved = choose_overflow(message, own_bytes)?;
     let in_pairs = |index: usize| moved.binary_search(&index).is_err();
 
@@ -91,9 +95,9 @@ pub fn encode(
     out.push(0);
     push_u16(&mut out, mark::KEY.len());
     out.extend_from_slice(mark::KEY);
-    push_u16(&mut out, mark::value_bytes(&message.module, key));
+    push_u16(&mut out, value_bytes);
     mark.write(&mut out);
-    let mac_offset = mark::write_tail(&mut out, &message.module, key);
+    let mac_offset = mark::write_tail(&mut out, &message.module, &asks, key);
     for (index, (key, value)) in message.pairs.iter().enumerate() {
         if in_pairs(index) {
             push_u16(&mut out, key.len());

@@ -3,16 +3,17 @@
 //! ```text
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name>
-//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name> kid=<key> mac=<64 hex>
+//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name> attempts=<n> kid=<key> mac=<64 hex>
 //! ```
 //!
 //! `len` is the length of the whole file, `ext` that of the overflow pairs at the body's start,
-//! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros. The module and the
-//! signature may be there or not, each for itself.
+//! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros. The module, what
+//! the task asks for itself (`words`) and the signature may be there or not, each for itself.
 
 use std::fmt;
 
-use super::HEADER_BYTES;
+use super::{HEADER_BYTES, words};
+use crate::TaskPolicy;
 use crate::limits::MODULE_BYTES_MAX;
 use crate::signing::{MAC_BYTES, SigningKey, is_key_name};
 
@@ -40,11 +41,11 @@ const MAC: &[u8] = b" mac=";
 /// Digits of the MAC.
 const MAC_DIGITS: usize = 2 * MAC_BYTES;
 
-/// Length of the value with this module (empty: without one), signed by this key.
-pub(super) fn value_bytes(module: &[u8], key: Option<&SigningKey>) -> usize {
+/// Length of the value with this module (empty: without one) and these words, signed by this key.
+pub(super) fn value_bytes(module: &[u8], words: &[u8], key: Option<&SigningKey>) -> usize {
     let module = if module.is_empty() { 0 } else { MODULE.len() + module.len() };
     let signature = key.map_or(0, |key| SIGNER.len() + key.name().len() + MAC.len() + MAC_DIGITS);
-    FIXED_BYTES + module + signature
+    FIXED_BYTES + module + words.len() + signature
 }
 
 /// Appends what follows the fixed part of the value. Returns where the digits of the MAC stand, which
@@ -52,12 +53,14 @@ pub(super) fn value_bytes(module: &[u8], key: Option<&SigningKey>) -> usize {
 pub(super) fn write_tail(
     out: &mut Vec<u8>,
     module: &[u8],
+    words: &[u8],
     key: Option<&SigningKey>,
 ) -> Option<usize> {
     if !module.is_empty() {
         out.extend_from_slice(MODULE);
         out.extend_from_slice(module);
     }
+    out.extend_from_slice(words);
     key.map(|key| {
         out.extend_from_slice(SIGNER);
         out.extend_from_slice(key.name());
@@ -75,6 +78,7 @@ pub(super) struct FoundMark<'a> {
     pub(super) fixed: &'a [u8],
     /// Empty: none.
     pub(super) module: &'a [u8],
+    pub(super) policy: TaskPolicy,
     pub(super) signature: Option<Signature<'a>>,
     /// Where the digits of its MAC stand in the file.
     pub(super) mac_offset: usize,
@@ -123,13 +127,14 @@ fn read_value(file: &[u8]) -> Option<FoundMark<'_>> {
             (Some(module).filter(|name| is_module(name))?, tail)
         }
     };
+    let (policy, tail) = words::take(tail)?;
     let signature = match tail {
         [] => None,
         _ => Some(read_signature(tail)?),
     };
     let pair_bytes = VALUE_OFFSET - HEADER_BYTES + value_bytes;
     let mac_offset = HEADER_BYTES + pair_bytes - MAC_DIGITS;
-    Some(FoundMark { fixed, module, signature, mac_offset, pair_bytes })
+    Some(FoundMark { fixed, module, policy, signature, mac_offset, pair_bytes })
 }
 
 fn read_signature(tail: &[u8]) -> Option<Signature<'_>> {

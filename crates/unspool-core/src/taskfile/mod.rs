@@ -15,6 +15,7 @@ mod decode;
 mod encode;
 mod mark;
 mod signature;
+mod words;
 
 pub use decode::{Fields, Malformed, Peek, TaskFile, peek};
 pub use encode::{InvalidMessage, encode};

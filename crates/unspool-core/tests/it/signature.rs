@@ -1,9 +1,9 @@
 //! Signatures: nothing but the bytes that were signed passes, and nothing is read before.
 
 use proptest::prelude::*;
-use unspool_core::Message;
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{BadSignature, TaskFile, TaskId, encode, peek, verify};
+use unspool_core::{Message, TaskPolicy};
 
 const OLD: &str = "old 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 const NEW: &str = "new 8899aabbccddeeff00112233445566778899aabbccddeeff0011223344556677";
@@ -20,6 +20,7 @@ fn message(module: &[u8]) -> Message {
         ],
         body: b"body".to_vec(),
         module: module.to_vec(),
+        policy: TaskPolicy { attempts: Some(3), ..TaskPolicy::default() },
     }
 }
 
@@ -223,10 +224,13 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..2000),
         module in "[!-~]{0,200}",
         attempts in any::<u8>(),
+        soft in any::<Option<u64>>(),
     ) {
         prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
         let keys = keys(&[NEW]);
-        let mut file = signed(&Message { pairs, body, module: module.into_bytes() }, &keys);
+        let policy = TaskPolicy { soft_limit_ms: soft, ..TaskPolicy::default() };
+        let message = Message { pairs, body, module: module.into_bytes(), policy };
+        let mut file = signed(&message, &keys);
         file[3] = attempts;
         prop_assert_eq!(verify(&file, &keys), Ok(()));
         prop_assert!(TaskFile::parse(&file).is_ok());

@@ -1,8 +1,8 @@
 //! The bytes of a task file, against uWSGI's own and against damage.
 
 use proptest::prelude::*;
-use unspool_core::Message;
 use unspool_core::taskfile::{Malformed, TaskFile, TaskId, encode, peek};
+use unspool_core::{Message, TaskPolicy};
 
 fn message(pairs: &[(&[u8], &[u8])], body: &[u8]) -> Message {
     Message {
@@ -163,9 +163,12 @@ proptest! {
             0..12),
         body in prop::collection::vec(any::<u8>(), 0..2000),
         module in "[!-~]{0,200}",
+        deaths in any::<Option<u8>>(),
+        expires_ms in any::<Option<u64>>(),
     ) {
         prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
-        let given = Message { pairs, body, module: module.into_bytes() };
+        let policy = TaskPolicy { deaths, expires_ms, ..TaskPolicy::default() };
+        let given = Message { pairs, body, module: module.into_bytes(), policy };
         let file = encode(&given, id(), None).unwrap();
         let task = TaskFile::parse(&file).unwrap();
         prop_assert_eq!(task.mark.unwrap().id, id());

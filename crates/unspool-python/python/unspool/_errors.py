@@ -23,6 +23,15 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+class SoftTimeLimitExceeded(Exception):
+    """Raised in a task that runs longer than its soft time limit.
+
+    A task that catches it may clean up and return; one that does not has failed. It is raised once,
+    between two instructions of the interpreter, in the middle of a wait too, but not inside of C code
+    that does not look.
+    """
+
+
 class SharedStoreError(RuntimeError):
     """The file behind caches, queues and metrics cannot be used; `path` names it."""
 

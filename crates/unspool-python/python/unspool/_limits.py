@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from unspool import _native
+from unspool._errors import SoftTimeLimitExceeded
 
 # The daemon sends it before it kills a process for its time.
 TRACEBACK_SIGNAL = signal.SIGUSR2
@@ -29,6 +30,25 @@ def show_tracebacks() -> None:
     """
     faulthandler.register(TRACEBACK_SIGNAL, file=2, all_threads=True, chain=True)
     faulthandler.enable(file=2)
+
+
+def keep_last_words(tails: int, row: int) -> None:
+    """Has the tracebacks of this worker written where its daemon reads them once it is dead."""
+    # Opened anew: the number that was received shares its position with other workers.
+    file = os.open(f"/proc/self/fd/{tails}", os.O_WRONLY | os.O_CLOEXEC)
+    os.lseek(file, _native.last_words_offset(row), os.SEEK_SET)
+    faulthandler.register(TRACEBACK_SIGNAL, file=file, all_threads=True, chain=True)
+    faulthandler.enable(file=file)
+
+
+def tell_tasks() -> None:
+    """Has tasks told when their time is over, by an exception."""
+    signal.signal(_native.look_signal(), _look)
+
+
+def _look(number: int, frame: object) -> None:
+    if _native.take_soft_timeout():
+        raise SoftTimeLimitExceeded("the task runs longer than its soft time limit")
 
 
 def apply(setup: dict[str, Any], worker: int) -> None:

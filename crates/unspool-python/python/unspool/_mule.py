@@ -45,7 +45,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     number = request["row"]
     _titles.show(f"unspool mule {number}")
     _process.become_worker(request["role"], request["worker"], number)
-    channel = _native.Worker(descriptors[0], -1, 0, setup["frequency"])
+    channel = _native.Worker(descriptors[0], -1, -1, 0, setup)
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]
     signal.signal(signal.SIGTERM, _terminated)

@@ -14,8 +14,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from unspool import _errors, _limits, _lines, _native, _process, _signals, _sources, _titles
-from unspool._errors import UnknownFunction
+from unspool import (
+    _errors,
+    _limits,
+    _lines,
+    _native,
+    _output,
+    _process,
+    _signals,
+    _sources,
+    _titles,
+)
+from unspool._errors import SoftTimeLimitExceeded, UnknownFunction
 
 NO_HANDLER = (
     "the application has set no handler: assign one to `uwsgi.spooler` or use the decorators of "
@@ -26,23 +36,27 @@ NO_HANDLER = (
 def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> None:
     """Runs a worker until the daemon lets it go.
 
-    ``descriptors`` are the worker's socket and, where it runs tasks, the slots file and the spool
-    directory.
+    ``descriptors`` are the worker's socket and, where it runs tasks, the slots file, the spool
+    directory and the memory in which the last that it prints is kept.
     """
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
     _limits.apply(setup, request["worker"])
     tasks = request["role"] == "spool"
-    slots = descriptors[1] if tasks else -1
+    slots, tails, spool = -1, -1, None
     if tasks:
-        os.fchdir(descriptors[2])
-        os.close(descriptors[2])
-        _lines.work_for(os.getcwdb())
+        slots, directory, tails = descriptors[1:4]
+        os.fchdir(directory)
+        os.close(directory)
+        spool = os.getcwd()
+        _lines.work_for(os.fsencode(spool))
+        _limits.keep_last_words(tails, request["row"])
+        _output.watch_logging()
     _titles.show(f"unspool worker {request['worker']} ({request['role']})")
     _process.become_worker(request["role"], request["worker"], request["row"])
-    channel = _native.Worker(
-        descriptors[0], slots, request["row"], setup["frequency"], setup["spooler_chdir"]
-    )
+    channel = _native.Worker(descriptors[0], slots, tails, request["row"], setup, spool)
+    if tasks:
+        _limits.tell_tasks()
     _signals.become_worker(channel)
     random.seed()
     import uwsgi
@@ -75,7 +89,11 @@ def _loop(channel: _native.Worker, uwsgi: Any) -> None:
         if isinstance(work, int):
             report = _run_signal(channel, work)
         else:
-            report = _run_task(channel, uwsgi, work)
+            try:
+                report = _run_task(channel, uwsgi, work)
+            except SoftTimeLimitExceeded:
+                # Raised the moment that the task ended with an error of its own.
+                report = partial(channel.time_out, _errors.told())
         flush()
         if os.getpid() != pid:
             # The handler forked, and this is its child, which came back from it: the task is the
@@ -94,10 +112,14 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
         return partial(channel.not_registered, NO_HANDLER)
     try:
         result = handler(task)
+        _native.handler_returned()
     except UnknownFunction as error:
         return partial(channel.not_registered, _errors.encodable(str(error)))
+    except SoftTimeLimitExceeded:
+        return partial(channel.time_out, _errors.told())
     # SystemExit and KeyboardInterrupt too: a task must not end the worker of the others.
     except BaseException:
+        _native.handler_returned()
         return partial(channel.fail, _errors.told())
     if isinstance(result, int) and -(2**63) <= result < 2**63:
         if _lines.of_tasks():

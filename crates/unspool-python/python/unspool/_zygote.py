@@ -22,6 +22,7 @@ from unspool import (
     _lines,
     _mule,
     _mules,
+    _output,
     _process,
     _requests,
     _signals,
@@ -34,8 +35,8 @@ from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
 PROTOCOL_VERSION = 1
-# A worker's socket, its slots file and its spool directory.
-DESCRIPTORS = 3
+# A worker's socket, its slots file, its spool directory and the memory of its output.
+DESCRIPTORS = 4
 # Ends of queues in one packet.
 QUEUE_DESCRIPTORS = 64
 
@@ -45,6 +46,7 @@ def main() -> None:
     # A session of its own: Ctrl-C on the daemon's terminal is the daemon's business.
     os.setsid()
     _limits.show_tracebacks()
+    _output.install()
     control = _take_control_socket()
     setup, descriptors = _receive(control)
     if setup is None:

@@ -6,7 +6,6 @@
 //! name, times and content. So the record is small however many tasks are held, one rename writes
 //! it, and a crash leaves the one before or the one after.
 
-mod bury;
 mod record;
 mod survey;
 
@@ -18,7 +17,6 @@ use unspool_core::Priority;
 use unspool_sys::folder::{self, Folder, os_str};
 use unspool_sys::{clock, host, lock};
 
-pub use bury::{bury, lift};
 pub use survey::{Group, HeldTask, Look, Survey, count_nested, look, survey, walk};
 
 use crate::SpoolDir;

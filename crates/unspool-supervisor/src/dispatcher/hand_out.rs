@@ -10,7 +10,7 @@ use tracing::{error, warn};
 use unspool_core::limits::REVOKE_AFTER_NS;
 use unspool_spool::{Claimed, claim};
 use unspool_sys::folder::stat_file;
-use unspool_sys::slots::{Slot, SlotState};
+use unspool_sys::slots::{HandedTask, Slot, SlotState};
 use unspool_sys::{clock, lock};
 use unspool_wire::task::{Handed, ToWorker};
 
@@ -18,7 +18,7 @@ use super::index::TaskKey;
 use super::outcome::DAMAGED;
 use super::worker::{Held, Stage};
 use super::{Dispatcher, Life};
-use crate::events::WorkerId;
+use crate::events::{ToSupervisor, WorkerId};
 
 /// Tasks claimed between two looks at everything else.
 const CLAIMS_MAX: usize = 64;
@@ -119,7 +119,7 @@ impl Dispatcher {
                 let function = self.history.id(name);
                 self.index.set_function(key, function);
                 let expected_ns = self.history.expected_ns(function).unwrap_or(UNKNOWN_NS);
-                return Some(Held { key, claim, function, expected_ns });
+                return self.is_given_up(Held { key, claim, function, expected_ns });
             }
             Ok(Claimed::Gone | Claimed::NotATask) => self.index.remove(key),
             // Held until the file changes: the try itself raises a hint about it.
@@ -154,7 +154,11 @@ impl Dispatcher {
     ) {
         let Some((lane, name)) = self.index.name(held.key) else { return };
         let Some(worker) = self.workers.get_mut(&id) else { return self.give_back(held) };
-        let inode = held.claim.stat.inode;
+        let task = HandedTask {
+            inode: held.claim.stat.inode,
+            ctime_ns: held.claim.stat.ctime_ns,
+            limit_ms: held.claim.policy.time_limit_ms.unwrap_or(0),
+        };
         let slot = match worker.put(held, now_ns) {
             Ok(slot) => slot,
             Err(held) => return self.give_back(held),
@@ -167,16 +171,22 @@ impl Dispatcher {
             self.broken(id, "does not take packets");
         }
         if let Some(shared) = self.slots.row(row).and_then(|row| row.get(usize::from(slot))) {
-            shared.hand(inode, now_ns);
+            shared.hand(task, now_ns);
+        }
+        if task.limit_ms > 0 {
+            let by_ns = now_ns.saturating_add(task.limit_ms.saturating_mul(1_000_000));
+            if self.look_by.is_too_late_for(by_ns) {
+                self.outbox.send(ToSupervisor::Limited { by_ns });
+            }
         }
         self.note_worn(id);
-        let task = Handed { slot, folder: lane, name };
+        let handed = Handed { slot, folder: lane, name };
         match batches.iter_mut().find(|(worker, _, _)| *worker == id) {
             Some((_, slots, names)) => {
                 slots.push(slot);
-                names.push(task);
+                names.push(handed);
             }
-            None => batches.push((id, vec![slot], vec![task])),
+            None => batches.push((id, vec![slot], vec![handed])),
         }
     }
 
@@ -267,6 +277,12 @@ impl Dispatcher {
     pub(super) fn slot_state(&self, row: usize, slot: u8) -> SlotState {
         let row = self.slots.row(row);
         row.and_then(|row| row.get(usize::from(slot))).map_or(SlotState::Free, Slot::state)
+    }
+
+    /// How long the task of a slot has run.
+    pub(super) fn ran_for(&self, row: usize, slot: u8) -> Option<u64> {
+        let (_, started_ns) = self.slots.row(row)?.get(usize::from(slot))?.task();
+        (started_ns != 0).then(|| clock::monotonic_ns().saturating_sub(started_ns))
     }
 
     pub(super) fn free_slot(&self, row: usize, slot: u8) {

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod demand;
+mod failure;
 mod hand_out;
 mod history;
 mod index;
@@ -24,21 +25,26 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::Duration;
 
+use unspool_core::RetryPolicy;
 use unspool_spool::{SpoolDir, Watch};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::slots::SlotTable;
-use unspool_sys::{clock, host, process::Exit};
+use unspool_sys::tail::TailTable;
+use unspool_sys::{clock, host};
 use unspool_wire::task::ToWorker;
 
 pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
 use self::demand::Demand;
+use self::failure::{Death, Failures};
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
 use self::tally::Tally;
 use self::worker::{Held, Stage, Worker};
-use crate::events::{Cause, Pool, ToDispatcher, ToSupervisor, WorkerId};
+use crate::events::{Pool, ToDispatcher, ToSupervisor, WorkerId};
+use crate::limits::LookBy;
+use crate::settings::RetrySettings;
 
 /// What a dispatcher needs to start.
 #[derive(Debug)]
@@ -47,6 +53,7 @@ pub(crate) struct Start {
     pub(crate) number: usize,
     pub(crate) dir: SpoolDir,
     pub(crate) frequency: Duration,
+    pub(crate) retry: RetrySettings,
     pub(crate) settle: Duration,
     pub(crate) adopting: Option<Adopting>,
     pub(crate) quiet: bool,
@@ -54,6 +61,8 @@ pub(crate) struct Start {
     pub(crate) wear: Wear,
     pub(crate) cheap: bool,
     pub(crate) slots: Arc<SlotTable>,
+    pub(crate) tails: Arc<TailTable>,
+    pub(crate) look_by: LookBy,
     pub(crate) inbox: Receiver<ToDispatcher>,
     pub(crate) waker: Arc<Waker>,
     pub(crate) outbox: Outbox,
@@ -108,11 +117,17 @@ struct Dispatcher {
     /// What the configuration says.
     first_frequency_ns: i64,
     settle_ns: i64,
+    /// How often tasks may fail. Its delay counts only if `retry_delay_ns` is set.
+    retry: RetryPolicy,
+    retry_delay_ns: Option<i64>,
+    failures: Failures,
     quiet: bool,
     pools: Vec<Pool>,
     wear: Wear,
     demand: Demand,
     slots: Arc<SlotTable>,
+    tails: Arc<TailTable>,
+    look_by: LookBy,
     inbox: Receiver<ToDispatcher>,
     waker: Arc<Waker>,
     outbox: Outbox,
@@ -187,11 +202,16 @@ impl Dispatcher {
             frequency_ns: start.frequency.as_nanos() as i64,
             first_frequency_ns: start.frequency.as_nanos() as i64,
             settle_ns: start.settle.as_nanos() as i64,
+            retry: start.retry.policy,
+            retry_delay_ns: start.retry.delay.map(|delay| delay.as_nanos() as i64),
+            failures: Failures::read(&start.dir),
             quiet: start.quiet,
             demand: Demand::new(start.cheap, start.number, start.pools.len()),
             pools: start.pools,
             wear: start.wear,
             slots: start.slots,
+            tails: start.tails,
+            look_by: start.look_by,
             inbox: start.inbox,
             waker: start.waker,
             outbox: start.outbox,
@@ -299,6 +319,9 @@ impl Dispatcher {
             match message {
                 ToDispatcher::Attach { worker, row, generation, socket, pool, replaces } => {
                     self.demand.changed();
+                    if let Some(tail) = self.tails.row(row) {
+                        tail.clear();
+                    }
                     let mut worker = Worker::new(worker, row, generation, socket);
                     worker.pool = pool;
                     worker.only = self.pools.get(pool).and_then(|pool| pool.only.clone());
@@ -310,9 +333,9 @@ impl Dispatcher {
                         self.broken(id, &format!("cannot be watched: {error}"));
                     }
                 }
-                ToDispatcher::Detach { worker, exit, cause } => {
+                ToDispatcher::Detach { worker, exit, cause, peak_rss } => {
                     self.demand.changed();
-                    self.detach(worker, exit, &cause);
+                    self.detach(worker, Death::new(exit, cause, peak_rss));
                 }
                 ToDispatcher::Recycle { worker } => self.recycle(worker),
                 ToDispatcher::Retire { before } => {
@@ -367,14 +390,17 @@ impl Dispatcher {
     }
 
     /// A worker's process is gone: its last words, then what becomes of its tasks.
-    fn detach(&mut self, id: WorkerId, exit: Exit, cause: &Cause) {
+    fn detach(&mut self, id: WorkerId, mut death: Death) {
         self.read_worker(id);
         let Some(mut worker) = self.workers.remove(&id) else { return };
         let _ = self.poll.remove(worker.socket());
+        death.pid = worker.pid;
+        self.read_tail(worker.row, &mut death);
         for slot in worker.used() {
             let state = self.slot_state(worker.row, slot);
+            death.running_ns = self.ran_for(worker.row, slot);
             if let Some(held) = worker.settle(slot) {
-                self.orphaned(held, state, worker.pid, exit, cause);
+                self.orphaned(held, state, &death);
             }
             self.free_slot(worker.row, slot);
         }

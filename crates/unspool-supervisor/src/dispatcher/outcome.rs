@@ -5,9 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use tracing::{error, info, warn};
 use unspool_core::Outcome;
-use unspool_spool::{complete, count_failure, postpone, quarantine};
+use unspool_spool::{Ending, complete, postpone, quarantine};
 use unspool_sys::folder::{self, Stat};
-use unspool_sys::process::Exit;
 use unspool_sys::slots::SlotState;
 use unspool_sys::socket::{self, Received};
 use unspool_sys::{clock, lock};
@@ -15,10 +14,11 @@ use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Report};
 
 use super::Dispatcher;
+use super::failure::{Death, Failure};
 use super::hand_out::unlock;
 use super::index::TaskKey;
 use super::worker::{Held, Stage};
-use crate::events::{Cause, ToSupervisor, WorkerId};
+use crate::events::{ToSupervisor, WorkerId};
 
 /// When a damaged file is looked at again that changed before it could be moved.
 const LOOK_AGAIN_NS: i64 = 1_000_000_000;
@@ -107,8 +107,14 @@ impl Dispatcher {
         }
         match outcome {
             Outcome::Done => self.done(held, pid, Some(&report)),
-            Outcome::Retry => self.retry(held, pid, &report),
-            Outcome::Failed => self.failed(held, pid, &report),
+            Outcome::Retry if self.policy_of(&held).retries_max == 0 => {
+                self.retry(held, pid, &report);
+            }
+            Outcome::Retry => self.failed(held, Failure::reported(Ending::Retry, pid, report)),
+            Outcome::Failed => self.failed(held, Failure::reported(Ending::Exception, pid, report)),
+            Outcome::TimedOut => {
+                self.failed(held, Failure::reported(Ending::Timeout, pid, report));
+            }
             Outcome::Ignored | Outcome::UnknownFunction => self.not_taken(held, &report),
             Outcome::Malformed | Outcome::Refused => {
                 let stat = folder::stat_file(held.claim.file.as_fd()).unwrap_or(held.claim.stat);
@@ -141,6 +147,7 @@ impl Dispatcher {
                 return;
             }
         }
+        self.forget_attempts(&held);
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.map(|report| report.duration_ns as f64 / 1e6);
@@ -156,29 +163,13 @@ impl Dispatcher {
             let ms = report.duration_ns as f64 / 1e6;
             info!(%task, %function, pid, ms, "task asked to run again");
         }
-        let due_ns = clock::now_ns() + self.frequency_ns;
+        let due_ns = clock::now_ns().saturating_add(self.policy_of(&held).delay_ns);
         let noted = postpone(held.claim.file.as_fd(), due_ns);
         self.put_off(held, due_ns, noted);
     }
 
-    fn failed(&mut self, held: Held, pid: u32, report: &Report) {
-        let (task, function) = (self.display(held.key), function_of(&held));
-        self.tally.failed(&task, &function, &report.text);
-        let attempt = held.claim.attempts.saturating_add(1);
-        let again_s = self.frequency_ns as f64 / 1e9;
-        error!(%task, %function, pid, attempt, again_s, detail = report.text, "task failed");
-        self.count(held);
-    }
-
-    /// Counts a failed attempt and puts the task off.
-    fn count(&mut self, held: Held) {
-        let due_ns = clock::now_ns() + self.frequency_ns;
-        let noted = count_failure(held.claim.file.as_fd(), held.claim.attempts, due_ns);
-        self.put_off(held, due_ns, noted.map(|_| ()));
-    }
-
     /// Gives up a lease until a time that stands in the file or, if that failed, only in the index.
-    fn put_off(&mut self, held: Held, due_ns: i64, noted: io::Result<()>) {
+    pub(super) fn put_off(&mut self, held: Held, due_ns: i64, noted: io::Result<()>) {
         let file = held.claim.file.as_fd();
         let held_ctime_ns = noted.err().map(|error| {
             self.cannot_note(&held, &error);
@@ -247,41 +238,20 @@ impl Dispatcher {
     }
 
     /// What becomes of a task whose worker is gone.
-    pub(super) fn orphaned(
-        &mut self,
-        held: Held,
-        state: SlotState,
-        pid: u32,
-        exit: Exit,
-        cause: &Cause,
-    ) {
+    pub(super) fn orphaned(&mut self, held: Held, state: SlotState, death: &Death) {
         let gone = folder::stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
         // With a second name, the file outlives its task.
         if gone || (state == SlotState::Done && self.is_nameless(held.key)) {
+            self.forget_attempts(&held);
             self.index.remove(held.key);
             return;
         }
-        let (task, function) = (self.display(held.key), function_of(&held));
-        match (state, cause) {
-            (SlotState::Running | SlotState::Done, Cause::Interrupted { by }) => {
-                self.tally.outcomes.interrupted += 1;
-                warn!(%task, %function, pid, "task interrupted by {by}; it runs again");
-                unlock(&held);
-                self.index.put_back(held.key);
-            }
-            (SlotState::Running | SlotState::Done, Cause::Own | Cause::Limit { .. }) => {
-                let why = match cause {
-                    Cause::Limit { why } => format!("its worker was killed: {why}"),
-                    _ => format!("its worker {exit}"),
-                };
-                self.tally.outcomes.died += 1;
-                self.tally.failed(&task, &function, &why);
-                let attempt = held.claim.attempts.saturating_add(1);
-                let again_s = self.frequency_ns as f64 / 1e9;
-                error!(%task, %function, pid, attempt, again_s, "task failed: {why}");
-                self.count(held);
-            }
-            (SlotState::Free | SlotState::Handed | SlotState::Revoked, _) => {
+        match state {
+            SlotState::Running | SlotState::Done => match death.failure() {
+                Some(failure) => self.failed(held, failure),
+                None => self.interrupted(held, death),
+            },
+            SlotState::Free | SlotState::Handed | SlotState::Revoked => {
                 unlock(&held);
                 self.index.put_back(held.key);
             }

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use tracing::{debug, error, info, warn};
 use unspool_core::limits::WORKERS_MAX;
 use unspool_sys::descent::kill_descent;
+use unspool_sys::memory::killed_for_memory;
 use unspool_sys::process::{self, Child, Exit};
 use unspool_sys::{clock, host, socket};
 use unspool_wire::control::{Role, ToZygote};
@@ -48,6 +49,8 @@ pub(super) struct WorkerProcess {
     pub(super) worn_after: Option<u64>,
     /// Why the daemon killed it.
     pub(super) cause: Cause,
+    /// Bytes: the most memory that it had, once it has ended.
+    pub(super) peak_rss: Option<u64>,
     pub(super) child: Option<Child>,
     /// When it became ready.
     pub(super) ready_ns: u64,
@@ -58,6 +61,8 @@ pub(super) struct WorkerProcess {
     /// It has to be ready, or to have ended, by then.
     pub(super) deadline_ns: Option<u64>,
 }
+
+const SIGKILL: i32 = 9;
 
 /// How long a worker may take to end after it has closed its socket: interpreters have exit hooks.
 const END_NS_MAX: u64 = 5_000_000_000;
@@ -143,6 +148,7 @@ impl Supervisor {
         if role == Role::Spool {
             fds.push(self.spools[spool].slots.file());
             fds.push(self.spools[spool].folder.as_fd());
+            fds.push(self.spools[spool].tails.file());
         }
         if !zygote.send(&packet, &fds) {
             warn!(worker = id, "the zygote does not take packets");
@@ -162,6 +168,7 @@ impl Supervisor {
             replaces,
             worn_after: None,
             cause: Cause::Own,
+            peak_rss: None,
             child: None,
             ready_ns: 0,
             kill_ns: None,
@@ -261,6 +268,7 @@ impl Supervisor {
         if !matches!(child.ended(), Ok(None | Some(Exit::Status(0)))) {
             self.kill_worker(id);
         }
+        self.note_death(id);
         let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
         match child.try_wait() {
             Ok(Some(exit)) => self.forget_worker(id, exit),
@@ -270,6 +278,23 @@ impl Supervisor {
                 self.forget_worker(id, Exit::Status(-1));
             }
         }
+    }
+
+    /// What can be learned of a worker that has ended, and only before it is reaped.
+    fn note_death(&mut self, id: WorkerId) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let Some(child) = &worker.child else { return };
+        worker.peak_rss = child.peak_memory();
+        if worker.cause != Cause::Own || !matches!(child.ended(), Ok(Some(Exit::Killed(SIGKILL)))) {
+            return;
+        }
+        // It counts the whole machine: another process may have been killed in its stead, and an
+        // administrator have killed ours. The two at once are rarer than either.
+        let killed = killed_for_memory();
+        if killed > self.killed_for_memory {
+            worker.cause = Cause::OutOfMemory;
+        }
+        self.killed_for_memory = killed;
     }
 
     /// A worker is no more: tells its dispatcher, and lets another take its place.
@@ -288,7 +313,12 @@ impl Supervisor {
             self.mule_gone(id, exit, &worker);
             return;
         }
-        let message = ToDispatcher::Detach { worker: id, exit, cause: worker.cause };
+        let message = ToDispatcher::Detach {
+            worker: id,
+            exit,
+            cause: worker.cause,
+            peak_rss: worker.peak_rss,
+        };
         self.tell(worker.spool, message);
         let current = worker.generation == self.generation
             && self.ladder.is_none()

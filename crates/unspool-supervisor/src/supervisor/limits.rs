@@ -9,13 +9,13 @@ use std::time::Duration;
 use tracing::{error, warn};
 use unspool_sys::clock;
 use unspool_sys::memory::{Memory, memory};
-use unspool_sys::slots::Slot;
+use unspool_sys::slots::{Slot, SlotState};
 use unspool_wire::control::Role;
 
 use super::Supervisor;
 use super::children::{Tenure, WorkerProcess};
 use crate::events::{Cause, WorkerId};
-use crate::limits::{Limits, MemoryLimits};
+use crate::limits::{Limits, LookBy, MemoryLimits};
 use crate::uwsgi_lines;
 
 /// A worker that has to go for its time has this long to write what its threads do, which ends it.
@@ -38,21 +38,58 @@ pub(super) struct TickLimit {
     pub(super) by_ns: u64,
 }
 
+/// How long a task may run, and what says so.
+#[derive(Debug, Clone, Copy)]
+struct TaskLimit {
+    name: &'static str,
+    limit: Duration,
+}
+
+impl TaskLimit {
+    /// The shorter one of the spool's limit and the task's own; `None`: there is no task, or no limit.
+    fn of(slot: &Slot, general: Option<Duration>) -> Option<Self> {
+        if !matches!(slot.state(), SlotState::Handed | SlotState::Running) {
+            return None;
+        }
+        let general = general.map(|limit| Self { name: SPOOLER_HARAKIRI, limit });
+        let own_ms = Some(slot.named().limit_ms).filter(|own_ms| *own_ms != 0);
+        let own = own_ms.map(|ms| Self { name: "time_limit", limit: Duration::from_millis(ms) });
+        [general, own].into_iter().flatten().min_by_key(|limit| limit.limit)
+    }
+
+    fn ns(&self) -> u64 {
+        nanoseconds(self.limit)
+    }
+}
+
 /// When somebody looks, on the monotonic clock.
 #[derive(Debug)]
 pub(super) struct Patrol {
     limits: Limits,
+    /// When running tasks are looked at.
     tasks_ns: u64,
+    look_by: LookBy,
     memory_ns: u64,
 }
 
 impl Patrol {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, tasks_ns: 0, memory_ns: 0 }
+        Self { limits, tasks_ns: u64::MAX, look_by: LookBy::never(), memory_ns: 0 }
     }
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// What dispatchers read.
+    pub(super) fn look_by(&self) -> LookBy {
+        self.look_by.clone()
+    }
+
+    /// Running tasks have to be looked at by then.
+    pub(super) fn look_at_tasks_by(&mut self, by_ns: u64) {
+        self.tasks_ns = self.tasks_ns.min(by_ns);
+        self.look_by.set(self.tasks_ns);
     }
 
     fn limits_memory(&self) -> bool {
@@ -69,7 +106,7 @@ impl Supervisor {
     pub(super) fn watch_from(&mut self, ready_ns: u64) {
         if let Some(limit) = self.patrol.limits.harakiri {
             // Whatever it starts is not due before that, and is seen to run then.
-            self.patrol.tasks_ns = self.patrol.tasks_ns.min(ready_ns + nanoseconds(limit));
+            self.patrol.look_at_tasks_by(ready_ns + nanoseconds(limit));
         }
     }
 
@@ -77,10 +114,8 @@ impl Supervisor {
     pub(super) fn enforce_limits(&mut self) {
         let now_ns = clock::monotonic_ns();
         self.kill_overdue(now_ns);
-        if let Some(limit) = self.patrol.limits.harakiri
-            && self.patrol.tasks_ns <= now_ns
-        {
-            self.look_at_tasks(limit, now_ns);
+        if self.patrol.tasks_ns <= now_ns {
+            self.look_at_tasks(now_ns);
         }
         if let Some(limit) = self.patrol.limits.lifetime {
             self.look_at_ages(limit, now_ns);
@@ -96,15 +131,13 @@ impl Supervisor {
     /// When there is something to look at next.
     pub(super) fn next_limit_ns(&self) -> Option<u64> {
         let ready = || self.workers.values().filter(|w| w.ready && w.cause == Cause::Own);
-        let tasks = ready().any(|w| w.role == Role::Spool);
-        let tasks = tasks && self.patrol.limits.harakiri.is_some();
         let ages = self.patrol.limits.lifetime.and_then(|limit| {
             let lasting = ready().filter(|w| w.role == Role::Spool && w.tenure == Tenure::Lasting);
             lasting.map(|w| w.ready_ns + nanoseconds(limit)).min()
         });
         let memory = self.patrol.limits_memory() && ready().next().is_some();
         [
-            tasks.then_some(self.patrol.tasks_ns),
+            (self.patrol.tasks_ns != u64::MAX).then_some(self.patrol.tasks_ns),
             memory.then_some(self.patrol.memory_ns),
             ages,
             self.ticks.next_late_ns(),
@@ -117,25 +150,33 @@ impl Supervisor {
     }
 
     /// A task that is seen to run gets its exact deadline. One that starts later is not due before
-    /// the limit has passed once more, and is looked at then.
-    fn look_at_tasks(&mut self, limit: Duration, now_ns: u64) {
-        let limit_ns = nanoseconds(limit);
-        let mut next_ns = now_ns + limit_ns;
+    /// its limit has passed once more, and is looked at then.
+    fn look_at_tasks(&mut self, now_ns: u64) {
+        // What is handed out from here on is told of, or its slot is seen below.
+        self.patrol.tasks_ns = u64::MAX;
+        self.patrol.look_by.set(u64::MAX);
+        let general = self.patrol.limits.harakiri;
+        let mut next_ns = u64::MAX;
         let mut overdue = Vec::new();
         for (id, worker) in &self.workers {
-            if !worker.ready || worker.cause != Cause::Own {
+            if worker.role != Role::Spool || !worker.ready || worker.cause != Cause::Own {
                 continue;
             }
-            let Some(since_ns) = self.running_since(worker) else { continue };
-            if since_ns + limit_ns <= now_ns {
-                overdue.push(*id);
-            } else {
-                next_ns = next_ns.min(since_ns + limit_ns);
+            if let Some(limit) = general {
+                next_ns = next_ns.min(now_ns + nanoseconds(limit));
+            }
+            for slot in self.slots_of(worker) {
+                let Some(limit) = TaskLimit::of(slot, general) else { continue };
+                match slot.running_since() {
+                    Some(since_ns) if since_ns + limit.ns() <= now_ns => overdue.push((*id, limit)),
+                    Some(since_ns) => next_ns = next_ns.min(since_ns + limit.ns()),
+                    None => next_ns = next_ns.min(now_ns + limit.ns()),
+                }
             }
         }
-        self.patrol.tasks_ns = next_ns;
-        for id in overdue {
-            self.end_for_time(id, "a task", SPOOLER_HARAKIRI, limit, now_ns);
+        self.patrol.look_at_tasks_by(next_ns);
+        for (id, limit) in overdue {
+            self.end_for_time(id, "a task", limit.name, limit.limit, now_ns);
         }
     }
 
@@ -184,10 +225,10 @@ impl Supervisor {
         }
     }
 
-    /// Since when a worker runs its task.
-    fn running_since(&self, worker: &WorkerProcess) -> Option<u64> {
-        let slots = self.spools.get(worker.spool)?.slots.row(worker.row?)?;
-        slots.iter().find_map(Slot::running_since)
+    /// The slots of a worker's tasks.
+    fn slots_of(&self, worker: &WorkerProcess) -> &[Slot] {
+        let table = self.spools.get(worker.spool).map(|spool| &spool.slots);
+        table.zip(worker.row).and_then(|(table, row)| table.row(row)).unwrap_or_default()
     }
 
     fn kill_overdue(&mut self, now_ns: u64) {

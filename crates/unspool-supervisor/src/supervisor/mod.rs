@@ -40,7 +40,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::signal::{Asked, Signals};
-use unspool_sys::{clock, host, process};
+use unspool_sys::{clock, host, memory, process};
 use unspool_wire::control::Role;
 
 use self::attached::Attached;
@@ -65,7 +65,6 @@ use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
-use crate::limits::Limits;
 use crate::programs::Surroundings;
 use crate::settings::{Moments, OnQuit, Settings, SpoolSettings, WatchSettings, ZygoteSettings};
 use crate::uwsgi_lines;
@@ -161,6 +160,8 @@ struct Supervisor {
     workers: BTreeMap<WorkerId, WorkerProcess>,
     last_worker: WorkerId,
     patrol: Patrol,
+    /// Processes of the machine that the kernel had killed for memory when it was last looked at.
+    killed_for_memory: Option<u64>,
     imports: Imports,
     schedule: Schedule,
     routes: Routes,
@@ -199,14 +200,14 @@ fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
 
 fn start_spools(
     spools: Vec<SpoolSettings>,
-    limits: &Limits,
+    patrol: &Patrol,
     outbox: &Outbox,
     poll: &Poll,
 ) -> Result<Vec<SpoolActor>, RunError> {
     let mut actors = Vec::new();
     for (number, spool) in spools.into_iter().enumerate() {
         let path = spool.dir.path().display().to_string();
-        let actor = SpoolActor::start(number, spool, outbox.clone(), limits)
+        let actor = SpoolActor::start(number, spool, outbox.clone(), patrol)
             .map_err(|source| RunError::Spool { path, source })?;
         if let Some(control) = actor.control() {
             let key = KIND_CONTROL | number as u64;
@@ -236,7 +237,8 @@ impl Supervisor {
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
             .map_err(system("make the queues of the mules"))?;
-        let spools = start_spools(settings.spools, &settings.limits, &outbox, &poll)?;
+        let patrol = Patrol::new(settings.limits);
+        let spools = start_spools(settings.spools, &patrol, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
         let fifo = MasterFifo::new(&settings.watch)
             .map_err(|(path, source)| RunError::Fifo { path, source })?;
@@ -271,7 +273,8 @@ impl Supervisor {
             reload_wanted: false,
             workers: BTreeMap::new(),
             last_worker: 0,
-            patrol: Patrol::new(settings.limits),
+            patrol,
+            killed_for_memory: memory::killed_for_memory(),
             imports: Imports::default(),
             routes: Routes::default(),
             tick_log: TickLog::default(),
@@ -413,6 +416,7 @@ impl Supervisor {
                 ToSupervisor::Useful { worker } => self.worker_useful(worker),
                 ToSupervisor::Broken { worker, why } => self.worker_broken(worker, &why),
                 ToSupervisor::Closed { worker } => self.worker_closed(worker),
+                ToSupervisor::Limited { by_ns } => self.patrol.look_at_tasks_by(by_ns),
                 ToSupervisor::Worn { worker, pid, tasks } => self.worker_worn(worker, pid, tasks),
                 ToSupervisor::Idle { worker } => self.worker_idle(worker),
                 ToSupervisor::Want { spool, pool, workers } => {

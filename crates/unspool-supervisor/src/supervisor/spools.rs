@@ -11,13 +11,14 @@ use unspool_spool::{SpoolDir, forget_present, listen_control, say_present};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
+use unspool_sys::tail::TailTable;
 use unspool_sys::{clock, host, lock};
 
+use super::limits::Patrol;
 use super::pools::{PoolState, pools_of};
 use crate::backoff::Backoff;
 use crate::dispatcher::{self, Outbox, Start, Wear, begin_adopting};
 use crate::events::ToDispatcher;
-use crate::limits::Limits;
 use crate::settings::SpoolSettings;
 
 /// Messages to a dispatcher that wait.
@@ -31,6 +32,8 @@ pub(super) struct SpoolActor {
     /// The directory, for the workers.
     pub(super) folder: Folder,
     pub(super) slots: Arc<SlotTable>,
+    /// The last that workers printed.
+    pub(super) tails: Arc<TailTable>,
     pub(super) free_rows: Vec<usize>,
     /// How often the worker of a row ended and was replaced.
     pub(super) respawns: Vec<u32>,
@@ -60,10 +63,11 @@ impl SpoolActor {
         number: usize,
         settings: SpoolSettings,
         outbox: Outbox,
-        limits: &Limits,
+        patrol: &Patrol,
     ) -> io::Result<Self> {
         // Twice the workers, so that a reload can start all new ones before the old ones leave,
         // and some for old ones that take long.
+        let limits = patrol.limits();
         let pools = pools_of(&settings);
         let rows = 4 * pools.iter().map(|pool| pool.target as usize).sum::<usize>() + 4;
         // Before anything of this daemon can run, and before it leaves any other trace.
@@ -71,6 +75,7 @@ impl SpoolActor {
         collect_dead_daemons(&settings.dir);
         let (slots, daemon) = make_slots(&settings.dir, rows)?;
         let slots = Arc::new(slots);
+        let tails = Arc::new(TailTable::new(rows)?);
         let present = daemon.as_ref().and_then(|(folder, ..)| {
             say_present(folder)
                 .inspect_err(|error| warn!(%error, "producers will not find this daemon's process"))
@@ -87,6 +92,7 @@ impl SpoolActor {
             path: settings.dir.path().to_owned(),
             folder: settings.dir.top().try_clone()?,
             slots: Arc::clone(&slots),
+            tails: Arc::clone(&tails),
             free_rows: (0..rows).rev().collect(),
             respawns: vec![0; rows],
             crowded: false,
@@ -105,6 +111,7 @@ impl SpoolActor {
             number,
             dir: settings.dir,
             frequency: settings.frequency,
+            retry: settings.retry,
             settle: settings.settle,
             adopting,
             quiet: settings.quiet,
@@ -112,6 +119,8 @@ impl SpoolActor {
             wear: Wear { max_tasks: limits.max_tasks, signal_as_task: limits.signal_as_task },
             cheap: limits.cheap,
             slots,
+            tails,
+            look_by: patrol.look_by(),
             inbox,
             waker,
             outbox,

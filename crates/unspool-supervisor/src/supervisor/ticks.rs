@@ -260,6 +260,7 @@ impl Supervisor {
             self.ticks.running.remove(&signal);
             let why = match cause {
                 Cause::Limit { why } => format!("was killed: {why}"),
+                Cause::OutOfMemory => "was killed by the kernel for want of memory".to_owned(),
                 Cause::Own | Cause::Interrupted { .. } => exit.to_string(),
             };
             error!(signal, "tick failed: its worker {why}");

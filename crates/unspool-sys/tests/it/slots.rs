@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use unspool_sys::slots::{SLOTS_PER_WORKER, Slot, SlotState, SlotTable};
+use unspool_sys::slots::{HandedTask, SLOTS_PER_WORKER, Slot, SlotState, SlotTable};
 use unspool_sys::{Folder, clock};
 
 use crate::child::Child;
@@ -40,10 +40,10 @@ fn a_task_is_started_by_one_process_or_taken_back_by_the_other() {
     let (mut started_sum, mut revoked_sum) = (0, 0);
     for round in 0..150 {
         for (inode, slot) in (0..).zip(slots) {
-            slot.hand(inode, clock::monotonic_ns());
+            slot.hand(task(inode), clock::monotonic_ns());
         }
         worker.say("go");
-        gate.hand(0, 0);
+        gate.hand(task(0), 0);
         // Once the worker is under way, from the other end: both meet at some slot.
         wait_until_left(&slots[round % SLOTS_PER_WORKER], SlotState::Handed);
         let revoked: BTreeSet<usize> =
@@ -72,10 +72,10 @@ fn what_a_dead_worker_ran_can_still_be_read() {
     let slots = table.row(0).unwrap();
     let mut worker = Child::start("slots", &[&path]);
     assert_eq!(worker.hear(), "ready");
-    slots[5].hand(42, 1);
+    slots[5].hand(task(42), 1);
     let before_ns = clock::monotonic_ns();
     worker.say("go");
-    table.row(1).unwrap()[0].hand(0, 0);
+    table.row(1).unwrap()[0].hand(task(0), 0);
     assert_eq!(worker.hear(), "5");
     let pid = slots[5].pid();
     worker.kill();
@@ -101,4 +101,8 @@ fn a_table_has_all_of_its_blocks_and_nothing_beyond_them() {
     options.read(true).write(true).create_new(true);
     let empty = options.open(directory.path().join("empty")).unwrap();
     assert!(SlotTable::open(empty.into()).is_err());
+}
+
+fn task(inode: u64) -> HandedTask {
+    HandedTask { inode, ..HandedTask::default() }
 }

@@ -1,13 +1,16 @@
-//! What is done to the file of a held task: to `dead/`, or out of a nested folder.
+//! Bury: a task that is given up goes to `dead/`, with the record of its attempts. Also moves one out of
+//! a nested folder.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use unspool_sys::folder::{Folder, os_str, stat_file};
+use unspool_core::taskfile::ATTEMPTS_OFFSET;
+use unspool_sys::folder::{Folder, os_str, stat_file, write_byte_at};
 use unspool_sys::lock;
 
 use crate::SpoolDir;
+use crate::attempts::bury_attempts;
 use crate::layout::DEAD;
 
 /// Names tried when the file's own is taken.
@@ -19,6 +22,36 @@ pub fn bury(spool: &SpoolDir, folder: &Folder, name: &[u8]) -> io::Result<Option
     let dead = spool.kept_folder(DEAD)?;
     let new_name = rename(folder, name, &dead)?;
     Ok(Some(spool.path().join(os_str(DEAD)).join(os_str(&new_name))))
+}
+
+/// A task that was buried.
+#[derive(Debug)]
+pub struct Buried {
+    /// Its new path.
+    pub path: PathBuf,
+    /// What could not be done besides: its record lies where it was, or its count of attempts stands.
+    pub incomplete: Option<io::Error>,
+}
+
+/// Moves a task that the caller holds, and its record, to `dead/`; `None` if it is gone. Its count of
+/// attempts begins anew, so that it can be moved back and run.
+pub fn bury_claimed(
+    spool: &SpoolDir,
+    folder: &Folder,
+    name: &[u8],
+    file: &OwnedFd,
+) -> io::Result<Option<Buried>> {
+    let dead = spool.kept_folder(DEAD)?;
+    let new_name = match rename(folder, name, &dead) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    // After the move: a crash in between leaves a task with its count in `dead/`, where it harms
+    // nobody, and none without it among the pending ones.
+    let counted = write_byte_at(file.as_fd(), 0, ATTEMPTS_OFFSET);
+    let recorded = bury_attempts(spool, name, &dead, &new_name);
+    let path = spool.path().join(os_str(DEAD)).join(os_str(&new_name));
+    Ok(Some(Buried { path, incomplete: recorded.and(counted).err() }))
 }
 
 /// Moves a task from a nested folder into the priority's folder above. `false` if it is gone, or

@@ -1,0 +1,235 @@
+//! Attempts: the record of a task that failed, a line of JSON for each attempt.
+//!
+//! While the task is pending its record lies in the internals, under the task's name; it goes to
+//! `dead/` with it. Only whoever holds the task's lease writes. A record is for people and for
+//! counting deaths: what becomes of the task never waits for it, so that one which cannot be written
+//! is a loss of the record alone.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use serde::{Deserialize, Serialize};
+use unspool_sys::folder::{self, Folder};
+
+use crate::SpoolDir;
+use crate::layout::{DEAD, is_task_name};
+
+pub(crate) const ATTEMPTS: &[u8] = b"attempts";
+
+/// What the name of a record in `dead/` starts with: no reader takes that for a task.
+const BURIED: &[u8] = b"attempts.";
+
+/// Bytes of a record. Beyond that its first half goes.
+const RECORD_BYTES_MAX: u64 = 4 << 20;
+
+/// Bytes of one line.
+const LINE_BYTES_MAX: usize = 512 * 1024;
+
+/// How an attempt ended that did not finish its task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Ending {
+    /// It raised, or returned what is no int.
+    Exception,
+    /// It asked to run again.
+    Retry,
+    /// An exception told it that its time was over.
+    Timeout,
+    /// Its worker exited, or a signal killed it.
+    Died,
+    /// We killed its worker, for time or memory.
+    Killed,
+    /// Its worker and its daemon vanished.
+    Lost,
+    /// The kernel killed its worker for want of memory.
+    Oom,
+    /// A stop or a reload ended it: not counted.
+    Interrupted,
+    /// It was not started in time: not counted.
+    Expired,
+    /// Somebody cancelled it.
+    Cancelled,
+    /// A kind that this unspool does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Ending {
+    /// Whether the worker died of it.
+    pub fn is_death(self) -> bool {
+        matches!(self, Self::Died | Self::Killed | Self::Lost | Self::Oom)
+    }
+}
+
+/// One attempt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// How many failed attempts there are with this one.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: Ending,
+    /// When it ended, in seconds since 1970.
+    pub at: f64,
+    /// How long it ran, in seconds; absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// The machine of its worker.
+    pub host: String,
+    /// The process of its worker.
+    pub pid: u32,
+    /// The function that the task names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub function: String,
+    /// In a line, what went wrong.
+    pub error: String,
+    /// The traceback, if there is one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traceback: String,
+    /// The last that the attempt printed and logged.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output: String,
+    /// The most memory that its worker had, in bytes; absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_rss: Option<u64>,
+    /// When the next attempt is due, in seconds since 1970; absent where the task was buried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<f64>,
+}
+
+impl SpoolDir {
+    /// The name of this machine as it stands in records.
+    pub fn host(&self) -> String {
+        String::from_utf8_lossy(&self.host).into_owned()
+    }
+}
+
+/// Appends an attempt to the record of a pending task.
+///
+/// # Errors
+/// What the system says; the task is untouched, and a line that was cut is no attempt to a reader.
+pub fn note_attempt(spool: &SpoolDir, name: &[u8], attempt: &Attempt) -> io::Result<()> {
+    spool.internal.make_sub(ATTEMPTS)?;
+    append(&spool.internal.open_sub(ATTEMPTS)?, name, &line_of(attempt)?)
+}
+
+/// The attempts of a task that is pending or buried, the oldest first. Lines that are damaged are
+/// left out.
+pub fn read_attempts(spool: &SpoolDir, name: &[u8]) -> io::Result<Vec<Attempt>> {
+    let mut found = Vec::new();
+    for (parent, folder, name) in
+        [(&spool.top, DEAD, buried_name(name)), (&spool.internal, ATTEMPTS, name.to_vec())]
+    {
+        match parent.open_sub(folder).and_then(|folder| read(&folder, &name)) {
+            Ok(text) => found.extend(attempts_in(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// How often a worker of a pending task died, as far as its record knows.
+pub fn count_deaths(spool: &SpoolDir, name: &[u8]) -> io::Result<u32> {
+    let text = match spool.internal.open_sub(ATTEMPTS).and_then(|folder| read(&folder, name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    Ok(attempts_in(&text).filter(|attempt| attempt.outcome.is_death()).count() as u32)
+}
+
+/// Names of pending tasks that have a record, and perhaps of some that are gone; at most `max`.
+pub fn recorded_names(spool: &SpoolDir, max: usize) -> io::Result<Vec<Vec<u8>>> {
+    let folder = match spool.internal.open_sub(ATTEMPTS) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other?,
+    };
+    let names = folder.list()?.map(|entry| entry.map(|(name, _)| name));
+    names.filter(|name| !matches!(name, Ok(name) if !is_task_name(name))).take(max).collect()
+}
+
+/// Removes the record of a task that is done. One that has none is no error.
+pub fn forget_attempts(spool: &SpoolDir, name: &[u8]) -> io::Result<()> {
+    match spool.internal.open_sub(ATTEMPTS) {
+        Ok(folder) => folder.unlink(name).map(|_| ()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name that the record of a task in `dead/` has there.
+pub fn buried_name(name: &[u8]) -> Vec<u8> {
+    [BURIED, name].concat()
+}
+
+/// Moves the record of a task to `dead/`, behind one that a task of that name left there.
+pub(crate) fn bury_attempts(
+    spool: &SpoolDir,
+    name: &[u8],
+    dead: &Folder,
+    new_name: &[u8],
+) -> io::Result<()> {
+    let folder = match spool.internal.open_sub(ATTEMPTS) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let new_name = buried_name(new_name);
+    match folder.rename(name, dead, &new_name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            append(dead, &new_name, &read(&folder, name)?)?;
+            folder.unlink(name).map(|_| ())
+        }
+        other => other,
+    }
+}
+
+fn line_of(attempt: &Attempt) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(attempt)?;
+    if line.len() >= LINE_BYTES_MAX {
+        let short = Attempt { traceback: String::new(), output: String::new(), ..attempt.clone() };
+        line = serde_json::to_vec(&short)?;
+    }
+    line.push(b'\n');
+    Ok(line)
+}
+
+fn append(folder: &Folder, name: &[u8], lines: &[u8]) -> io::Result<()> {
+    let mut file = folder.open_or_create(name)?;
+    let mut bytes = folder::stat_file(file.as_fd())?.bytes;
+    if bytes + lines.len() as u64 > RECORD_BYTES_MAX {
+        file = shortened(folder, name)?;
+        bytes = folder::stat_file(file.as_fd())?.bytes;
+    }
+    let mut last = [b'\n'];
+    if bytes > 0 {
+        folder::read_at(file.as_fd(), &mut last, bytes - 1)?;
+    }
+    // What a crash or a full disk cut is a line of its own.
+    let lines = if last == *b"\n" { lines.to_vec() } else { [b"\n", lines].concat() };
+    folder::write_at(file.as_fd(), &lines, bytes)
+}
+
+/// Drops the first half of a record.
+fn shortened(folder: &Folder, name: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
+    let text = read(folder, name)?;
+    let half = &text[text.len() / 2..];
+    let start = half.iter().position(|b| *b == b'\n').map_or(half.len(), |at| at + 1);
+    folder.unlink(name)?;
+    let file = folder.open_or_create(name)?;
+    folder::write_at(file.as_fd(), &half[start..], 0)?;
+    Ok(file)
+}
+
+fn read(folder: &Folder, name: &[u8]) -> io::Result<Vec<u8>> {
+    let file = folder.open_to_read(name)?;
+    let bytes = folder::stat_file(file.as_fd())?.bytes.min(2 * RECORD_BYTES_MAX);
+    let mut text = vec![0u8; bytes as usize];
+    let got = folder::read_at(file.as_fd(), &mut text, 0)?;
+    text.truncate(got);
+    Ok(text)
+}
+
+fn attempts_in(text: &[u8]) -> impl Iterator<Item = Attempt> {
+    text.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
+}

@@ -1,0 +1,405 @@
+//! What becomes of a task whose attempt failed: counted, recorded, put off or buried.
+//!
+//! On the way to another attempt nothing needs a new file or a rename, so that a full disk cannot
+//! stop it: the record and the move to `dead/` may fail, and the task stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
+
+use tracing::{error, warn};
+use unspool_core::RetryPolicy;
+use unspool_spool::{
+    Attempt, Ending, SpoolDir, bury_claimed, count_deaths, count_failure, note_attempt,
+    recorded_names,
+};
+use unspool_sys::process::Exit;
+use unspool_sys::{clock, host};
+use unspool_wire::task::Report;
+
+use super::Dispatcher;
+use super::hand_out::unlock;
+use super::outcome::function_of;
+use super::worker::Held;
+use crate::events::Cause;
+
+/// When a task is looked at again that could not be moved to `dead/`.
+const BURY_AGAIN_NS: i64 = 60_000_000_000;
+/// Tasks whose failures are kept in memory because they could not be written down.
+const UNWRITTEN_MAX: usize = 65_536;
+
+/// Failures that no file tells of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Unwritten {
+    /// All failed attempts.
+    attempts: u8,
+    /// Deaths that the record lacks.
+    deaths: u8,
+}
+
+/// Records whose names are known. Beyond that, each task that is done is looked up.
+const RECORDED_MAX: usize = 65_536;
+
+/// What is known of failures besides what the files of tasks tell.
+#[derive(Debug, Default)]
+pub(super) struct Failures {
+    /// Those that could not be written down, by the task's inode.
+    unwritten: BTreeMap<u64, Unwritten>,
+    /// Names of tasks that have a record.
+    recorded: BTreeSet<Vec<u8>>,
+}
+
+impl Failures {
+    /// Learns which tasks have a record.
+    pub(super) fn read(dir: &SpoolDir) -> Self {
+        let recorded = recorded_names(dir, RECORDED_MAX).unwrap_or_else(|error| {
+            warn!(%error, "cannot list the records of failed tasks");
+            Vec::new()
+        });
+        Self { unwritten: BTreeMap::new(), recorded: recorded.into_iter().collect() }
+    }
+
+    fn may_be_recorded(&self, name: &[u8]) -> bool {
+        self.recorded.len() >= RECORDED_MAX || self.recorded.contains(name)
+    }
+}
+
+/// A failed attempt.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) ending: Ending,
+    pid: u32,
+    duration_ns: Option<u64>,
+    /// What went wrong: in a line, or with a traceback before that line.
+    text: String,
+    /// The traceback of a worker that died.
+    last_words: String,
+    output: String,
+    peak_rss: Option<u64>,
+}
+
+impl Failure {
+    /// One that the worker told of.
+    pub(super) fn reported(ending: Ending, pid: u32, report: Report) -> Self {
+        let text = match ending {
+            Ending::Retry => "it asked to run again".to_owned(),
+            _ => report.text,
+        };
+        let peak_rss = (report.peak_rss > 0).then_some(report.peak_rss);
+        let duration_ns = Some(report.duration_ns);
+        Self {
+            ending,
+            pid,
+            duration_ns,
+            text,
+            last_words: String::new(),
+            output: report.output,
+            peak_rss,
+        }
+    }
+
+    /// In a line.
+    fn error(&self) -> &str {
+        let line = self.text.lines().rev().find(|line| !line.trim().is_empty());
+        line.unwrap_or_default().trim()
+    }
+
+    fn traceback(&self) -> &str {
+        if self.text.trim().contains('\n') { &self.text } else { &self.last_words }
+    }
+}
+
+/// How the worker of a task ended.
+#[derive(Debug)]
+pub(super) struct Death {
+    pub(super) pid: u32,
+    pub(super) exit: Exit,
+    pub(super) cause: Cause,
+    pub(super) running_ns: Option<u64>,
+    pub(super) output: String,
+    /// The traceback that it wrote as it died.
+    pub(super) last_words: String,
+    pub(super) peak_rss: Option<u64>,
+}
+
+impl Death {
+    pub(super) fn new(exit: Exit, cause: Cause, peak_rss: Option<u64>) -> Self {
+        Self {
+            pid: 0,
+            exit,
+            cause,
+            running_ns: None,
+            output: String::new(),
+            last_words: String::new(),
+            peak_rss,
+        }
+    }
+
+    /// What it is for the task that ran; `None`: an interruption, which does not count.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        let (ending, text) = match &self.cause {
+            Cause::Interrupted { .. } => return None,
+            Cause::Limit { why } => (Ending::Killed, format!("its worker was killed: {why}")),
+            Cause::OutOfMemory => {
+                (Ending::Oom, "the kernel killed its worker for want of memory".to_owned())
+            }
+            Cause::Own => (Ending::Died, format!("its worker {}", self.exit)),
+        };
+        Some(self.as_failure(ending, text))
+    }
+
+    fn as_failure(&self, ending: Ending, text: String) -> Failure {
+        Failure {
+            ending,
+            pid: self.pid,
+            duration_ns: self.running_ns,
+            text,
+            last_words: self.last_words.clone(),
+            output: self.output.clone(),
+            peak_rss: self.peak_rss,
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Learns the last that a dead worker printed, and shows the traceback that it died with.
+    pub(super) fn read_tail(&self, row: usize, death: &mut Death) {
+        let Some(tail) = self.tails.row(row) else { return };
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        death.output = text(tail.output());
+        death.last_words = text(tail.last_words());
+        if !death.last_words.is_empty() {
+            let lines = death.last_words.trim_end();
+            error!(pid = death.pid, "the threads of the worker did this as it died:\n{lines}");
+        }
+    }
+
+    /// How often a task may fail, and when it runs again.
+    pub(super) fn policy_of(&self, held: &Held) -> RetryPolicy {
+        let spool = RetryPolicy { delay_ns: self.retry_delay_ns(), ..self.retry };
+        spool.with(&held.claim.policy)
+    }
+
+    /// Nanoseconds between attempts: `spooler-frequency`, which the application may change.
+    fn retry_delay_ns(&self) -> i64 {
+        self.retry_delay_ns.unwrap_or(self.frequency_ns)
+    }
+
+    /// Counts a failed attempt, records it, and puts the task off or buries it.
+    pub(super) fn failed(&mut self, held: Held, failure: Failure) {
+        let (task, function) = (self.display(held.key), function_of(&held));
+        self.tally.failed(&task, &function, &failure.text);
+        if failure.ending.is_death() {
+            self.tally.outcomes.died += 1;
+        }
+        let policy = self.policy_of(&held);
+        let attempt = self.attempts_of(&held).saturating_add(1);
+        let limit = self.passed_limit(&held, &failure, &policy, attempt);
+        let random = host::random::<4>().map_or(0, u32::from_ne_bytes);
+        let delay_ns = policy.delay_after(attempt, random);
+        let due_ns = clock::now_ns().saturating_add(delay_ns);
+        let again_s = limit.is_none().then_some(delay_ns as f64 / 1e9);
+        let (pid, ms) = (failure.pid, failure.duration_ns.map(|ns| ns as f64 / 1e6));
+        if failure.ending.is_death() {
+            error!(%task, %function, pid, attempt, again_s, ms, "task failed: {}", failure.text);
+        } else {
+            error!(%task, %function, pid, attempt, again_s, ms, detail = failure.text, "task failed");
+        }
+        self.record(&held, &failure, attempt, limit.is_none().then_some(due_ns));
+        match limit {
+            Some(why) => self.bury(held, attempt, &why),
+            None => self.count(held, attempt, due_ns),
+        }
+    }
+
+    /// Which limit a task has passed with this attempt.
+    fn passed_limit(
+        &self,
+        held: &Held,
+        failure: &Failure,
+        policy: &RetryPolicy,
+        attempt: u8,
+    ) -> Option<String> {
+        let over = |limit: u8| limit != 0 && attempt >= limit;
+        if failure.ending == Ending::Retry {
+            return over(policy.retries_max).then(|| format!("it asked {attempt} times"));
+        }
+        if failure.ending.is_death() && policy.deaths_max != 0 {
+            let deaths = self.deaths_of(held).saturating_add(1);
+            if deaths >= policy.deaths_max {
+                return Some(format!("{deaths} of its workers died"));
+            }
+        }
+        over(policy.attempts_max).then(|| format!("{attempt} attempts failed"))
+    }
+
+    /// Whether a task that was just claimed must not run any more: if so, what became of it is done.
+    pub(super) fn is_given_up(&mut self, held: Held) -> Option<Held> {
+        if held.claim.policy.is_expired(clock::now_ns()) {
+            self.tally.outcomes.expired += 1;
+            let attempt = self.attempts_of(&held);
+            let failure = Failure {
+                ending: Ending::Expired,
+                pid: 0,
+                duration_ns: None,
+                text: "it was not started before it expired".to_owned(),
+                last_words: String::new(),
+                output: String::new(),
+                peak_rss: None,
+            };
+            self.record(&held, &failure, attempt, None);
+            self.bury(held, attempt, "it was not started before it expired");
+            return None;
+        }
+        let attempts = self.attempts_of(&held);
+        if attempts == 0 {
+            return Some(held);
+        }
+        // Its last attempt was counted, and then something came between.
+        let policy = self.policy_of(&held);
+        let dead = policy.deaths_max != 0
+            && attempts >= policy.deaths_max
+            && self.deaths_of(&held) >= policy.deaths_max;
+        if dead || (policy.attempts_max != 0 && attempts >= policy.attempts_max) {
+            self.bury(held, attempts, &format!("{attempts} attempts failed"));
+            return None;
+        }
+        Some(held)
+    }
+
+    /// A stop or a reload ended the task's worker: it runs again, and that is no failure of its own.
+    pub(super) fn interrupted(&mut self, held: Held, death: &Death) {
+        let Cause::Interrupted { by } = death.cause else { return };
+        let (task, function) = (self.display(held.key), function_of(&held));
+        self.tally.outcomes.interrupted += 1;
+        warn!(%task, %function, pid = death.pid, "task interrupted by {by}; it runs again");
+        let failure = death.as_failure(Ending::Interrupted, format!("interrupted by {by}"));
+        let attempt = self.attempts_of(&held);
+        self.record(&held, &failure, attempt, Some(clock::now_ns()));
+        unlock(&held);
+        self.index.put_back(held.key);
+    }
+
+    /// Failed attempts of a task, also those that could not be written into its file.
+    fn attempts_of(&self, held: &Held) -> u8 {
+        let unwritten = self.failures.unwritten.get(&held.claim.stat.inode);
+        held.claim.attempts.max(unwritten.map_or(0, |unwritten| unwritten.attempts))
+    }
+
+    fn deaths_of(&self, held: &Held) -> u8 {
+        let unwritten = self.failures.unwritten.get(&held.claim.stat.inode);
+        let recorded = self.index.name(held.key).and_then(|(_, name)| {
+            count_deaths(&self.dir, &name).map(|deaths| deaths.min(255) as u8).ok()
+        });
+        recorded.unwrap_or(0).saturating_add(unwritten.map_or(0, |unwritten| unwritten.deaths))
+    }
+
+    /// Counts a failed attempt in the task's file and puts it off. What cannot be written is kept in
+    /// memory.
+    fn count(&mut self, mut held: Held, attempt: u8, due_ns: i64) {
+        let noted = count_failure(held.claim.file.as_fd(), attempt - 1, due_ns);
+        let inode = held.claim.stat.inode;
+        if noted.is_err() {
+            self.remember(inode, |unwritten| unwritten.attempts = attempt);
+        } else if let Some(unwritten) = self.failures.unwritten.get_mut(&inode) {
+            unwritten.attempts = 0;
+            if unwritten.deaths == 0 {
+                self.failures.unwritten.remove(&inode);
+            }
+        }
+        held.claim.attempts = attempt;
+        self.put_off(held, due_ns, noted.map(|_| ()));
+    }
+
+    fn remember(&mut self, inode: u64, change: impl FnOnce(&mut Unwritten)) {
+        if self.failures.unwritten.len() < UNWRITTEN_MAX {
+            change(self.failures.unwritten.entry(inode).or_default());
+        }
+    }
+
+    /// Writes an attempt into the task's record, as far as there is room.
+    fn record(&mut self, held: &Held, failure: &Failure, attempt: u8, again_ns: Option<i64>) {
+        let Some((_, name)) = self.index.name(held.key) else { return };
+        let seconds = |ns: i64| (ns / 1_000_000) as f64 / 1e3;
+        let attempt = Attempt {
+            attempt: u32::from(attempt),
+            outcome: failure.ending,
+            at: seconds(clock::now_ns()),
+            duration: failure.duration_ns.map(|ns| ns as f64 / 1e9),
+            host: self.dir.host(),
+            pid: failure.pid,
+            function: String::from_utf8_lossy(held.claim.function.as_deref().unwrap_or_default())
+                .into_owned(),
+            error: failure.error().to_owned(),
+            traceback: failure.traceback().to_owned(),
+            output: failure.output.clone(),
+            peak_rss: failure.peak_rss,
+            again_at: again_ns.map(seconds),
+        };
+        let noted = note_attempt(&self.dir, &name, &attempt);
+        if self.failures.recorded.len() < RECORDED_MAX {
+            self.failures.recorded.insert(name);
+        }
+        if let Err(error) = noted {
+            let task = self.display(held.key);
+            warn!(%task, %error, "cannot write the record of an attempt; the task is not affected");
+            if failure.ending.is_death() {
+                self.remember(held.claim.stat.inode, |unwritten| {
+                    unwritten.deaths = unwritten.deaths.saturating_add(1);
+                });
+            }
+        }
+    }
+
+    /// Moves a task to `dead/`. One that cannot be moved stays, and does not run.
+    fn bury(&mut self, held: Held, attempts: u8, why: &str) {
+        let Some((lane, name)) = self.index.name(held.key) else { return unlock(&held) };
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return unlock(&held) };
+        let (task, function) = (self.display(held.key), function_of(&held));
+        match bury_claimed(&self.dir, folder, &name, &held.claim.file) {
+            Ok(Some(buried)) => {
+                self.tally.outcomes.dead += 1;
+                let path = buried.path.display();
+                error!(%task, %function, attempts, moved_to = %path, "task given up: {why}");
+                if let Some(error) = buried.incomplete {
+                    warn!(%task, %error, "its record or its count could not follow it");
+                }
+                self.failures.unwritten.remove(&held.claim.stat.inode);
+                self.failures.recorded.remove(&name);
+                unlock(&held);
+                self.index.remove(held.key);
+            }
+            Ok(None) => {
+                unlock(&held);
+                self.index.remove(held.key);
+            }
+            Err(error) => {
+                let again_s = BURY_AGAIN_NS / 1_000_000_000;
+                error!(
+                    %task, %function, %error, again_s,
+                    "task is to be given up ({why}) and cannot be moved to dead/: it stays, and does \
+                     not run"
+                );
+                self.count(held, attempts.max(1), clock::now_ns() + BURY_AGAIN_NS);
+            }
+        }
+    }
+
+    /// A task that is done needs no record of earlier attempts.
+    pub(super) fn forget_attempts(&mut self, held: &Held) {
+        let unwritten = &mut self.failures.unwritten;
+        let failed = held.claim.attempts > 0
+            || (!unwritten.is_empty() && unwritten.remove(&held.claim.stat.inode).is_some());
+        if !failed && self.failures.recorded.is_empty() {
+            return;
+        }
+        let Some((_, name)) = self.index.name(held.key) else { return };
+        if !failed && !self.failures.may_be_recorded(&name) {
+            return;
+        }
+        self.failures.recorded.remove(&name);
+        if let Err(error) = unspool_spool::forget_attempts(&self.dir, &name) {
+            let task = self.display(held.key);
+            warn!(%task, %error, "cannot remove the record of a task that is done");
+        }
+    }
+}
