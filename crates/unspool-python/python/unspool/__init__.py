@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from unspool import _process
-from unspool._errors import SharedStoreError, UnknownFunction
+from unspool._errors import SharedStoreError, SoftTimeLimitExceeded, UnknownFunction
 from unspool._native import ConfigError, NotDurableError, SpoolError, __version__
 from unspool._native import submit as _submit
 from unspool._process import configure
@@ -19,6 +19,7 @@ __all__ = [
     "ConfigError",
     "NotDurableError",
     "SharedStoreError",
+    "SoftTimeLimitExceeded",
     "SpoolError",
     "UnknownFunction",
     "__version__",

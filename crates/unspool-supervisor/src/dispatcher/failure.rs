@@ -27,6 +27,9 @@ const BURY_AGAIN_NS: i64 = 60_000_000_000;
 /// Tasks whose failures are kept in memory because they could not be written down.
 const UNWRITTEN_MAX: usize = 65_536;
 
+const EXPIRED: &str = "it was not started before it expired";
+const LOST: &str = "its worker and its daemon vanished while it ran";
+
 /// Failures that no file tells of.
 #[derive(Debug, Clone, Copy, Default)]
 struct Unwritten {
@@ -95,6 +98,12 @@ impl Failure {
             output: report.output,
             peak_rss,
         }
+    }
+
+    /// One of which nothing more is known.
+    fn bare(ending: Ending, pid: u32, text: &str) -> Self {
+        let (text, last_words, output) = (text.to_owned(), String::new(), String::new());
+        Self { ending, pid, duration_ns: None, text, last_words, output, peak_rss: None }
     }
 
     /// In a line.
@@ -168,8 +177,8 @@ impl Dispatcher {
         death.output = text(tail.output());
         death.last_words = text(tail.last_words());
         if !death.last_words.is_empty() {
-            let lines = death.last_words.trim_end();
-            error!(pid = death.pid, "the threads of the worker did this as it died:\n{lines}");
+            let detail = death.last_words.trim_end();
+            error!(pid = death.pid, detail, "a worker told what its threads did as it died");
         }
     }
 
@@ -237,17 +246,15 @@ impl Dispatcher {
         if held.claim.policy.is_expired(clock::now_ns()) {
             self.tally.outcomes.expired += 1;
             let attempt = self.attempts_of(&held);
-            let failure = Failure {
-                ending: Ending::Expired,
-                pid: 0,
-                duration_ns: None,
-                text: "it was not started before it expired".to_owned(),
-                last_words: String::new(),
-                output: String::new(),
-                peak_rss: None,
-            };
+            let failure = Failure::bare(Ending::Expired, 0, EXPIRED);
             self.record(&held, &failure, attempt, None);
-            self.bury(held, attempt, "it was not started before it expired");
+            self.bury(held, attempt, EXPIRED);
+            return None;
+        }
+        if !self.lost.is_empty()
+            && let Some(pid) = self.lost.take(&self.dir, &held.claim.stat)
+        {
+            self.failed(held, Failure::bare(Ending::Lost, pid, LOST));
             return None;
         }
         let attempts = self.attempts_of(&held);

@@ -183,6 +183,7 @@ impl Dispatcher {
         if !self.scanner.failed {
             self.index.sweep(self.scanner.epoch);
             self.adopt_scanned();
+            self.lost.scanned(&self.dir);
         }
         if !self.scanner.first_done {
             self.scanner.first_done = true;
@@ -304,6 +305,9 @@ impl Dispatcher {
     fn take_in(&mut self, lane: u32, name: &[u8], stat: &Stat) {
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
         let submitted_ns = submitted_at_ns(folder, name, stat);
+        if !self.lost.is_empty() {
+            self.lost.saw(stat);
+        }
         let seen = Seen { due_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, submitted_ns };
         if self.adopting.is_some() && self.keep_back(lane, name, seen) {
             return;

@@ -12,6 +12,7 @@ mod hand_out;
 mod history;
 mod index;
 mod look;
+mod lost;
 mod outcome;
 mod pools;
 mod state;
@@ -40,6 +41,7 @@ use self::failure::{Death, Failures};
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
+pub(crate) use self::lost::{LostRuns, SLOTS};
 use self::tally::Tally;
 use self::worker::{Held, Stage, Worker};
 use crate::events::{Pool, ToDispatcher, ToSupervisor, WorkerId};
@@ -56,6 +58,7 @@ pub(crate) struct Start {
     pub(crate) retry: RetrySettings,
     pub(crate) settle: Duration,
     pub(crate) adopting: Option<Adopting>,
+    pub(crate) lost: LostRuns,
     pub(crate) quiet: bool,
     pub(crate) pools: Vec<Pool>,
     pub(crate) wear: Wear,
@@ -121,6 +124,7 @@ struct Dispatcher {
     retry: RetryPolicy,
     retry_delay_ns: Option<i64>,
     failures: Failures,
+    lost: LostRuns,
     quiet: bool,
     pools: Vec<Pool>,
     wear: Wear,
@@ -205,6 +209,7 @@ impl Dispatcher {
             retry: start.retry.policy,
             retry_delay_ns: start.retry.delay.map(|delay| delay.as_nanos() as i64),
             failures: Failures::read(&start.dir),
+            lost: start.lost,
             quiet: start.quiet,
             demand: Demand::new(start.cheap, start.number, start.pools.len()),
             pools: start.pools,

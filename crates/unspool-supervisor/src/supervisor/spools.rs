@@ -12,18 +12,17 @@ use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
 use unspool_sys::tail::TailTable;
-use unspool_sys::{clock, host, lock};
+use unspool_sys::{host, lock};
 
 use super::limits::Patrol;
 use super::pools::{PoolState, pools_of};
 use crate::backoff::Backoff;
-use crate::dispatcher::{self, Outbox, Start, Wear, begin_adopting};
+use crate::dispatcher::{self, LostRuns, Outbox, SLOTS, Start, Wear, begin_adopting};
 use crate::events::ToDispatcher;
 use crate::settings::SpoolSettings;
 
 /// Messages to a dispatcher that wait.
 const INBOX_MESSAGES: usize = 4096;
-const SLOTS: &[u8] = b"slots";
 
 /// A spool and its dispatcher.
 #[derive(Debug)]
@@ -72,7 +71,7 @@ impl SpoolActor {
         let rows = 4 * pools.iter().map(|pool| pool.target as usize).sum::<usize>() + 4;
         // Before anything of this daemon can run, and before it leaves any other trace.
         let adopting = begin_adopting(&settings).map_err(io::Error::other)?;
-        collect_dead_daemons(&settings.dir);
+        let lost = LostRuns::collect(&settings.dir);
         let (slots, daemon) = make_slots(&settings.dir, rows)?;
         let slots = Arc::new(slots);
         let tails = Arc::new(TailTable::new(rows)?);
@@ -114,6 +113,7 @@ impl SpoolActor {
             retry: settings.retry,
             settle: settings.settle,
             adopting,
+            lost,
             quiet: settings.quiet,
             pools,
             wear: Wear { max_tasks: limits.max_tasks, signal_as_task: limits.signal_as_task },
@@ -175,27 +175,4 @@ fn make_slots(dir: &SpoolDir, rows: usize) -> io::Result<(SlotTable, DaemonFolde
         warn!(%spool, %error, "no room for a slots file; running without one");
         Ok((SlotTable::anonymous(rows)?, None))
     })
-}
-
-/// A folder younger than this may be one that its daemon is still making.
-const DEAD_AGE_NS: i64 = 60_000_000_000;
-
-/// Removes what daemons left behind that are dead: their slots are not locked.
-fn collect_dead_daemons(dir: &SpoolDir) {
-    let Ok(daemons) = dir.daemons_folder() else { return };
-    for (name, folder) in dir.daemon_folders().unwrap_or_default() {
-        let age_ns = folder.stat(b".").ok().flatten().map(|stat| clock::now_ns() - stat.ctime_ns);
-        if age_ns.is_none_or(|age_ns| age_ns < DEAD_AGE_NS) {
-            continue;
-        }
-        let dead = match folder.open_file(SLOTS) {
-            Ok(slots) => lock::try_lock(slots.as_fd()).unwrap_or(false),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if dead {
-            let _ = forget_present(&folder);
-            let _ = folder.unlink(SLOTS);
-            let _ = daemons.remove_sub(&name);
-        }
-    }
 }
