@@ -17,15 +17,19 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial, update_wrapper, wraps
 from threading import Thread
 from types import CoroutineType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import uwsgi
-from unspool import _functions, _mules, _process, _unarmed
+from unspool import _encoding, _functions, _mules, _policy, _process, _unarmed
 from unspool._errors import UnknownFunction
-from unspool._native import SpoolError, check_pickles, decoded
+from unspool._native import check_pickles, decoded
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -80,8 +84,7 @@ _tasks: dict[str, list[_spoolraw]] = {}
 _decorated: dict[str, _spoolraw] = {}
 
 # Keys of a task that are no arguments of its function.
-_RESERVED = ("message_dict", "spooler", "priority", "at", "body")
-_OURS = frozenset({"ud_spool_func", "ud_spool_ret", "spooler_task_name", *_RESERVED})
+_OURS = frozenset({"ud_spool_func", "ud_spool_ret", "spooler_task_name", *_encoding.RESERVED})
 
 
 class _spoolraw:
@@ -90,7 +93,9 @@ class _spoolraw:
     base_dict: dict[str, Any]
     _result: str | None = None
 
-    def __init__(self, f: Callable[..., Any], pass_arguments: bool = False) -> None:
+    def __init__(
+        self, f: Callable[..., Any], pass_arguments: bool = False, **options: Any
+    ) -> None:
         if not ("spooler" in uwsgi.opt or "spooler-external" in uwsgi.opt):
             raise Exception(
                 f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator"
@@ -101,6 +106,7 @@ class _spoolraw:
                 f"{f.base_dict['ud_spool_func']} is decorated already, with "
                 f"@{type(f).__name__.lstrip('_')}: a task function has one such decorator"
             )
+        self.options = _policy.checked(options)
         self.f = f
         self.module = _functions.module_of(f)
         self.pass_arguments = bool(pass_arguments)
@@ -115,22 +121,33 @@ class _spoolraw:
         if self._result is not None:
             message["ud_spool_ret"] = self._result
         if self.pass_arguments:
-            for key in _RESERVED:
+            for key in _encoding.RESERVED:
                 if key in kwargs:
-                    _add(message, key, kwargs.pop(key))
+                    _encoding.add(message, key, kwargs.pop(key))
             message["args"] = pickle.dumps(args)
             message["kwargs"] = pickle.dumps(kwargs)
         else:
             if args:
                 message.update(args[0])
             for key, value in kwargs.items():
-                _add(message, key, value)
-        encoded = _encoded(message)
+                _encoding.add(message, key, value)
+        encoded = _encoding.encoded(message)
         if encoded[b"ud_spool_func"] == self.f.__name__.encode():
             encoded.unspool_module = (self.module or "").encode()
+        if self.options:
+            encoded.unspool_options = _policy.submitted(self.options)
         return uwsgi.spool(encoded)
 
     spool = __call__
+
+    def using(self, **options: Any) -> Self:
+        """The same function, whose tasks ask for something else themselves; see `spool`.
+
+        `report.using(max_attempts=3, expires=60).spool(year=2026)`.
+        """
+        other = copy(self)
+        other.options = {**self.options, **_policy.checked(options)}
+        return other
 
 
 class _spool(_spoolraw):
@@ -139,45 +156,6 @@ class _spool(_spoolraw):
 
 class _spoolforever(_spoolraw):
     _result = "-1"
-
-
-def _add(message: dict[Any, Any], key: str, value: Any) -> None:
-    if key == "message_dict" and isinstance(value, Mapping):
-        message.update(value)
-    else:
-        message[key] = value
-
-
-class _Message(dict[bytes, bytes]):
-    """What is submitted, and beside it the module of its function, which is no pair of the task."""
-
-    unspool_module = b""
-
-
-def _encoded(message: dict[Any, Any]) -> _Message:
-    """Bytes alone: what a real uWSGI takes."""
-    encoded = _Message()
-    for key, value in message.items():
-        if value is None and key in _RESERVED:
-            continue
-        if isinstance(value, str):
-            value = value.encode()
-        elif isinstance(value, (int, float)):
-            value = str(value).encode()
-        elif not isinstance(value, bytes):
-            value = _bytes(key, value)
-        encoded[key.encode() if isinstance(key, str) else key] = value
-    return encoded
-
-
-def _bytes(key: Any, value: Any) -> bytes:
-    try:
-        return bytes(memoryview(value))
-    except TypeError:
-        raise SpoolError(
-            f"the value of {key!r} is a {type(value).__name__}: a task holds bytes, str, int, "
-            "float and bool; convert it, or decorate the function with pass_arguments=True"
-        ) from None
 
 
 def _register(task: _spoolraw) -> None:
@@ -200,57 +178,87 @@ def _register(task: _spoolraw) -> None:
         _decorated[name] = task
 
 
-def _decorator(kind: type[_spoolraw], f: Callable[..., Any] | None, pass_arguments: bool) -> Any:
+def _decorator(
+    kind: type[_spoolraw],
+    f: Callable[..., Any] | None,
+    pass_arguments: bool,
+    options: dict[str, Any],
+) -> Any:
     if f is not None:
-        return kind(f, pass_arguments)
-    return partial(kind, pass_arguments=pass_arguments)
+        return kind(f, pass_arguments, **options)
+    # Before there is a function to decorate.
+    _policy.checked(options)
+    return partial(kind, pass_arguments=pass_arguments, **options)
 
 
 @overload
-def spool(f: Callable[..., Any], pass_arguments: bool = ...) -> _spool: ...
+def spool(
+    f: Callable[..., Any], pass_arguments: bool = ..., **options: Any
+) -> _spool: ...
 
 
 @overload
-def spool(f: None = None, pass_arguments: bool = ...) -> Callable[[Callable[..., Any]], _spool]: ...
+def spool(
+    f: None = None, pass_arguments: bool = ..., **options: Any
+) -> Callable[[Callable[..., Any]], _spool]: ...
 
 
-def spool(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
+def spool(
+    f: Callable[..., Any] | None = None, pass_arguments: bool = False, **options: Any
+) -> Any:
     """Makes calls of a function tasks; a run is done whatever the function returns.
 
     The function is called with one dictionary of text or, with `pass_arguments=True`, with the
     arguments of the call.
+
+    Its tasks may ask for something else than the spool's configuration says, each for itself:
+    `max_attempts` (failed attempts after which it is given up; 0: no limit), `max_deaths` (the same
+    for deaths of its worker), `max_retries` (the same for runs that return SPOOL_RETRY),
+    `retry_delay` (seconds between attempts), `backoff_from` (the attempt from which on that doubles;
+    0: never), `backoff_max` (seconds that it grows to), `soft_time_limit` (seconds after which
+    `unspool.SoftTimeLimitExceeded` is raised in it), `time_limit` (seconds after which its worker is
+    killed), `expires` (seconds from its submission, or a datetime: not started by then, it is given
+    up), `durability` ("none", "file" or "group").
     """
-    return _decorator(_spool, f, pass_arguments)
-
-
-@overload
-def spoolforever(f: Callable[..., Any], pass_arguments: bool = ...) -> _spoolforever: ...
+    return _decorator(_spool, f, pass_arguments, options)
 
 
 @overload
 def spoolforever(
-    f: None = None, pass_arguments: bool = ...
-) -> Callable[[Callable[..., Any]], _spoolforever]: ...
-
-
-def spoolforever(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
-    """Like `spool`, for a task that runs again and again."""
-    return _decorator(_spoolforever, f, pass_arguments)
+    f: Callable[..., Any], pass_arguments: bool = ..., **options: Any
+) -> _spoolforever: ...
 
 
 @overload
-def spoolraw(f: Callable[..., Any], pass_arguments: bool = ...) -> _spoolraw: ...
+def spoolforever(
+    f: None = None, pass_arguments: bool = ..., **options: Any
+) -> Callable[[Callable[..., Any]], _spoolforever]: ...
+
+
+def spoolforever(
+    f: Callable[..., Any] | None = None, pass_arguments: bool = False, **options: Any
+) -> Any:
+    """Like `spool`, for a task that runs again and again."""
+    return _decorator(_spoolforever, f, pass_arguments, options)
 
 
 @overload
 def spoolraw(
-    f: None = None, pass_arguments: bool = ...
+    f: Callable[..., Any], pass_arguments: bool = ..., **options: Any
+) -> _spoolraw: ...
+
+
+@overload
+def spoolraw(
+    f: None = None, pass_arguments: bool = ..., **options: Any
 ) -> Callable[[Callable[..., Any]], _spoolraw]: ...
 
 
-def spoolraw(f: Callable[..., Any] | None = None, pass_arguments: bool = False) -> Any:
+def spoolraw(
+    f: Callable[..., Any] | None = None, pass_arguments: bool = False, **options: Any
+) -> Any:
     """Like `spool`, for a function that returns SPOOL_OK, SPOOL_RETRY or SPOOL_IGNORE itself."""
-    return _decorator(_spoolraw, f, pass_arguments)
+    return _decorator(_spoolraw, f, pass_arguments, options)
 
 
 def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002

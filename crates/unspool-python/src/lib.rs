@@ -12,6 +12,7 @@ mod limits;
 mod mark;
 mod message;
 mod output;
+mod policy;
 mod process;
 mod running;
 mod security;

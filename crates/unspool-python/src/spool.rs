@@ -6,11 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
+use unspool_core::Message;
 use unspool_core::taskfile::{KEY_PRIORITY, KEY_SPOOLER};
-use unspool_core::{Durability, Message, UnknownDurability};
 
 use crate::errors::{SpoolError, submit_error};
 use crate::message::{Repeated, add_items, module_of};
+use crate::policy::Asked;
 use crate::settings::{self, Target};
 
 /// Submits a task and returns the absolute path of its file, as bytes: deleting it cancels the task.
@@ -32,30 +33,27 @@ pub(crate) fn spool<'py>(
     publish(py, Some(&first), pairs, None)
 }
 
-/// Like `spool`, with a durability for this task: "none", "file", "group", or None for the default.
+/// Like `spool`, with what this task asks for itself, as `unspool/_policy.py` makes it.
 #[pyfunction]
-#[pyo3(signature = (message, pairs, durability, /))]
+#[pyo3(signature = (message, pairs, options, /))]
 pub(crate) fn submit<'py>(
     py: Python<'py>,
     message: Option<&Bound<'py, PyAny>>,
     pairs: &Bound<'py, PyDict>,
-    durability: Option<&str>,
+    options: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyBytes>> {
-    let durability = durability
-        .map(str::parse)
-        .transpose()
-        .map_err(|error: UnknownDurability| SpoolError::new_err(error.to_string()))?;
-    publish(py, message, Some(pairs), durability)
+    publish(py, message, Some(pairs), Some(Asked::read(options)?))
 }
 
 fn publish<'py>(
     py: Python<'py>,
     dictionary: Option<&Bound<'py, PyAny>>,
     pairs: Option<&Bound<'py, PyDict>>,
-    durability: Option<Durability>,
+    asked: Option<Asked>,
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut message = Message::default();
     let mut consumed = None;
+    let mut beside = Asked::default();
     if let Some(object) = dictionary {
         let Ok(items) = object.cast::<PyDict>() else {
             return Err(SpoolError::new_err(
@@ -66,10 +64,13 @@ fn publish<'py>(
             consumed = Some(items);
         }
         message.module = module_of(items)?;
+        beside = Asked::beside(items)?;
     }
     if let Some(pairs) = pairs {
         add_items(&mut message, pairs, Repeated::Replaces)?;
     }
+    let Asked { policy, durability } = asked.unwrap_or(beside);
+    message.policy = policy;
     let Target { spool, priority, durability: default } =
         settings::target(py, message.get(KEY_SPOOLER))?;
     if let Some(priority) = priority {

@@ -101,11 +101,45 @@ pub(crate) struct SpoolOptions {
     /// A file of keys: the first one signs the task [default: `spooler-keys` of the configuration].
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) keys: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
     /// The name of the task function.
     pub(crate) function: String,
     /// The task's arguments, as `key=value`.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) arguments: Vec<OsString>,
+}
+
+/// What a task asks for itself, instead of what the configuration says. A limit of 0 is none.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyOptions {
+    /// Failed attempts after which it is given up.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_attempts: Option<u8>,
+    /// Deaths of its worker after which it is given up.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_deaths: Option<u8>,
+    /// Failed attempts after which it is given up if it asks to run again.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_retries: Option<u8>,
+    /// Seconds between attempts.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) retry_delay: Option<f64>,
+    /// The failed attempt from which on that time doubles.
+    #[arg(long, value_name = "N")]
+    pub(crate) backoff_from: Option<u8>,
+    /// Seconds that it grows to.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) backoff_max: Option<f64>,
+    /// Seconds after which an exception is raised in it.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) soft_time_limit: Option<f64>,
+    /// Seconds after which its worker is killed.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) time_limit: Option<f64>,
+    /// Seconds from now: if it has not started by then, it is given up.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) expires: Option<f64>,
 }
 
 /// Parses the command line. `Err` is the exit status after help, version or an error was shown.

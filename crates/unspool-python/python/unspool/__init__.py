@@ -7,9 +7,10 @@ modules `uwsgi` and `uwsgidecorators`, which then look as they do inside uWSGI.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from unspool import _process
+from unspool import _policy, _process
 from unspool._errors import SharedStoreError, SoftTimeLimitExceeded, UnknownFunction
 from unspool._native import ConfigError, NotDurableError, SpoolError, __version__
 from unspool._native import submit as _submit
@@ -29,7 +30,12 @@ __all__ = [
 
 
 def spool(
-    message: dict[Any, Any] | None = None, /, *, durability: str | None = None, **pairs: Any
+    message: dict[Any, Any] | None = None,
+    /,
+    *,
+    durability: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    **pairs: Any,
 ) -> bytes:
     """Submits a task; returns the absolute path of its file. Deleting that file cancels the task.
 
@@ -40,14 +46,18 @@ def spool(
 
     `durability` is "none" (the task survives the death of this process), "file" or "group" (it
     survives a power cut; with "group" the file system may share flushes). The default is the
-    configured one, else "group".
+    configured one, else "group". `options` is what else the task asks for itself: `max_attempts`,
+    `time_limit`, `expires` and the others that `uwsgidecorators.spool` lists.
 
     Raises SpoolError, a ValueError, if nothing was submitted, and its subclass NotDurableError if
     the task is there but may not survive a power cut.
     """
     if not _process.is_configured() and not _names_spool({**(message or {}), **pairs}):
         raise SpoolError(_process.UNCONFIGURED)
-    return _submit(message, pairs, durability)
+    asked = dict(options or {})
+    if durability is not None:
+        asked["durability"] = durability
+    return _submit(message, pairs, _policy.submitted(_policy.checked(asked)))
 
 
 def _names_spool(pairs: dict[Any, Any]) -> bool:

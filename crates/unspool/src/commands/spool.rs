@@ -11,17 +11,19 @@ use unspool_config::{
 };
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
-use unspool_core::{Durability, Message, UnknownDurability};
+use unspool_core::{Durability, Message, TaskPolicy, UnknownDurability};
 use unspool_spool::{Access, OpenError, SpoolDir, SubmitError, load_keys, submit};
 use unspool_sys::clock;
 
-use crate::cli::SpoolOptions;
+use crate::cli::{PolicyOptions, SpoolOptions};
 use crate::exit;
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
 
 /// The argument that is the body and no pair, as in a call of `uwsgi.spool`.
 const KEY_BODY: &[u8] = b"body";
+/// A hundred years.
+const SECONDS_MAX: f64 = 3_155_760_000.0;
 
 /// A task that was not submitted from the command line.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,8 @@ enum SpoolCommandError {
     Twice { key: String },
     #[error("the delay is {seconds}: give seconds, at least 0")]
     Delay { seconds: f64 },
+    #[error("`{name}` is {seconds}: give seconds, from 0 to a hundred years")]
+    Seconds { name: &'static str, seconds: f64 },
     #[error("cannot read the body from `{path}`")]
     Body { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
@@ -171,7 +175,7 @@ fn message(options: &SpoolOptions) -> Result<Message, SpoolCommandError> {
     }
     let body = pairs.iter().position(|(key, _)| key == KEY_BODY);
     let body = body.map(|at| pairs.remove(at).1).unwrap_or_default();
-    Ok(Message { pairs, body, ..Message::default() })
+    Ok(Message { pairs, body, policy: policy(&options.policy)?, ..Message::default() })
 }
 
 fn at(options: &SpoolOptions) -> Result<Option<String>, SpoolCommandError> {
@@ -181,6 +185,27 @@ fn at(options: &SpoolOptions) -> Result<Option<String>, SpoolCommandError> {
     }
     let due_ns = clock::now_ns() + (seconds * 1e9) as i64;
     Ok(Some(format!("{}.{:09}", due_ns / 1_000_000_000, due_ns % 1_000_000_000)))
+}
+
+fn policy(options: &PolicyOptions) -> Result<TaskPolicy, SpoolCommandError> {
+    let ms = |name, seconds: Option<f64>| match seconds {
+        Some(seconds) if !(0.0..SECONDS_MAX).contains(&seconds) => {
+            Err(SpoolCommandError::Seconds { name, seconds })
+        }
+        other => Ok(other.map(|seconds| (seconds * 1e3).round() as u64)),
+    };
+    let now_ms = u64::try_from(clock::now_ns() / 1_000_000).unwrap_or(0);
+    Ok(TaskPolicy {
+        attempts: options.max_attempts,
+        deaths: options.max_deaths,
+        retries: options.max_retries,
+        delay_ms: ms("--retry-delay", options.retry_delay)?,
+        backoff_from: options.backoff_from,
+        delay_max_ms: ms("--backoff-max", options.backoff_max)?,
+        soft_limit_ms: ms("--soft-time-limit", options.soft_time_limit)?,
+        time_limit_ms: ms("--time-limit", options.time_limit)?,
+        expires_ms: ms("--expires", options.expires)?.map(|ms| now_ms + ms),
+    })
 }
 
 fn read_body(path: &Path) -> Result<Vec<u8>, SpoolCommandError> {
