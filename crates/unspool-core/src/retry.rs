@@ -35,6 +35,7 @@ impl RetryPolicy {
     }
 
     /// The policy for a task, which may ask for something else.
+    #[must_use]
     pub fn with(mut self, task: &TaskPolicy) -> Self {
         let ns = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         self.attempts_max = task.attempts.unwrap_or(self.attempts_max);
@@ -91,8 +92,8 @@ pub struct TaskPolicy {
 impl TaskPolicy {
     /// Whether it is too late to start the task.
     pub fn is_expired(&self, now_ns: i64) -> bool {
-        let now_ms = u64::try_from(now_ns / 1_000_000).unwrap_or(0);
-        self.expires_ms.is_some_and(|expires_ms| expires_ms < now_ms)
+        let now = u64::try_from(now_ns / 1_000_000).unwrap_or(0);
+        self.expires_ms.is_some_and(|expires_ms| expires_ms < now)
     }
 }
 

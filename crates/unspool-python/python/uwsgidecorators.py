@@ -93,9 +93,7 @@ class _spoolraw:
     base_dict: dict[str, Any]
     _result: str | None = None
 
-    def __init__(
-        self, f: Callable[..., Any], pass_arguments: bool = False, **options: Any
-    ) -> None:
+    def __init__(self, f: Callable[..., Any], pass_arguments: bool = False, **options: Any) -> None:
         if not ("spooler" in uwsgi.opt or "spooler-external" in uwsgi.opt):
             raise Exception(
                 f"you have to enable the uWSGI spooler to use @{type(self).__name__} decorator"
@@ -192,9 +190,7 @@ def _decorator(
 
 
 @overload
-def spool(
-    f: Callable[..., Any], pass_arguments: bool = ..., **options: Any
-) -> _spool: ...
+def spool(f: Callable[..., Any], pass_arguments: bool = ..., **options: Any) -> _spool: ...
 
 
 @overload
@@ -203,9 +199,7 @@ def spool(
 ) -> Callable[[Callable[..., Any]], _spool]: ...
 
 
-def spool(
-    f: Callable[..., Any] | None = None, pass_arguments: bool = False, **options: Any
-) -> Any:
+def spool(f: Callable[..., Any] | None = None, pass_arguments: bool = False, **options: Any) -> Any:
     """Makes calls of a function tasks; a run is done whatever the function returns.
 
     The function is called with one dictionary of text or, with `pass_arguments=True`, with the
@@ -214,11 +208,11 @@ def spool(
     Its tasks may ask for something else than the spool's configuration says, each for itself:
     `max_attempts` (failed attempts after which it is given up; 0: no limit), `max_deaths` (the same
     for deaths of its worker), `max_retries` (the same for runs that return SPOOL_RETRY),
-    `retry_delay` (seconds between attempts), `backoff_from` (the attempt from which on that doubles;
-    0: never), `backoff_max` (seconds that it grows to), `soft_time_limit` (seconds after which
-    `unspool.SoftTimeLimitExceeded` is raised in it), `time_limit` (seconds after which its worker is
-    killed), `expires` (seconds from its submission, or a datetime: not started by then, it is given
-    up), `durability` ("none", "file" or "group").
+    `retry_delay` (seconds between attempts), `backoff_from` (the attempt from which on that
+    doubles; 0: never), `backoff_max` (seconds that it grows to), `soft_time_limit` (seconds after
+    which `unspool.SoftTimeLimitExceeded` is raised in it), `time_limit` (seconds after which its
+    worker is killed), `expires` (seconds from its submission, or a datetime: not started by then,
+    it is given up), `durability` ("none", "file" or "group").
     """
     return _decorator(_spool, f, pass_arguments, options)
 
@@ -243,9 +237,7 @@ def spoolforever(
 
 
 @overload
-def spoolraw(
-    f: Callable[..., Any], pass_arguments: bool = ..., **options: Any
-) -> _spoolraw: ...
+def spoolraw(f: Callable[..., Any], pass_arguments: bool = ..., **options: Any) -> _spoolraw: ...
 
 
 @overload

@@ -18,10 +18,17 @@ pub struct Claim {
     pub stat: Stat,
     /// Failed attempts so far.
     pub attempts: u8,
-    /// What it asks for itself.
-    pub policy: TaskPolicy,
+    /// What it asks for itself, if that is anything.
+    pub policy: Option<Box<TaskPolicy>>,
     /// The function, if its pair stands at the file's start.
     pub function: Option<Vec<u8>>,
+}
+
+impl Claim {
+    /// What it asks for itself.
+    pub fn asked(&self) -> TaskPolicy {
+        self.policy.as_deref().copied().unwrap_or_default()
+    }
 }
 
 /// What a try to claim came to.
@@ -83,7 +90,8 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
     if !whole {
         return Ok(Claimed::Suspect(stat));
     }
-    let (attempts, policy) = (seen.attempts, seen.policy);
+    let attempts = seen.attempts;
+    let policy = (seen.policy != TaskPolicy::default()).then(|| Box::new(seen.policy));
     let function = seen.function.map(<[u8]>::to_vec);
     Ok(Claimed::Task(Claim { file, stat, attempts, policy, function }))
 }

@@ -35,7 +35,11 @@ pub fn peak() -> Option<u64> {
 
 /// Lets [`peak`] count anew, if the kernel can do that.
 pub fn reset_peak() {
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    if let Ok(file) = open("/proc/self/clear_refs", flags, Mode::empty()) {
+        let _ = rustix::io::write(&file, b"5");
+    }
 }
 
 /// How many processes of this machine the kernel has killed for want of memory since it started;

@@ -39,7 +39,7 @@ pub(crate) enum Command {
         args: Vec<OsString>,
     },
     /// Submit a task and print the path of its file.
-    Spool(SpoolOptions),
+    Spool(Box<SpoolOptions>),
     /// List or decide about tasks that uWSGI left and that the first start holds.
     Adopt(AdoptOptions),
 }

@@ -27,9 +27,12 @@ class SoftTimeLimitExceeded(Exception):
     """Raised in a task that runs longer than its soft time limit.
 
     A task that catches it may clean up and return; one that does not has failed. It is raised once,
-    between two instructions of the interpreter, in the middle of a wait too, but not inside of C code
-    that does not look.
+    between two instructions of the interpreter, in the middle of a wait too, but not inside of C
+    code that does not look.
     """
+
+    # Where it is public, as tracebacks show it.
+    __module__ = "unspool"
 
 
 class SharedStoreError(RuntimeError):

@@ -185,7 +185,7 @@ impl Dispatcher {
     /// How often a task may fail, and when it runs again.
     pub(super) fn policy_of(&self, held: &Held) -> RetryPolicy {
         let spool = RetryPolicy { delay_ns: self.retry_delay_ns(), ..self.retry };
-        spool.with(&held.claim.policy)
+        spool.with(&held.claim.asked())
     }
 
     /// Nanoseconds between attempts: `spooler-frequency`, which the application may change.
@@ -243,7 +243,7 @@ impl Dispatcher {
 
     /// Whether a task that was just claimed must not run any more: if so, what became of it is done.
     pub(super) fn is_given_up(&mut self, held: Held) -> Option<Held> {
-        if held.claim.policy.is_expired(clock::now_ns()) {
+        if held.claim.asked().is_expired(clock::now_ns()) {
             self.tally.outcomes.expired += 1;
             let attempt = self.attempts_of(&held);
             let failure = Failure::bare(Ending::Expired, 0, EXPIRED);

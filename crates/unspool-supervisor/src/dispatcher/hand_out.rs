@@ -157,7 +157,7 @@ impl Dispatcher {
         let task = HandedTask {
             inode: held.claim.stat.inode,
             ctime_ns: held.claim.stat.ctime_ns,
-            limit_ms: held.claim.policy.time_limit_ms.unwrap_or(0),
+            limit_ms: held.claim.asked().time_limit_ms.unwrap_or(0),
         };
         let slot = match worker.put(held, now_ns) {
             Ok(slot) => slot,

@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use tracing::{debug, error, info, warn};
 use unspool_core::limits::WORKERS_MAX;
 use unspool_sys::descent::kill_descent;
-use unspool_sys::memory::killed_for_memory;
 use unspool_sys::process::{self, Child, Exit};
 use unspool_sys::{clock, host, socket};
 use unspool_wire::control::{Role, ToZygote};
@@ -290,11 +289,9 @@ impl Supervisor {
         }
         // It counts the whole machine: another process may have been killed in its stead, and an
         // administrator have killed ours. The two at once are rarer than either.
-        let killed = killed_for_memory();
-        if killed > self.killed_for_memory {
+        if self.patrol.kernel_has_killed() {
             worker.cause = Cause::OutOfMemory;
         }
-        self.killed_for_memory = killed;
     }
 
     /// A worker is no more: tells its dispatcher, and lets another take its place.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tracing::{error, warn};
 use unspool_sys::clock;
-use unspool_sys::memory::{Memory, memory};
+use unspool_sys::memory::{Memory, killed_for_memory, memory};
 use unspool_sys::slots::{Slot, SlotState};
 use unspool_wire::control::Role;
 
@@ -70,15 +70,29 @@ pub(super) struct Patrol {
     tasks_ns: u64,
     look_by: LookBy,
     memory_ns: u64,
+    /// Processes of the machine that the kernel had killed for memory when it was last looked at.
+    killed: Option<u64>,
 }
 
 impl Patrol {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, tasks_ns: u64::MAX, look_by: LookBy::never(), memory_ns: 0 }
+        Self {
+            limits,
+            tasks_ns: u64::MAX,
+            look_by: LookBy::never(),
+            memory_ns: 0,
+            killed: killed_for_memory(),
+        }
     }
 
     pub(super) fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether the kernel has killed some process of the machine for memory since it was asked last.
+    pub(super) fn kernel_has_killed(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.killed, killed_for_memory());
+        self.killed > before
     }
 
     /// What dispatchers read.

@@ -40,7 +40,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::signal::{Asked, Signals};
-use unspool_sys::{clock, host, memory, process};
+use unspool_sys::{clock, host, process};
 use unspool_wire::control::Role;
 
 use self::attached::Attached;
@@ -160,8 +160,6 @@ struct Supervisor {
     workers: BTreeMap<WorkerId, WorkerProcess>,
     last_worker: WorkerId,
     patrol: Patrol,
-    /// Processes of the machine that the kernel had killed for memory when it was last looked at.
-    killed_for_memory: Option<u64>,
     imports: Imports,
     schedule: Schedule,
     routes: Routes,
@@ -274,7 +272,6 @@ impl Supervisor {
             workers: BTreeMap::new(),
             last_worker: 0,
             patrol,
-            killed_for_memory: memory::killed_for_memory(),
             imports: Imports::default(),
             routes: Routes::default(),
             tick_log: TickLog::default(),
