@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -127,7 +128,7 @@ def test_after_the_limit_a_task_is_buried_with_the_record_of_its_attempts(
         assert attempt["host"] == os.uname().nodename
         assert 0 < attempt["duration"] < 10
         assert attempt["peak_rss"] > 1 << 20
-    for earlier, later in zip(found, found[1:], strict=False):
+    for earlier, later in itertools.pairwise(found):
         assert earlier["again_at"] - earlier["at"] == pytest.approx(0.1, abs=0.01)
         assert later["at"] >= earlier["again_at"]
     assert "again_at" not in found[-1]
