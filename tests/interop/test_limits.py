@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from both import Both, System
-from harness import parent_of
+from harness import wait_ended
 from spooling import attempts
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
@@ -101,7 +101,7 @@ def test_harakiri(both: Both, system: System) -> None:
         # The limit, a wait of `spooler-frequency`, and what a busy machine adds.
         # The limit counts from a moment before the handler looked at the clock.
         assert 1.9 <= again["monotonic_before"] - event["monotonic_before"] < 3.5
-        assert parent_of(event["sleep"]) is None
+        wait_ended(event["sleep"])
         assert attempts(task) == 1
     task.unlink()
 

@@ -118,6 +118,7 @@ def test_a_task_that_is_tried_again(both: Both, system: System) -> None:
     running.wait_log(f"done with task {name}")
     retried = put(both, "later", until="99999999999")
     both.project.events.collect(3, "later")
+    both.stop()
     found = [(kind, fields["name"]) for kind, fields in lines(running, "managing", "done")]
     # One that is not done has no line of its end.
     assert found[:3] == [("managing", name), ("done", name), ("managing", retried)]
@@ -131,6 +132,7 @@ def test_a_quiet_one_tells_of_processes_alone(both: Both, system: System) -> Non
     put(both, "twice", number="1")
     both.project.events.collect(2, "twice")
     both.project.wait_empty()
+    both.stop()
     assert lines(running, "written", "managing", "done") == []
     assert [kind for kind, _ in lines(running, "spawned")] == ["spawned"]
 
@@ -140,7 +142,8 @@ def test_a_process_that_has_run_enough(both: Both, system: System) -> None:
     running = start(both, system, "--spooler-max-tasks=1")
     name = put(both, "twice", number="2")
     running.wait_log("recycling")
-    running.wait_log("spawned the uWSGI spooler", since=after(running, "managing request"))
+    began = running.wait_log("managing request")
+    running.wait_log("spawned the uWSGI spooler", since=running.after(began))
     found = lines(running, "managing", "done", "recycling")
     assert [kind for kind, _ in found] == ["managing", "done", "recycling"]
     (_, managing), (_, done), (_, recycling) = found
@@ -154,20 +157,15 @@ def test_a_process_that_is_killed(both: Both, system: System) -> None:
     running = start(both, system, "--spooler-harakiri=1")
     put(both, "hang")
     both.project.events.wait("hang")
-    running.wait_log("OOOPS")
+    ended = running.wait_log("OOOPS")
     # The next process, and in uWSGI at once the same task.
-    running.wait_log("spawned the uWSGI spooler", since=after(running, "OOOPS"))
+    running.wait_log("spawned the uWSGI spooler", since=running.after(ended))
     found = lines(running, "spawned", "managing", "harakiri", "respawn")[:5]
     kinds = [kind for kind, _ in found]
     assert kinds == ["spawned", "managing", "harakiri", "respawn", "spawned"]
     assert found[0][1]["pid"] == found[1][1]["pid"] == found[2][1]["pid"] != found[4][1]["pid"]
     for task in both.project.tasks():
         task.unlink()
-
-
-def after(daemon: Daemon, text: str) -> int:
-    """The number of the line behind the first one with this text."""
-    return next(number for number, line in enumerate(daemon.log) if text in line) + 1
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,11 +17,12 @@ from pathlib import Path
 import pytest
 from both import Both, System
 from everybody import USER, python_for, root_only
-from harness import REAL_UWSGI, UNSPOOL, Daemon, ProcessHandle, descendants_of
+from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Daemon, ProcessHandle, descendants_of
 from logfile import LogFile
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 READY = "spawned the uWSGI spooler|unspool is ready"
+RELOADED = r"gracefully \(RE\)spawned uWSGI master|reload done"
 
 MODULE = """
     import os
@@ -107,9 +109,22 @@ def test_the_log_is_a_file_that_is_opened_anew(both: Both, system: System, optio
         log.wait("open")
         put(both)
         log.wait("^the task speaks$")
-    assert not [line for line in (*running.log, *running.output) if "task speaks" in line]
     assert running.stop() == 0
     log.wait("goodbye|stopped")
+    assert not [line for line in (*running.log, *running.output) if "task speaks" in line]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_logger_that_is_a_file(both: Both, system: System) -> None:
+    log = LogFile(both.project.root / "app.log")
+    log.path.write_text("before\n")
+    running = start(both, system, f"logger = file:{log.path}")
+    log.wait(READY)
+    put(both)
+    log.wait("^the task speaks$")
+    assert log.lines[0] == "before"
+    both.stop()
+    assert not [line for line in (*running.log, *running.output) if "task speaks" in line]
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -145,6 +160,56 @@ def test_with_die_on_term_sigterm_stops_and_sigquit_reloads(both: Both, system: 
     put(both)
     both.project.events.wait("look")
     assert running.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_without_die_on_term_sigterm_reloads_uwsgi_and_stops_unspool(
+    both: Both, system: System
+) -> None:
+    both.project.write("look_task.py", MODULE)
+    options = [
+        f"--spooler={both.project.spool}",
+        "--spooler-import=look_task",
+        "--spooler-frequency=1",
+    ]
+    paths = [f"--pythonpath={SUPPORT}", f"--pythonpath={both.project.root}"]
+    if system == "uwsgi":
+        home = f"--virtualenv={REAL_UWSGI.parent.parent}"
+        running = both._start(REAL_UWSGI, "--master", home, *options, *paths, env={})
+    else:
+        running = both._start(UNSPOOL, "run", *options, *paths, env={})
+    running.wait_log(READY)
+    # uWSGI answers signals late in its start.
+    put(both)
+    both.project.events.wait("look")
+    mark = running.mark()
+    running.send(signal.SIGTERM)
+    if system == "uwsgi":
+        running.wait_log(RELOADED, since=mark)
+        put(both)
+        both.project.events.wait("look")
+        running.send(signal.SIGQUIT)
+    assert running.wait_exit() == 0
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    ("options", "pattern"),
+    [
+        (["--procname-prefix-spaced=app", "--procname-append=!"], "app .*!"),
+        (["--procname=it", "--procname-prefix=app-"], "app-it"),
+    ],
+)
+def test_titles(both: Both, system: System, options: list[str], pattern: str) -> None:
+    running = run(both, system, *options)
+    # By then the master has its title too.
+    put(both)
+    both.project.events.wait("look")
+    pids = [running.pid, *descendants_of(running.pid)]
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
+    titles = [line.replace(b"\0", b" ").strip().decode() for line in lines]
+    assert len(titles) >= 2
+    assert [title for title in titles if not re.fullmatch(pattern, title)] == []
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -188,7 +253,7 @@ def test_in_the_background(
         f"{option} = {log.path}",
         f"pidfile = {pidfile}",
         "vacuum = true",
-        "umask = 022",
+        *(["umask = 022"] if option == "daemonize" else []),
         "attach-daemon = echo attached by $PPID; exec sleep 1000",
         "cron = 1 1 1 1 1 true",
     )
@@ -204,7 +269,11 @@ def test_in_the_background(
     log.wait(f"^attached by {pid}$")
     put(both)
     look = project.events.wait("look")
-    assert (look["stdin"], look["umask"]) == ("/dev/null", 0o22)
+    inherited = os.umask(0o22)
+    os.umask(inherited)
+    # Without the option uWSGI takes all bits away.
+    mask = 0o22 if option == "daemonize" else 0 if system == "uwsgi" else inherited
+    assert (look["stdin"], look["umask"]) == ("/dev/null", mask)
     log.wait("^the task speaks$")
 
     def tell(option: str) -> None:
@@ -213,7 +282,7 @@ def test_in_the_background(
 
     seen = len(log.lines)
     tell("reload")
-    LogFileSince(log, seen).wait("gracefully \\(RE\\)spawned uWSGI master|reload done")
+    LogFileSince(log, seen).wait(RELOADED)
     put(both)
     project.events.wait("look")
     # A reload of uWSGI executes it anew in the same process.

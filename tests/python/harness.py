@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from inotify import DirectoryWatch
+from lag import Delivery, dawdle
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = Path(__file__).resolve().parent / "support"
@@ -51,23 +52,27 @@ class HarnessError(AssertionError):
 class LineReader:
     """The lines of one stream, read by a thread so that a child never blocks on a full pipe."""
 
-    def __init__(self, stream: IO[bytes], name: str) -> None:
+    def __init__(self, stream: IO[bytes], way: str, name: str) -> None:
         self._stream = stream
         self._changed = threading.Condition()
         self._lines: list[str] = []
         self._ended = False
+        self._delivery = Delivery(way, self._append)
         self._thread = threading.Thread(target=self._read, name=name, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with self._stream:
             for raw in self._stream:
-                line = raw.decode("utf-8", "backslashreplace").rstrip("\n")
-                with self._changed:
-                    self._lines.append(line)
-                    self._changed.notify_all()
+                self._delivery.put(raw.decode("utf-8", "backslashreplace").rstrip("\n"))
+        self._delivery.close()
         with self._changed:
             self._ended = True
+            self._changed.notify_all()
+
+    def _append(self, line: str) -> None:
+        with self._changed:
+            self._lines.append(line)
             self._changed.notify_all()
 
     @property
@@ -188,8 +193,8 @@ class Daemon:
         )
         assert process.stderr is not None and process.stdout is not None
         self._process = process
-        self._stderr = LineReader(process.stderr, f"stderr of {process.pid}")
-        self._stdout = LineReader(process.stdout, f"stdout of {process.pid}")
+        self._stderr = LineReader(process.stderr, "log", f"stderr of {process.pid}")
+        self._stdout = LineReader(process.stdout, "output", f"stdout of {process.pid}")
         return self
 
     @property
@@ -234,6 +239,10 @@ class Daemon:
         assert self._stderr is not None, "the daemon was not started"
         return self._expect(self._stderr, "log", pattern, timeout, since)
 
+    def after(self, found: re.Match[str]) -> int:
+        """The number of the log line behind the found one: `since=` for what must follow it."""
+        return next(n for n, line in enumerate(self.log, 1) if line is found.string)
+
     def wait_output(
         self, pattern: str, timeout: float = WAIT_SECONDS_MAX, since: int = 0
     ) -> re.Match[str]:
@@ -251,6 +260,7 @@ class Daemon:
                 f"no line matches {pattern!r} in the {where} of the daemon (which {state}) "
                 f"within {timeout:g} s\n{self.describe()}"
             )
+        dawdle()
         return found
 
     @property
@@ -277,10 +287,8 @@ class Daemon:
 
     def wait_reloaded(self, since: int) -> Daemon:
         """Waits until what was imported after line `since` of the log runs all new tasks."""
-        self.wait_log(r"application imported", START_SECONDS_MAX, since)
-        lines = enumerate(self.log)
-        imported = next(n for n, line in lines if n >= since and "application imported" in line)
-        self.wait_log(r"reload done", START_SECONDS_MAX, imported)
+        imported = self.wait_log(r"application imported", START_SECONDS_MAX, since)
+        self.wait_log(r"reload done", START_SECONDS_MAX, self.after(imported))
         return self
 
     def wait_exit(self, timeout: float = STOP_SECONDS_MAX) -> int:
@@ -357,6 +365,9 @@ class Event:
 
 Match: TypeAlias = "str | Callable[[Event], bool]"
 
+# Between the reports, no pickle: up to here all have been read.
+_MARK = b"mark"
+
 
 class Events:
     """A datagram socket on which tasks report from any process, in the order of arrival."""
@@ -366,8 +377,10 @@ class Events:
         self._changed = threading.Condition()
         self._history: list[Event] = []
         self._pending: list[Event] = []
+        self._asked = self._answered = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(os.fspath(path))
+        self._delivery = Delivery("reports", self._append)
         self._thread = threading.Thread(target=self._receive, name="events", daemon=True)
         self._thread.start()
 
@@ -375,17 +388,30 @@ class Events:
         while True:
             packet = self._socket.recv(1 << 20)
             if not packet:
+                self._delivery.close()
                 return
-            event = Event(**pickle.loads(packet))
-            with self._changed:
+            self._delivery.put(None if packet == _MARK else Event(**pickle.loads(packet)))
+
+    def _append(self, event: Event | None) -> None:
+        with self._changed:
+            if event is None:
+                self._answered += 1
+            else:
                 self._history.append(event)
                 self._pending.append(event)
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     @property
     def history(self) -> list[Event]:
-        """Every report so far, also those that were waited for."""
+        """Every report that was sent before this call, also those that were waited for."""
         with self._changed:
+            self._asked += 1
+            asked = self._asked
+        # It arrives behind all that was sent before it.
+        self._send(_MARK)
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._answered >= asked, WAIT_SECONDS_MAX):
+                raise HarnessError("the reports are not read")
             return list(self._history)
 
     def wait(self, match: Match, timeout: float = WAIT_SECONDS_MAX) -> Event:
@@ -396,6 +422,11 @@ class Events:
         self, count: int, match: Match = lambda _: True, timeout: float = WAIT_SECONDS_MAX
     ) -> list[Event]:
         """The first `count` such reports, in the order of arrival."""
+        found = self._collect(count, match, timeout)
+        dawdle()
+        return found
+
+    def _collect(self, count: int, match: Match, timeout: float) -> list[Event]:
         holds = (lambda event: event.name == match) if isinstance(match, str) else match
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -417,10 +448,13 @@ class Events:
 
     def close(self) -> None:
         """Ends the reading thread."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ending:
-            ending.sendto(b"", os.fspath(self.path))
+        self._send(b"")
         self._thread.join()
         self._socket.close()
+
+    def _send(self, packet: bytes) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(packet, os.fspath(self.path))
 
 
 class Gate:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from harness import PYTHON, SUPPORT, TASK_PREFIX, WAIT_SECONDS_MAX, Daemon, Project
+from inotify import DirectoryWatch
 
 # Where a task file counts its failed attempts.
 ATTEMPTS_OFFSET = 3
@@ -146,18 +147,26 @@ def publish(folder: Path, name: str, content: bytes, due: float | None = None) -
     return path
 
 
-def complaints(daemon: Daemon) -> list[str]:
-    """The warnings and errors in a log, but for the one about the test's own user."""
+def stop_without_complaints(daemon: Daemon) -> None:
+    """Stops a daemon: its whole log has no warning and no error but that about the test's user."""
+    assert daemon.stop() == 0
     lines = (line for line in daemon.log if " WARN " in line or " ERROR " in line)
-    return [line for line in lines if "running as root" not in line]
+    assert [line for line in lines if "running as root" not in line] == []
+
+
+def wait_children(daemon: Daemon, count: int) -> None:
+    """Waits until a daemon has so many children, the zygote among them: nothing tells of a fork."""
+    ends = time.monotonic() + WAIT_SECONDS_MAX
+    while len(children := daemon.children) != count:
+        assert time.monotonic() < ends, children
+        time.sleep(0.02)
 
 
 def wait_attempts(path: Path, count: int) -> None:
     """Waits until so many attempts are noted: the log may tell of them a moment before."""
-    ends = time.monotonic() + WAIT_SECONDS_MAX
-    while attempts(path) != count:
-        assert time.monotonic() < ends, f"{attempts(path)} attempts, not {count}"
-        time.sleep(0.01)
+    with DirectoryWatch(path.parent) as watch:
+        noted = watch.wait(lambda: attempts(path) == count, WAIT_SECONDS_MAX)
+    assert noted, f"{attempts(path)} attempts, not {count}"
 
 
 def attempts(path: Path) -> int:

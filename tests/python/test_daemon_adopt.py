@@ -116,6 +116,7 @@ def test_what_uwsgi_would_not_have_run_is_held_and_named_in_one_warning(
     started.reload()
     assert ran(project) == ["plain"]
     assert [(path, path.stat().st_mtime_ns, path.read_bytes()) for path in files] == before
+    assert started.stop() == 0
     assert len([entry for entry in started.log if "tasks are held" in entry]) == 1
     assert held(project) == GROUPS
 
@@ -261,6 +262,7 @@ def test_the_option_decides_without_a_question(
         assert len(list((project.spool / "dead").iterdir())) == 4
     assert set(ran(project)) == ({"plain", *ALL} if decision == "run" else {"plain"})
     assert all(path.exists() for path in files) == (decision == "hold")
+    assert started.stop() == 0
     assert not [line for line in started.log if "WARN" in line and "held" in line]
 
 

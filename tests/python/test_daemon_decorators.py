@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from factory import DaemonFactory
 from harness import Project
-from spooling import attempts, submit
+from spooling import submit, wait_attempts
 
 
 def test_harakiri_ends_a_worker_that_takes_too_long(
@@ -47,7 +47,7 @@ def test_harakiri_ends_a_worker_that_takes_too_long(
     submit(project, "quick")
     assert project.events.wait("quick").pid == failed.pid
     assert path.exists()
-    assert attempts(path) == 1
+    wait_attempts(path, 1)
 
 
 def test_what_is_not_carried_out_yet_is_named_once(project: Project, daemon: DaemonFactory) -> None:
@@ -91,4 +91,5 @@ def test_what_is_not_carried_out_yet_is_named_once(project: Project, daemon: Dae
     submit(project, "task")
     text = project.events.wait("refused")["text"]
     assert text == "no mule configured"
+    assert running.stop() == 0
     assert sum("not carried out yet" in line for line in running.log) == 1

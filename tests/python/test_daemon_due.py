@@ -86,12 +86,15 @@ def test_touch_makes_a_delayed_task_due(project: Project, daemon: DaemonFactory)
 
 def test_touch_puts_a_task_off(project: Project, daemon: DaemonFactory) -> None:
     run(project, daemon)
-    path = submit(project, "mark", "--delay", "1", id="put off")
-    due = os.stat(path).st_mtime
-    project.run("touch", "-d", "+1 hour", path)
-    # A task with the same first time tells when that has passed.
-    submit(project, "mark", "--at", f"{due:.6f}", id="other")
+    paths = [submit(project, "mark", "--delay", "3600", id=name) for name in ("put off", "other")]
+    path, other = paths
+    due = time.time() + 0.5
+    for each in paths:
+        os.utime(each, (due, due))
+    os.utime(path, (due + 3600, due + 3600))
+    # The other one, with the same time at first, tells when that has passed.
     assert project.events.wait("mark")["id"] == "other"
+    wait_gone(other)
     submit(project, "mark", id="last")
     assert project.events.wait("mark")["id"] == "last"
     assert path.exists()

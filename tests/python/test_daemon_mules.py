@@ -7,10 +7,11 @@ import re
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, Project, wait_ended
+from harness import WAIT_SECONDS_MAX, Daemon, Project, wait_ended
 from spooling import submit
 from statistics_client import statistics
 
@@ -175,11 +176,12 @@ def test_a_program_of_the_application(application: Project, daemon: DaemonFactor
 def test_a_killed_mule_is_replaced_and_takes_its_children_along(
     application: Project, daemon: DaemonFactory
 ) -> None:
-    running = start(daemon, application, "--mules=1")
+    address = application.root / "stats"
+    running = start(daemon, application, "--mules=1", f"--stats={address}")
     submit(application, "tell", what="child")
     mule = application.events.wait("worked").pid
     child = application.events.wait("child")["pid"]
-    running.wait_log("done")
+    wait_doing(address, {1: "waits"})
     os.kill(mule, signal.SIGKILL)
     running.wait_log("mule was killed by signal 9; starting it again.*mule=1")
     wait_ended(child)
@@ -270,6 +272,18 @@ def test_what_no_mule_has_read_at_a_stop_is_counted(
     assert running.wait_exit() == 0
 
 
+def wait_doing(address: Path, wanted: dict[int, str]) -> list[dict[str, Any]]:
+    """Asks until the mules do this, by their numbers; what is said of them then."""
+    deadline = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        mules: list[dict[str, Any]] = statistics(address)["unspool"]["mules"]
+        assert [mule["id"] for mule in mules] == sorted(wanted)
+        doing = {mule["id"]: mule["doing"] for mule in mules}
+        if doing == wanted:
+            return mules
+        assert time.monotonic() < deadline, doing
+
+
 def test_statistics_name_the_mules(application: Project, daemon: DaemonFactory) -> None:
     address = application.root / "stats"
     start(daemon, application, "--mules=2", f"--stats={address}")
@@ -278,14 +292,7 @@ def test_statistics_name_the_mules(application: Project, daemon: DaemonFactory) 
     event = application.events.wait("worked")
     busy = event["mule"]
     # The other one is ready before it waits.
-    deadline = time.monotonic() + 20
-    while True:
-        mules = statistics(address)["unspool"]["mules"]
-        assert [mule["id"] for mule in mules] == [1, 2]
-        doing = {mule["id"]: mule["doing"] for mule in mules}
-        if doing == {busy: "message", 3 - busy: "waits"}:
-            break
-        assert time.monotonic() < deadline, doing
+    mules = wait_doing(address, {busy: "message", 3 - busy: "waits"})
     mule = mules[busy - 1]
     assert mule["pid"] == event.pid and mule["message_ms"] >= 0 and mule["respawns"] == 0
     assert mules[2 - busy]["message_ms"] is None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import time
 
 import pytest
 from factory import DaemonFactory
-from harness import WAIT_SECONDS_MAX, Daemon, Project
-from spooling import complaints, submit
+from harness import Project
+from spooling import stop_without_complaints, submit, wait_children
 from statistics_client import statistics
 
 MODULE = """
@@ -165,17 +164,17 @@ def test_no_worker_while_there_is_no_work(project: Project, daemon: DaemonFactor
     assert running.workers == []
     submit(project, "mark", id="first")
     first = project.events.wait("mark").pid
-    wait_for_children(running, 2)
+    wait_children(running, 2)
     # One more for a second task while the first one runs, and no third.
     for number in range(3):
         submit(project, "hold", id=number)
     project.events.collect(2, "hold")
-    wait_for_children(running, 3)
+    wait_children(running, 3)
     assert first in running.workers
     gate.release(3)
     project.events.collect(3, "held")
     running.wait_log(rf"worker left pid={first}\b")
-    wait_for_children(running, 1)
+    wait_children(running, 1)
     # One that comes in the future wakes one.
     submit(project, "mark", "--delay", "1", id="later")
     assert project.events.wait("mark")["id"] == "later"
@@ -183,15 +182,7 @@ def test_no_worker_while_there_is_no_work(project: Project, daemon: DaemonFactor
     running.reload()
     submit(project, "mark", id="reloaded")
     assert project.events.wait("mark")["id"] == "reloaded"
-    assert complaints(running) == []
-
-
-def wait_for_children(daemon: Daemon, count: int) -> None:
-    """Waits until the daemon has so many children, the zygote among them."""
-    ends = time.monotonic() + WAIT_SECONDS_MAX
-    while len(daemon.children) != count:
-        assert time.monotonic() < ends, daemon.children
-        time.sleep(0.02)
+    stop_without_complaints(running)
 
 
 def test_tasks_that_wait_at_the_start_wake_a_cheap_daemon(

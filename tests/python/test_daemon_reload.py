@@ -112,7 +112,7 @@ def test_several_signals_end_in_the_newest_code(project: Project, daemon: Daemon
     mark = running.mark()
     gate.release()
     imported = running.wait_log(r"application imported .*functions=\"hold, mark\"", since=mark)
-    running.wait_log("reload done", since=running.log.index(imported.string))
+    running.wait_log("reload done", since=running.after(imported))
     submit(project, "mark")
     assert project.events.wait("mark")["version"] == 2
 

@@ -149,7 +149,7 @@ def test_what_became_of_each_run_is_counted(
         mark = 0
         for _ in range(count):
             found = running.wait_log(line, since=mark)
-            mark = running.log.index(found.string, mark) + 1
+            mark = running.after(found)
     spool = spool_of(where)
     assert spool["outcomes"] == {
         "done": 3,
@@ -303,8 +303,10 @@ def test_programs_and_mules_are_told(project: Project, serving: StartServing, wh
 
     deadline = time.monotonic() + SECONDS_MAX
     # A mule may be up before the zygote has said which process it is.
-    while (said := statistics(where))["daemons"][1]["respawns"] < 2 or not all(
-        mule["pid"] for mule in said["unspool"]["mules"]
+    while (
+        (said := statistics(where))["daemons"][1]["respawns"] < 2
+        or said["unspool"]["leads"] is None
+        or not all(mule["pid"] for mule in said["unspool"]["mules"])
     ):
         assert time.monotonic() < deadline, said
     steady, failing = said["daemons"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 
 import pytest
 from factory import DaemonFactory
@@ -28,8 +29,7 @@ MODULE = """
         report("mark")
 """
 
-# How far the pace of a few ticks may be off on a machine that does other work too.
-EARLY_SECONDS_MAX = 0.1
+# How late a few ticks may be on a machine that does other work too; early they never are.
 LATE_SECONDS_MAX = 2.0
 
 
@@ -56,12 +56,14 @@ def test_a_timer_runs_in_a_worker_at_its_pace(
 @{decorator}
 def tick(number):
     report("tick", number=number, imported_in=IMPORTED_IN, worker=uwsgi.worker_id())
+
+report("imported")
 """
     running = start(project, daemon, source)
     ticks = project.events.collect(count, "tick")
-    # The worker is forked with the first one.
-    span = ticks[-1].monotonic - ticks[1].monotonic
-    assert -EARLY_SECONDS_MAX < span - (count - 2) * every < LATE_SECONDS_MAX
+    imported = project.events.wait("imported").monotonic
+    late = [tick.monotonic - imported - n * every for n, tick in enumerate(ticks, 1)]
+    assert min(late) >= 0 and late[-1] < LATE_SECONDS_MAX
     assert {event["number"] for event in ticks} == {7 if "signum" in decorator else 0}
     (pid,) = {event.pid for event in ticks}
     assert parent_of(pid) == running.pid
@@ -155,6 +157,7 @@ uwsgi.register_signal(9, "", count)
 uwsgi.register_signal(10, "mule1", count)
 """
     running = start(project, daemon, source, "--mules", "1")
+    began = time.monotonic()
     submit(project, "flood")
     handled = project.events.wait("flooded")["handled"]
     submit(project, "mark")
@@ -164,10 +167,12 @@ uwsgi.register_signal(10, "mule1", count)
     word = "tick failed" if fails else "tick done"
     for signal_number in (9, 10):
         running.wait_log(rf"{word} signal={signal_number} .*left_out=\d+")
+    assert running.stop() == 0
     lines = [line for line in running.log if word in line]
     left_out = sum(int(found[1]) for found in re.finditer(r"left_out=(\d+)", "\n".join(lines)))
     assert handled > 200
-    assert len(lines) <= 2 * 26
+    # Twenty at once, and one a second.
+    assert len(lines) <= 2 * (21 + time.monotonic() - began)
     # None goes uncounted, but for those since the last line.
     assert len(lines) + left_out >= handled / 2
 

@@ -126,7 +126,7 @@ def test_a_bare_name_that_is_unique_is_that_function(two: Project, daemon: Daemo
     submit(two, "send", a="1")
     running = daemon("--spooler", two.spool, "--spooler-import", "mail")
     assert two.events.wait("sent")["by"] == "mail"
-    two.wait_empty()
+    assert running.stop() == 0
     assert not [line for line in running.log if "RuntimeWarning" in line]
 
 
@@ -165,6 +165,7 @@ def test_a_file_loaded_under_two_names_is_one_function(two: Project, daemon: Dae
     two.write("twice.py", "import sys; sys.path.append('shop'); import sms, shop.sms\n")
     running = daemon("--spooler", two.spool, "--spooler-import", "twice")
     assert [event["arguments"]["a"] for event in two.events.collect(3, "sent")] == ["1", "2", "3"]
+    assert running.stop() == 0
     assert not [line for line in running.log if "Warning" in line]
 
 
