@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use unspool_fuzz::scratch;
-use unspool_sys::slots::{SLOTS_PER_WORKER, SlotState, SlotTable};
+use unspool_sys::slots::{HandedTask, SLOTS_PER_WORKER, SlotState, SlotTable};
 
 const PAGE_BYTES: usize = 4096;
 
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
         // Only what is handed out can be taken back or started.
         assert_eq!(slot.revoke(), state == SlotState::Handed);
         assert!(!slot.start(1, 2));
-        slot.hand(7, 1);
+        slot.hand(HandedTask { inode: 7, ..HandedTask::default() }, 1);
         assert!(slot.start(1, 2) && !slot.revoke());
         assert_eq!((slot.task(), slot.pid(), slot.running_since()), ((7, 2), 1, Some(2)));
     }

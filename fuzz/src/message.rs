@@ -1,7 +1,7 @@
 //! Messages out of bytes, small and with all that a task file tells apart.
 
 use arbitrary::{Result, Unstructured};
-use unspool_core::Message;
+use unspool_core::{Message, TaskPolicy};
 use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
 
 /// More than the pairs of a file hold, so that some overflow.
@@ -33,5 +33,12 @@ pub fn message(from: &mut Unstructured<'_>) -> Result<Message> {
         _ => from.arbitrary::<&[u8]>()?.to_vec(),
     };
     let body = from.arbitrary::<&[u8]>()?.to_vec();
-    Ok(Message { pairs, body, module })
+    let policy = TaskPolicy {
+        attempts: from.arbitrary()?,
+        delay_ms: from.arbitrary()?,
+        time_limit_ms: from.arbitrary()?,
+        expires_ms: from.arbitrary()?,
+        ..TaskPolicy::default()
+    };
+    Ok(Message { pairs, body, module, policy })
 }

@@ -38,7 +38,9 @@ def check_damaged(
         publish(project.spool, name, content)
     project.write("tasks.py", TASKS)
     spool = ("--spooler", project.spool, "--spooler-import", "tasks")
-    running = daemon(*spool, "--spooler-settle", str(SETTLE_SECONDS))
+    # A flip in the count of attempts would else have a task given up.
+    endless = ("--spooler-max-attempts", "0")
+    running = daemon(*spool, *endless, "--spooler-settle", str(SETTLE_SECONDS))
     corrupt = project.spool / "corrupt"
     with DirectoryWatch(project.spool) as watch:
         assert watch.wait(corrupt.is_dir, SET_ASIDE_SECONDS_MAX)

@@ -276,7 +276,7 @@ def test_a_task_asks_for_itself_from_python(
         ({"max_attempts": "3"}, "max_attempts is a str: give a whole number"),
         ({"retry_delay": -1}, "retry_delay is -1: give seconds, from 0 to a hundred years"),
         ({"expires": "soon"}, "expires is a str: give seconds"),
-        ({"durability": "some"}, "durability is 'some': give one of none, file, group"),
+        ({"durability": "some"}, "unknown durability `some`: use `none`, `file` or `group`"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_where_they_are_written(

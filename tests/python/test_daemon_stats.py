@@ -161,6 +161,7 @@ def test_what_became_of_each_run_is_counted(
         "interrupted": 0,
         "corrupt": 0,
         "dead": 0,
+        "expired": 0,
     }
     assert spool["tasks"] == {"due": 0, "delayed": 5, "running": 0, "held": 0}
     assert (spool["oldest_due_ms"], spool["scanning"]) == (None, False)

@@ -348,9 +348,9 @@ mod tests {
         let count = HANDED_MAX + 1;
         let tasks = [&[TASKS, count as u8][..], &vec![0; count * 7]].concat();
         assert!(ToWorker::decode(&tasks).is_err());
-        let reports = [&[REPORTS, count as u8][..], &vec![0; count * 18]].concat();
+        let reports = [&[REPORTS, count as u8][..], &vec![0; count * 30]].concat();
         assert!(FromWorker::decode(&reports).is_err());
-        let fewer = [&[REPORTS, HANDED_MAX as u8][..], &vec![0; HANDED_MAX * 18]].concat();
+        let fewer = [&[REPORTS, HANDED_MAX as u8][..], &vec![0; HANDED_MAX * 30]].concat();
         assert!(FromWorker::decode(&fewer).is_ok());
     }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use unspool_core::taskfile::{TaskId, encode};
-use unspool_core::{Message, Outcome};
+use unspool_core::{Message, Outcome, TaskPolicy};
 use unspool_spool::{Adoption, Selection, SpoolDir, Verdict, begin_adoption, change_adoption};
 use unspool_sys::slots::SlotTable;
 use unspool_wire::PROTOCOL_VERSION;
@@ -57,6 +57,7 @@ fn tasks(seeds: &Seeds) {
         pairs: vec![function.clone(), pair("at", b"2000000000"), pair("priority", b"5")],
         body: b"BODY\0bytes".to_vec(),
         module: b"shop.tasks".to_vec(),
+        policy: TaskPolicy { attempts: Some(3), soft_limit_ms: Some(1500), ..TaskPolicy::default() },
     };
     let long = vec![b'x'; 66_000];
     let overflows = Message { pairs: vec![function, pair("a", &long)], ..Message::default() };
@@ -85,6 +86,8 @@ fn packets(seeds: &Seeds) {
         outcome,
         duration_ns: 1_000_000,
         text: text.to_owned(),
+        output: "printed\n".to_owned(),
+        peak_rss: 1 << 24,
         errno: 0,
     };
     for packet in [

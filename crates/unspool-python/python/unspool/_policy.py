@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from unspool._native import SpoolError
+
 # A hundred years.
 SECONDS_MAX = 3_155_760_000
 DURABILITIES = ("none", "file", "group")
@@ -67,7 +69,7 @@ def _expires(name: str, value: Any) -> None:
 
 def _durability(name: str, value: Any) -> None:
     if value not in DURABILITIES:
-        raise ValueError(f"{name} is {value!r}: give one of {', '.join(DURABILITIES)}")
+        raise SpoolError(f"unknown {name} `{value}`: use `none`, `file` or `group`")
 
 
 _SECONDS = ("retry_delay", "backoff_max", "soft_time_limit", "time_limit")

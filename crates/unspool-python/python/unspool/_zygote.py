@@ -141,7 +141,7 @@ def _registered() -> dict[str, Any]:
 
 def _remarks(decorators: Any) -> list[str]:
     """What a user should hear about the application, a sentence each."""
-    if decorators is None or hasattr(decorators, "SpoolError"):
+    if decorators is None or hasattr(decorators, "check_pickles"):
         return []
     # The package `uwsgi` installs a file of this name too: the one installed last is there.
     return [

@@ -207,13 +207,14 @@ impl Dispatcher {
         let delay_ns = policy.delay_after(attempt, random);
         let due_ns = clock::now_ns().saturating_add(delay_ns);
         let again_s = limit.is_none().then_some(delay_ns as f64 / 1e9);
+        // Before the log tells of it: who reads that may look for the record.
+        self.record(&held, &failure, attempt, limit.is_none().then_some(due_ns));
         let (pid, ms) = (failure.pid, failure.duration_ns.map(|ns| ns as f64 / 1e6));
         if failure.ending.is_death() {
             error!(%task, %function, pid, attempt, again_s, ms, "task failed: {}", failure.text);
         } else {
             error!(%task, %function, pid, attempt, again_s, ms, detail = failure.text, "task failed");
         }
-        self.record(&held, &failure, attempt, limit.is_none().then_some(due_ns));
         match limit {
             Some(why) => self.bury(held, attempt, &why),
             None => self.count(held, attempt, due_ns),
