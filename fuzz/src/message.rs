@@ -1,8 +1,8 @@
 //! Messages out of bytes, small and with all that a task file tells apart.
 
 use arbitrary::{Result, Unstructured};
-use unspool_core::{Message, TaskPolicy};
 use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
+use unspool_core::{Message, TaskPolicy};
 
 /// More than the pairs of a file hold, so that some overflow.
 const LONG_BYTES: usize = 30_000;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use unspool_core::taskfile::{TaskId, encode};
 use unspool_core::{Message, Outcome, TaskPolicy};
 use unspool_spool::{Adoption, Selection, SpoolDir, Verdict, begin_adoption, change_adoption};
-use unspool_sys::slots::SlotTable;
+use unspool_sys::slots::{HandedTask, SlotTable};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 // Instrumented like the rest, it needs what counts.
@@ -57,7 +57,11 @@ fn tasks(seeds: &Seeds) {
         pairs: vec![function.clone(), pair("at", b"2000000000"), pair("priority", b"5")],
         body: b"BODY\0bytes".to_vec(),
         module: b"shop.tasks".to_vec(),
-        policy: TaskPolicy { attempts: Some(3), soft_limit_ms: Some(1500), ..TaskPolicy::default() },
+        policy: TaskPolicy {
+            attempts: Some(3),
+            soft_limit_ms: Some(1500),
+            ..TaskPolicy::default()
+        },
     };
     let long = vec![b'x'; 66_000];
     let overflows = Message { pairs: vec![function, pair("a", &long)], ..Message::default() };
@@ -142,8 +146,9 @@ fn slots(seeds: &Seeds) {
     let file = fs::File::options().read(true).write(true).create_new(true).open(&path);
     let table = SlotTable::create(file.expect("a new file").into(), 2).expect("room for two");
     let row = table.row(1).expect("the second one");
-    row[0].hand(42, 1);
+    let task = |inode| HandedTask { inode, ..HandedTask::default() };
+    row[0].hand(task(42), 1);
     assert!(row[0].start(77, 2));
-    row[1].hand(43, 1);
+    row[1].hand(task(43), 1);
     seeds.add("slots", &[b"\0".as_slice(), &fs::read(&path).expect("the file")].concat());
 }

@@ -16,9 +16,13 @@ __all__ = [
     "decoded",
     "end_with_daemon",
     "environment_config",
+    "handler_returned",
+    "last_words_offset",
     "live_daemon",
     "load_config",
+    "look_signal",
     "mark_process",
+    "note_output",
     "open_first_spool",
     "parsefile",
     "report_submissions",
@@ -29,6 +33,7 @@ __all__ = [
     "spooler_get_task",
     "spooler_jobs",
     "submit",
+    "take_soft_timeout",
 ]
 
 __version__: str
