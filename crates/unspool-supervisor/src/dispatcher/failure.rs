@@ -112,6 +112,15 @@ impl Failure {
         line.unwrap_or_default().trim()
     }
 
+    fn log(&self, task: &str, function: &str, attempt: u8, again_s: Option<f64>) {
+        let (pid, ms) = (self.pid, self.duration_ns.map(|ns| ns as f64 / 1e6));
+        if self.ending.is_death() {
+            error!(%task, %function, pid, attempt, again_s, ms, "task failed: {}", self.text);
+        } else {
+            error!(%task, %function, pid, attempt, again_s, ms, detail = self.text, "task failed");
+        }
+    }
+
     fn traceback(&self) -> &str {
         if self.text.trim().contains('\n') { &self.text } else { &self.last_words }
     }
@@ -207,18 +216,14 @@ impl Dispatcher {
         let delay_ns = policy.delay_after(attempt, random);
         let due_ns = clock::now_ns().saturating_add(delay_ns);
         let again_s = limit.is_none().then_some(delay_ns as f64 / 1e9);
-        // Before the log tells of it: who reads that may look for the record.
+        // Before the log tells of it: who reads that may look for the record and the count.
         self.record(&held, &failure, attempt, limit.is_none().then_some(due_ns));
-        let (pid, ms) = (failure.pid, failure.duration_ns.map(|ns| ns as f64 / 1e6));
-        if failure.ending.is_death() {
-            error!(%task, %function, pid, attempt, again_s, ms, "task failed: {}", failure.text);
-        } else {
-            error!(%task, %function, pid, attempt, again_s, ms, detail = failure.text, "task failed");
-        }
-        match limit {
-            Some(why) => self.bury(held, attempt, &why),
-            None => self.count(held, attempt, due_ns),
-        }
+        let Some(why) = limit else {
+            self.count(held, attempt, due_ns);
+            return failure.log(&task, &function, attempt, again_s);
+        };
+        failure.log(&task, &function, attempt, again_s);
+        self.bury(held, attempt, &why);
     }
 
     /// Which limit a task has passed with this attempt.
