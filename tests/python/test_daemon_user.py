@@ -56,10 +56,12 @@ def start(
 
 def put(project: Project) -> None:
     """A task, by root, in the spool of another user."""
-    path = project.spool / "uwsgi_spoolfile_on_test_1_1_1_1_1"
-    path.write_bytes(b"\x11\x00\x00\x00")
+    aside, name = project.root / "aside", "uwsgi_spoolfile_on_test_1_1_1_1_1"
+    aside.write_bytes(b"\x11\x00\x00\x00")
     owner = project.spool.stat()
-    os.chown(path, owner.st_uid, owner.st_gid)
+    os.chown(aside, owner.st_uid, owner.st_gid)
+    # Until it is that user's the daemon may not open it, and would wait before it tries again.
+    aside.rename(project.spool / name)
 
 
 @root_only
