@@ -18,6 +18,7 @@ pub mod notify;
 pub mod poll;
 pub mod process;
 pub mod program;
+mod rows;
 pub mod signal;
 pub mod slots;
 pub mod socket;

@@ -3,20 +3,18 @@
 //! A slot tells who owns a task that was handed to a worker. Both sides change its state with one
 //! compare-and-swap, so that a task which is taken back is never started and the reverse. The file
 //! outlives every process: what it says is running when its daemon is dead was interrupted.
-#![expect(unsafe_code, reason = "shared memory")]
+#![expect(unsafe_code, reason = "the promise that a row is nothing but atomics")]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use rustix::fs::FallocateFlags;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use crate::rows::{Row, Rows};
 
 /// Slots of one worker: one page.
 pub const SLOTS_PER_WORKER: usize = 64;
-const SLOT_BYTES: usize = 64;
-const PAGE_BYTES: usize = SLOTS_PER_WORKER * SLOT_BYTES;
 
 /// Who owns a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,91 +159,48 @@ impl Slot {
     }
 }
 
+/// The slots of one worker.
+type Page = [Slot; SLOTS_PER_WORKER];
+
+// SAFETY: nothing but atomics.
+unsafe impl Row for Page {}
+
 /// A mapped file of slots.
 #[derive(Debug)]
-pub struct SlotTable {
-    base: NonNull<Slot>,
-    workers: usize,
-    fd: OwnedFd,
-}
-
-// SAFETY: the mapping is shared memory that is only reached through atomics.
-unsafe impl Send for SlotTable {}
-// SAFETY: as above.
-unsafe impl Sync for SlotTable {}
+pub struct SlotTable(Rows<Page>);
 
 impl SlotTable {
     /// Gives a new file room for so many workers and maps it. All of its blocks are allocated
     /// here: a store into a hole of a full disk would kill the process.
     pub fn create(fd: OwnedFd, workers: usize) -> io::Result<Self> {
-        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, (workers * PAGE_BYTES) as u64)?;
-        Self::map(fd, workers)
+        let bytes = Rows::<Page>::bytes(workers) as u64;
+        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, bytes)?;
+        Rows::map(fd).map(Self)
     }
 
     /// Slots without a file, for a file system that cannot hold one.
     pub fn anonymous(workers: usize) -> io::Result<Self> {
-        let fd = rustix::fs::memfd_create(c"unspool-slots", rustix::fs::MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, (workers * PAGE_BYTES) as u64)?;
-        Self::map(fd, workers)
+        Rows::anonymous(c"unspool-slots", workers).map(Self)
     }
 
     /// Maps a file that [`SlotTable::create`] made.
     pub fn open(fd: OwnedFd) -> io::Result<Self> {
-        let bytes = rustix::fs::fstat(&fd)?.st_size as usize;
-        Self::map(fd, bytes / PAGE_BYTES)
-    }
-
-    fn map(fd: OwnedFd, workers: usize) -> io::Result<Self> {
-        if workers == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a slots file without slots"));
-        }
-        // SAFETY: a new mapping at an address of the kernel's choice; the file is at least that
-        // long, is ours (mode 0600 in our folder), and is never truncated.
-        let base = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                workers * PAGE_BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &fd,
-                0,
-            )?
-        };
-        let base = NonNull::new(base.cast::<Slot>())
-            .ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Self { base, workers, fd })
+        Rows::map(fd).map(Self)
     }
 
     /// Workers that the table has room for.
     pub fn workers(&self) -> usize {
-        self.workers
+        self.0.count()
     }
 
     /// The file, to hand it to a worker.
     pub fn file(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.file()
     }
 
     /// The slots of a worker; `None` beyond the table.
     pub fn row(&self, worker: usize) -> Option<&[Slot]> {
-        if worker >= self.workers {
-            return None;
-        }
-        // SAFETY: the row lies inside the mapping, which lives as long as `self`; any bytes are a
-        // valid `Slot`, and all access is atomic.
-        Some(unsafe {
-            std::slice::from_raw_parts(
-                self.base.as_ptr().add(worker * SLOTS_PER_WORKER),
-                SLOTS_PER_WORKER,
-            )
-        })
-    }
-}
-
-impl Drop for SlotTable {
-    fn drop(&mut self) {
-        // SAFETY: `base` was mapped with this length, and no reference outlives `self`.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.workers * PAGE_BYTES) };
+        self.0.get(worker).map(Page::as_slice)
     }
 }
 
@@ -256,7 +211,7 @@ mod tests {
     #[test]
     fn a_task_is_started_or_taken_back_never_both() {
         let table = SlotTable::anonymous(2).unwrap();
-        assert_eq!(std::mem::size_of::<Slot>(), SLOT_BYTES);
+        assert_eq!(size_of::<Page>(), 4096);
         let slot = &table.row(1).unwrap()[3];
         for _ in 0..200 {
             slot.hand(HandedTask { inode: 7, ..HandedTask::default() }, 1);

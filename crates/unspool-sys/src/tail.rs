@@ -2,14 +2,13 @@
 //!
 //! Its worker writes, and whoever has the table reads, also once that process is dead. A reader that
 //! comes while it is written sees some of both; it is text for people.
-#![expect(unsafe_code, reason = "shared memory")]
+#![expect(unsafe_code, reason = "the promise that a row is nothing but atomics")]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr::NonNull;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use crate::rows::{Row, Rows};
 
 /// Bytes of output that are kept of a worker.
 pub const TAIL_BYTES: usize = 8192;
@@ -27,8 +26,6 @@ pub struct TailRow {
     ring: [AtomicU8; TAIL_BYTES],
     last_words: [AtomicU8; LAST_WORDS_BYTES],
 }
-
-const ROW_BYTES: usize = size_of::<TailRow>();
 
 impl TailRow {
     /// Nothing is kept any more, of whatever worker had the row before.
@@ -73,76 +70,37 @@ impl TailRow {
     }
 }
 
+// SAFETY: nothing but atomics.
+unsafe impl Row for TailRow {}
+
 /// The rows of a spool's workers.
 #[derive(Debug)]
-pub struct TailTable {
-    base: NonNull<TailRow>,
-    rows: usize,
-    fd: OwnedFd,
-}
-
-// SAFETY: the mapping is shared memory that is only reached through atomics.
-unsafe impl Send for TailTable {}
-// SAFETY: as above.
-unsafe impl Sync for TailTable {}
+pub struct TailTable(Rows<TailRow>);
 
 impl TailTable {
     /// Memory for so many workers, which takes room only once it is used.
     pub fn new(rows: usize) -> io::Result<Self> {
-        let fd = rustix::fs::memfd_create(c"unspool-tails", rustix::fs::MemfdFlags::CLOEXEC)?;
-        rustix::fs::ftruncate(&fd, (rows * ROW_BYTES) as u64)?;
-        Self::map(fd, rows)
+        Rows::anonymous(c"unspool-tails", rows).map(Self)
     }
 
     /// Maps what [`TailTable::new`] made.
     pub fn open(fd: OwnedFd) -> io::Result<Self> {
-        let bytes = rustix::fs::fstat(&fd)?.st_size as usize;
-        Self::map(fd, bytes / ROW_BYTES)
-    }
-
-    fn map(fd: OwnedFd, rows: usize) -> io::Result<Self> {
-        if rows == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a table without rows"));
-        }
-        // SAFETY: a new mapping at an address of the kernel's choice; the file is at least that
-        // long and is never truncated.
-        let base = unsafe {
-            mmap(
-                std::ptr::null_mut(),
-                rows * ROW_BYTES,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &fd,
-                0,
-            )?
-        };
-        let base = NonNull::new(base.cast::<TailRow>())
-            .ok_or_else(|| io::Error::other("mapped at address 0"))?;
-        Ok(Self { base, rows, fd })
+        Rows::map(fd).map(Self)
     }
 
     /// The memory, to hand it to a worker.
     pub fn file(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.0.file()
     }
 
     /// The row of a worker; `None` beyond the table.
     pub fn row(&self, row: usize) -> Option<&TailRow> {
-        // SAFETY: the row lies inside the mapping, which lives as long as `self`; any bytes are a
-        // valid row, and all access is atomic.
-        (row < self.rows).then(|| unsafe { &*self.base.as_ptr().add(row) })
+        self.0.get(row)
     }
 
     /// Where in the file a worker of that row writes its last words.
     pub fn last_words_offset(row: usize) -> u64 {
-        (row * ROW_BYTES + std::mem::offset_of!(TailRow, last_words)) as u64
-    }
-}
-
-impl Drop for TailTable {
-    fn drop(&mut self) {
-        // SAFETY: `base` was mapped with this length, and no reference outlives `self`.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.rows * ROW_BYTES) };
+        (Rows::<TailRow>::bytes(row) + std::mem::offset_of!(TailRow, last_words)) as u64
     }
 }
 
