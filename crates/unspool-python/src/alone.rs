@@ -13,7 +13,8 @@ use unspool_wire::task::Report;
 pub(crate) struct Alone {
     /// `None`: a worker that runs no tasks.
     pub(crate) spool: Option<PathBuf>,
-    pub(crate) frequency_ns: i64,
+    /// How often the spool lets tasks fail.
+    pub(crate) policy: RetryPolicy,
 }
 
 /// The task that ended, as it was claimed.
@@ -26,47 +27,41 @@ pub(crate) struct Ended<'a> {
 }
 
 impl Alone {
+    /// Whether a task that asks to run again has a limit.
+    pub(crate) fn counts_retries(&self, policy: &TaskPolicy) -> bool {
+        self.policy.with(policy).retries_max != 0
+    }
+
     /// Counts and records an attempt that failed, and puts the task off. It is not buried here:
     /// whoever runs the spool next does, if this was its last attempt. What cannot be written is
     /// lost, and the task runs again at once: nobody is left who could be told.
     pub(crate) fn apply(&self, task: &Ended<'_>, report: &Report) {
-        let policy = RetryPolicy::new(self.frequency_ns).with(&task.policy);
+        let policy = self.policy.with(&task.policy);
+        let now_ns = clock::now_ns();
         let ending = match report.outcome {
-            Some(Outcome::Failed) => Some(Ending::Exception),
-            Some(Outcome::TimedOut) => Some(Ending::Timeout),
-            Some(Outcome::Retry) => Some(Ending::Retry).filter(|_| policy.retries_max != 0),
+            Some(Outcome::Failed) => Ending::Exception,
+            Some(Outcome::TimedOut) => Ending::Timeout,
+            Some(Outcome::Retry) if policy.retries_max != 0 => Ending::Retry,
+            Some(Outcome::Retry) => {
+                let _ = postpone(task.file.as_fd(), now_ns.saturating_add(policy.delay_ns));
+                return;
+            }
             _ => return,
         };
-        let failed = task.attempts.saturating_add(u8::from(ending.is_some()));
+        let failed = task.attempts.saturating_add(1);
         let random = host::random::<4>().map_or(0, u32::from_ne_bytes);
-        let due_ns = clock::now_ns().saturating_add(policy.delay_after(failed, random));
-        let Some(ending) = ending else {
-            let _ = postpone(task.file.as_fd(), due_ns);
-            return;
-        };
+        let due_ns = now_ns.saturating_add(policy.delay_after(failed, random));
         let _ = count_failure(task.file.as_fd(), task.attempts, due_ns);
         if let Some(Ok(spool)) = self.spool.as_deref().map(SpoolDir::open) {
-            let attempt = attempt(ending, failed, due_ns, report, spool.host());
+            let attempt = Attempt {
+                duration: Some(report.duration_ns as f64 / 1e9),
+                host: spool.host(),
+                pid: host::pid(),
+                output: report.output.clone(),
+                peak_rss: (report.peak_rss > 0).then_some(report.peak_rss),
+                ..Attempt::ended(ending, failed, now_ns, &report.text).again_at(due_ns)
+            };
             let _ = note_attempt(&spool, task.name, &attempt);
         }
-    }
-}
-
-fn attempt(outcome: Ending, attempt: u8, due_ns: i64, report: &Report, host: String) -> Attempt {
-    let line = report.text.lines().rev().find(|line| !line.trim().is_empty());
-    let seconds = |ns: i64| (ns / 1_000_000) as f64 / 1e3;
-    Attempt {
-        attempt: u32::from(attempt),
-        outcome,
-        at: seconds(clock::now_ns()),
-        duration: Some(report.duration_ns as f64 / 1e9),
-        host,
-        pid: host::pid(),
-        function: String::new(),
-        error: line.unwrap_or_default().trim().to_owned(),
-        traceback: report.text.clone(),
-        output: report.output.clone(),
-        peak_rss: (report.peak_rss > 0).then_some(report.peak_rss),
-        again_at: Some(seconds(due_ns)),
     }
 }

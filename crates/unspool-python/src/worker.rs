@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyInt};
 use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
 use unspool_core::taskfile::TaskFile;
-use unspool_core::{Outcome, TaskPolicy};
+use unspool_core::{Outcome, RetryPolicy, TaskPolicy};
 use unspool_spool::{Refused, Standing, Trust, complete, read_all};
 use unspool_sys::folder::{Folder, stat_file};
 use unspool_sys::slots::{Slot, SlotTable};
@@ -113,10 +113,7 @@ impl Worker {
             slots,
             row,
             limits: TaskLimits::new(seconds("soft_time_limit")?, seconds("harakiri")?),
-            alone: Alone {
-                spool,
-                frequency_ns: (option(setup, "frequency")?.unwrap_or(0.0) * 1e9) as i64,
-            },
+            alone: Alone { spool, policy: retry_policy(setup)? },
             directory: chdir.map(|path| Folder::open(&path)).transpose()?,
             trust: settings::trust(),
             folders: HashMap::new(),
@@ -407,7 +404,12 @@ impl Worker {
                     errno,
                     ..Report::default()
                 };
-                if matches!(outcome, Outcome::Failed | Outcome::TimedOut | Outcome::Retry) {
+                let failed = match outcome {
+                    Outcome::Failed | Outcome::TimedOut => true,
+                    Outcome::Retry => self.alone.counts_retries(&policy),
+                    _ => false,
+                };
+                if failed {
                     report.output = output::output();
                     report.peak_rss = memory::peak().unwrap_or(0);
                 }
@@ -454,6 +456,21 @@ impl Worker {
         packet.encode(&mut bytes);
         socket::send_wait(self.socket.as_fd(), &bytes).is_ok()
     }
+}
+
+/// How often the spool lets tasks fail, of the zygote's settings.
+fn retry_policy(setup: &Bound<'_, PyDict>) -> PyResult<RetryPolicy> {
+    let ns = |seconds: f64| (seconds * 1e9) as i64;
+    let Some(retry) = option::<Bound<'_, PyDict>>(setup, "retry")? else {
+        return Ok(RetryPolicy::new(0));
+    };
+    let spool = RetryPolicy::new(ns(option(&retry, "delay")?.unwrap_or(0.0)));
+    Ok(RetryPolicy {
+        retries_max: option(&retry, "max_retries")?.unwrap_or(spool.retries_max),
+        backoff_from: option(&retry, "backoff_from")?.unwrap_or(spool.backoff_from),
+        delay_max_ns: option(&retry, "backoff_max")?.map_or(spool.delay_max_ns, ns),
+        ..spool
+    })
 }
 
 /// A value of the zygote's settings; `None` where it is `None`.

@@ -97,6 +97,40 @@ pub struct Attempt {
     pub again_at: Option<f64>,
 }
 
+impl Attempt {
+    /// An attempt that ended at a time, in nanoseconds since 1970. `text` says what went wrong: in a
+    /// line, or with a traceback before that line. Everything else is unknown.
+    pub fn ended(outcome: Ending, attempt: u8, now_ns: i64, text: &str) -> Self {
+        let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        let is_traceback = text.trim().contains('\n');
+        Self {
+            attempt: u32::from(attempt),
+            outcome,
+            at: seconds(now_ns),
+            duration: None,
+            host: String::new(),
+            pid: 0,
+            function: String::new(),
+            error: line.trim().to_owned(),
+            traceback: if is_traceback { text.to_owned() } else { String::new() },
+            output: String::new(),
+            peak_rss: None,
+            again_at: None,
+        }
+    }
+
+    /// Says when the next one is due, in nanoseconds since 1970.
+    #[must_use]
+    pub fn again_at(self, due_ns: i64) -> Self {
+        Self { again_at: Some(seconds(due_ns)), ..self }
+    }
+}
+
+/// Seconds as records have them, to the millisecond.
+fn seconds(ns: i64) -> f64 {
+    (ns / 1_000_000) as f64 / 1e3
+}
+
 impl SpoolDir {
     /// The name of this machine as it stands in records.
     pub fn host(&self) -> String {

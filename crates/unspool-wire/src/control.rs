@@ -88,8 +88,10 @@ pub struct Setup {
     pub farms: Vec<(String, Vec<u32>)>,
     /// Default durability of submissions: `none`, `file` or `group`.
     pub durability: String,
-    /// Seconds between retries.
+    /// Seconds between retries, unless `retry` says something else.
     pub frequency: f64,
+    /// What a worker needs whose daemon is gone.
+    pub retry: Retry,
     /// Seconds after which an exception is raised in a task.
     pub soft_time_limit: Option<f64>,
     /// Seconds after which a worker is killed whose task has not ended.
@@ -125,6 +127,19 @@ pub struct Security {
     pub group: Option<u32>,
     /// A spool in which others can write is refused.
     pub strict: bool,
+}
+
+/// When tasks that failed run again.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Retry {
+    /// Seconds between attempts.
+    pub delay: f64,
+    /// Failed attempts after which a task that asks to run again is buried; 0: never.
+    pub max_retries: u8,
+    /// The failed attempt from which on the delay doubles; 0: never.
+    pub backoff_from: u8,
+    /// Seconds that it grows to.
+    pub backoff_max: f64,
 }
 
 /// Whether and how processes write uWSGI's log lines.

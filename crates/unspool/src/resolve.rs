@@ -13,7 +13,7 @@ use unspool_supervisor::{
     AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
     SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
-use unspool_wire::control::{Import, Lines, Setup, Titles};
+use unspool_wire::control::{Import, Lines, Retry, Setup, Titles};
 
 use crate::logging::date_of_lines;
 use crate::security::{self, SecurityError};
@@ -258,6 +258,12 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
         farms: config.farms.iter().map(|farm| (farm.name.clone(), farm.mules.clone())).collect(),
         durability: config.spooler_durability.clone(),
         frequency: config.spooler_frequency.as_secs_f64(),
+        retry: Retry {
+            delay: config.retry.delay.unwrap_or(config.spooler_frequency).as_secs_f64(),
+            max_retries: config.retry.max_retries,
+            backoff_from: config.retry.backoff_from,
+            backoff_max: config.retry.backoff_max.as_secs_f64(),
+        },
         soft_time_limit: config.retry.soft_time_limit.map(|limit| limit.as_secs_f64()),
         harakiri: config.workers.harakiri.map(|limit| limit.as_secs_f64()),
         limit_as: config.workers.limit_as.map(|mib| mib.saturating_mul(1 << 20)),

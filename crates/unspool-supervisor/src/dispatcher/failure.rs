@@ -9,8 +9,8 @@ use std::os::fd::AsFd;
 use tracing::{error, warn};
 use unspool_core::RetryPolicy;
 use unspool_spool::{
-    Attempt, Ending, SpoolDir, bury_claimed, count_deaths, count_failure, note_attempt,
-    recorded_names,
+    Attempt, Ending, SpoolDir, bury_claimed, count_deaths, count_failure, note_attempt, postpone,
+    read_attempts, recorded_names,
 };
 use unspool_sys::process::Exit;
 use unspool_sys::{clock, host};
@@ -106,12 +106,6 @@ impl Failure {
         Self { ending, pid, duration_ns: None, text, last_words, output, peak_rss: None }
     }
 
-    /// In a line.
-    fn error(&self) -> &str {
-        let line = self.text.lines().rev().find(|line| !line.trim().is_empty());
-        line.unwrap_or_default().trim()
-    }
-
     fn log(&self, task: &str, function: &str, attempt: u8, again_s: Option<f64>) {
         let (pid, ms) = (self.pid, self.duration_ns.map(|ns| ns as f64 / 1e6));
         if self.ending.is_death() {
@@ -119,10 +113,6 @@ impl Failure {
         } else {
             error!(%task, %function, pid, attempt, again_s, ms, detail = self.text, "task failed");
         }
-    }
-
-    fn traceback(&self) -> &str {
-        if self.text.trim().contains('\n') { &self.text } else { &self.last_words }
     }
 }
 
@@ -249,14 +239,6 @@ impl Dispatcher {
 
     /// Whether a task that was just claimed must not run any more: if so, what became of it is done.
     pub(super) fn is_given_up(&mut self, held: Held) -> Option<Held> {
-        if held.claim.asked().is_expired(clock::now_ns()) {
-            self.tally.outcomes.expired += 1;
-            let attempt = self.attempts_of(&held);
-            let failure = Failure::bare(Ending::Expired, 0, EXPIRED);
-            self.record(&held, &failure, attempt, None);
-            self.bury(held, attempt, EXPIRED);
-            return None;
-        }
         if !self.lost.is_empty()
             && let Some(pid) = self.lost.take(&self.dir, &held.claim.stat)
         {
@@ -264,19 +246,59 @@ impl Dispatcher {
             return None;
         }
         let attempts = self.attempts_of(&held);
+        if held.claim.asked().is_expired(clock::now_ns()) && !self.was_started(&held) {
+            let name = self.index.name(held.key).map(|(_, name)| name).unwrap_or_default();
+            // Once, also where it cannot be moved and is looked at again.
+            if !self.failures.recorded.contains(&name) {
+                self.tally.outcomes.expired += 1;
+                self.record(&held, &Failure::bare(Ending::Expired, 0, EXPIRED), attempts, None);
+            }
+            self.bury(held, attempts, EXPIRED);
+            return None;
+        }
         if attempts == 0 {
             return Some(held);
         }
         // Its last attempt was counted, and then something came between.
-        let policy = self.policy_of(&held);
-        let dead = policy.deaths_max != 0
-            && attempts >= policy.deaths_max
-            && self.deaths_of(&held) >= policy.deaths_max;
-        if dead || (policy.attempts_max != 0 && attempts >= policy.attempts_max) {
-            self.bury(held, attempts, &format!("{attempts} attempts failed"));
-            return None;
+        match self.spent(&held, attempts) {
+            Some(why) => {
+                self.bury(held, attempts, &why);
+                None
+            }
+            None => Some(held),
         }
-        Some(held)
+    }
+
+    /// Whether a task has run before: one that has does not expire.
+    fn was_started(&self, held: &Held) -> bool {
+        if self.attempts_of(held) > 0 {
+            return true;
+        }
+        let Some((_, name)) = self.index.name(held.key) else { return false };
+        // An interruption counts in no file but its record.
+        self.failures.may_be_recorded(&name)
+            && read_attempts(&self.dir, &name).is_ok_and(|attempts| {
+                attempts.iter().any(|attempt| attempt.outcome != Ending::Expired)
+            })
+    }
+
+    /// Which limit the failed attempts of a task have reached.
+    fn spent(&self, held: &Held, attempts: u8) -> Option<String> {
+        let policy = self.policy_of(held);
+        let over = |limit: u8| limit != 0 && attempts >= limit;
+        if over(policy.attempts_max) {
+            return Some(format!("{attempts} attempts failed"));
+        }
+        // The rest only the record tells.
+        if over(policy.deaths_max) && self.deaths_of(held) >= policy.deaths_max {
+            return Some(format!("{} of its workers died", self.deaths_of(held)));
+        }
+        let asked = || {
+            let (_, name) = self.index.name(held.key)?;
+            Some(read_attempts(&self.dir, &name).ok()?.last()?.outcome == Ending::Retry)
+        };
+        let retried = over(policy.retries_max) && asked() == Some(true);
+        retried.then(|| format!("it asked {attempts} times"))
     }
 
     /// A stop or a reload ended the task's worker: it runs again, and that is no failure of its own.
@@ -332,22 +354,22 @@ impl Dispatcher {
     /// Writes an attempt into the task's record, as far as there is room.
     fn record(&mut self, held: &Held, failure: &Failure, attempt: u8, again_ns: Option<i64>) {
         let Some((_, name)) = self.index.name(held.key) else { return };
-        let seconds = |ns: i64| (ns / 1_000_000) as f64 / 1e3;
-        let attempt = Attempt {
-            attempt: u32::from(attempt),
-            outcome: failure.ending,
-            at: seconds(clock::now_ns()),
+        let function = held.claim.function.as_deref().unwrap_or_default();
+        let mut attempt = Attempt {
             duration: failure.duration_ns.map(|ns| ns as f64 / 1e9),
             host: self.dir.host(),
             pid: failure.pid,
-            function: String::from_utf8_lossy(held.claim.function.as_deref().unwrap_or_default())
-                .into_owned(),
-            error: failure.error().to_owned(),
-            traceback: failure.traceback().to_owned(),
+            function: String::from_utf8_lossy(function).into_owned(),
             output: failure.output.clone(),
             peak_rss: failure.peak_rss,
-            again_at: again_ns.map(seconds),
+            ..Attempt::ended(failure.ending, attempt, clock::now_ns(), &failure.text)
         };
+        if attempt.traceback.is_empty() {
+            attempt.traceback.clone_from(&failure.last_words);
+        }
+        if let Some(due_ns) = again_ns {
+            attempt = attempt.again_at(due_ns);
+        }
         let noted = note_attempt(&self.dir, &name, &attempt);
         if self.failures.recorded.len() < RECORDED_MAX {
             self.failures.recorded.insert(name);
@@ -392,7 +414,13 @@ impl Dispatcher {
                     "task is to be given up ({why}) and cannot be moved to dead/: it stays, and does \
                      not run"
                 );
-                self.count(held, attempts.max(1), clock::now_ns() + BURY_AGAIN_NS);
+                let due_ns = clock::now_ns() + BURY_AGAIN_NS;
+                if attempts > 0 {
+                    self.count(held, attempts, due_ns);
+                } else {
+                    let noted = postpone(held.claim.file.as_fd(), due_ns);
+                    self.put_off(held, due_ns, noted);
+                }
             }
         }
     }
