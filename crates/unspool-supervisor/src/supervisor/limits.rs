@@ -208,11 +208,7 @@ impl Supervisor {
         };
         let Some(child) = &worker.child else { return };
         let (pid, seconds) = (child.pid(), limit.as_secs_f64());
-        error!(
-            pid,
-            limit_s = seconds,
-            "{what} runs longer than `{option}`; killing its worker, whose threads do this:"
-        );
+        error!(pid, limit_s = seconds, "{what} runs longer than `{option}`; killing its worker");
         if option == SPOOLER_HARAKIRI {
             uwsgi_lines::harakiri(pid);
         }
