@@ -1,4 +1,4 @@
-"""Limits on a run: a soft one raises in the task, a hard one kills its worker, an expiry forbids it."""
+"""Limits on a run: a soft one raises in the task, a hard one kills its worker, and expiry."""
 
 from __future__ import annotations
 
@@ -229,3 +229,17 @@ def test_a_worker_that_outlives_its_daemon_counts_and_records_its_failure(
     assert (attempt["outcome"], attempt["attempt"]) == ("timeout", 1)
     assert attempt["again_at"] == pytest.approx(attempt["at"] + 30, abs=0.1)
     assert path.stat().st_mtime == pytest.approx(attempt["again_at"], abs=0.01)
+
+
+def test_a_hard_limit_holds_without_a_daemon_too(project: Project, daemon: DaemonFactory) -> None:
+    doomed = start(project, daemon)
+    path = submit(project, "deaf", "--time-limit", "0.5")
+    run = project.events.wait("run")
+    worker = ProcessHandle(run.pid)
+    # It would end the worker itself.
+    os.kill(doomed.pid, signal.SIGSTOP)
+    doomed.kill()
+    assert worker.wait(), "its own timer ends it, ten seconds after the daemon should have"
+    worker.close()
+    assert 10 <= time.monotonic() - run.monotonic < 20
+    assert path.exists()
