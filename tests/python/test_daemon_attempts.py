@@ -264,7 +264,7 @@ def test_a_task_asks_for_itself_from_python(
     }[how]
     path = Path(project.python(call, env=project.producer_env).stdout.strip())
     wait_buried(running, path)
-    assert running.wait_log(rf"task given up: 1 attempts failed task={path.name}")
+    assert running.wait_log(rf"task given up: 1 attempt failed task={path.name}")
 
 
 @pytest.mark.parametrize(

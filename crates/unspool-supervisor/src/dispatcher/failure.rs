@@ -168,6 +168,11 @@ impl Death {
     }
 }
 
+fn failed_attempts(count: u8) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} attempt{plural} failed")
+}
+
 impl Dispatcher {
     /// Learns the last that a dead worker printed, and shows the traceback that it died with.
     pub(super) fn read_tail(&self, row: usize, death: &mut Death) {
@@ -234,7 +239,7 @@ impl Dispatcher {
                 return Some(format!("{deaths} of its workers died"));
             }
         }
-        over(policy.attempts_max).then(|| format!("{attempt} attempts failed"))
+        over(policy.attempts_max).then(|| failed_attempts(attempt))
     }
 
     /// Whether a task that was just claimed must not run any more: if so, what became of it is done.
@@ -287,7 +292,7 @@ impl Dispatcher {
         let policy = self.policy_of(held);
         let over = |limit: u8| limit != 0 && attempts >= limit;
         if over(policy.attempts_max) {
-            return Some(format!("{attempts} attempts failed"));
+            return Some(failed_attempts(attempts));
         }
         // The rest only the record tells.
         if over(policy.deaths_max) && self.deaths_of(held) >= policy.deaths_max {
