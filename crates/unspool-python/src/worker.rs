@@ -413,7 +413,8 @@ impl Worker {
                     report.output = output::output();
                     report.peak_rss = memory::peak().unwrap_or(0);
                 }
-                let told = report.clone();
+                // One that is done needs nobody any more.
+                let told = (outcome != Outcome::Done).then(|| report.clone());
                 self.report(report);
                 let long = clock::monotonic_ns().saturating_sub(self.oldest_report_ns);
                 let hurry = outcome != Outcome::Done
@@ -424,8 +425,10 @@ impl Worker {
                     self.leaving = true;
                     // Tasks that were not started are free when this process has ended.
                     self.queue.clear();
-                    let (name, file) = (task.handed.name.as_slice(), &task.file);
-                    self.alone.apply(&Ended { name, file, attempts, policy }, &told);
+                    if let Some(told) = told {
+                        let (name, file) = (task.handed.name.as_slice(), &task.file);
+                        self.alone.apply(&Ended { name, file, attempts, policy }, &told);
+                    }
                 }
             }
         }

@@ -173,10 +173,11 @@ impl Supervisor {
         let mut next_ns = u64::MAX;
         let mut overdue = Vec::new();
         for (id, worker) in &self.workers {
-            if worker.role != Role::Spool || !worker.ready || worker.cause != Cause::Own {
+            if worker.role != Role::Spool || worker.cause != Cause::Own {
                 continue;
             }
-            if let Some(limit) = general {
+            // Its dispatcher may have heard that it is ready, and given it a task, before us.
+            if let Some(limit) = general.filter(|_| worker.ready) {
                 next_ns = next_ns.min(now_ns + nanoseconds(limit));
             }
             for slot in self.slots_of(worker) {
