@@ -14,6 +14,7 @@ use rustix::fs::{
 };
 
 use crate::host;
+pub use crate::sharing::Sharing;
 #[cfg(feature = "trace")]
 use crate::trace;
 
@@ -78,47 +79,6 @@ impl Stat {
 /// Times beyond the year 2262 are as far away as the type allows: "never" stays never.
 fn nanoseconds(seconds: i64, nanos: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
-}
-
-/// Who besides their owner may use what is made in a directory.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Sharing {
-    /// Nobody.
-    #[default]
-    Private,
-    /// Its group may read.
-    GroupReads,
-    /// Its group may read and write.
-    GroupWrites,
-}
-
-impl Sharing {
-    /// The mode of files, whatever the process's umask says.
-    pub fn file_mode(self) -> u32 {
-        match self {
-            Self::Private => 0o600,
-            Self::GroupReads => 0o640,
-            Self::GroupWrites => 0o660,
-        }
-    }
-
-    /// The mode of directories. Those that are shared hand their group on to what is made in them.
-    pub fn folder_mode(self) -> u32 {
-        match self {
-            Self::Private => 0o700,
-            Self::GroupReads => 0o2750,
-            Self::GroupWrites => 0o2770,
-        }
-    }
-
-    /// What the mode of a directory says; one that does not hand on its group is not shared.
-    pub fn of_folder(mode: u32) -> Self {
-        match mode & 0o2070 {
-            0o2070 => Self::GroupWrites,
-            0o2050 => Self::GroupReads,
-            _ => Self::Private,
-        }
-    }
 }
 
 /// An open directory. What is made in it, and in what is opened beneath it, gets the modes of its

@@ -19,6 +19,7 @@ pub mod poll;
 pub mod process;
 pub mod program;
 mod rows;
+mod sharing;
 pub mod signal;
 pub mod slots;
 pub mod socket;
