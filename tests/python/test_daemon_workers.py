@@ -131,7 +131,8 @@ def test_tasks_wait_for_a_zygote_that_was_killed(project: Project, daemon: Daemo
     running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
     (zygote,) = set(running.children) - set(running.workers)
     (worker,) = running.workers
-    # The zygote first: nobody is there who could replace the worker before another one has imported.
+    # The zygote first: nobody is there then who could replace the worker before another one has
+    # imported.
     for pid in (zygote, worker):
         os.kill(pid, signal.SIGKILL)
     submit(project, "mark")
