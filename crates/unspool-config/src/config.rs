@@ -4,7 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::bounds::BoundsOptions;
 use crate::daemon::DaemonConfig;
+use crate::hooks::Hooks;
 use crate::origin::{Entry, Origin};
 use crate::programs::Programs;
 use crate::retry::RetryOptions;
@@ -122,6 +124,8 @@ pub struct Config {
     pub spooler_durability: String,
     /// How often a task that failed runs again, and when.
     pub retry: RetryOptions,
+    /// How much a spool may hold.
+    pub bounds: BoundsOptions,
     /// How long a torn file is left alone before it counts as damaged.
     pub spooler_settle: Duration,
     /// What becomes of old tasks at the first start: `run`, `hold` or `bury`; unset asks.
@@ -171,6 +175,8 @@ pub struct Config {
     pub daemon: DaemonConfig,
     /// What runs besides tasks.
     pub programs: Programs,
+    /// Steps at moments of the daemon's life.
+    pub hooks: Hooks,
 
     pub strict: bool,
     /// Set, or implied by a spool.

@@ -28,9 +28,13 @@ pub struct DaemonConfig {
     pub logto: Option<PathBuf>,
     /// Absolute.
     pub logto2: Option<PathBuf>,
+    /// Of the file of `daemonize`, `logto` or `logto2`, not of loggers, which have their own.
+    pub log_file: LogFile,
     pub loggers: Vec<Logger>,
     pub log_date: LogDate,
     pub log_form: LogForm,
+    /// `honour-stdin`: the application's processes have the standard input of the start.
+    pub honour_stdin: bool,
     pub titles: Titles,
     /// SIGQUIT reloads, as in uWSGI; SIGTERM stops in any case.
     pub die_on_term: bool,
@@ -57,11 +61,29 @@ pub struct PidFiles {
     pub safe_pidfile2: Option<PathBuf>,
 }
 
+/// How a log file is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFile {
+    /// `log-maxsize`; `None`: it grows.
+    pub max_bytes: Option<u64>,
+    /// `log-backupname`, absolute: the one file that it is moved to, in the place of the one before.
+    /// `None`: its own name and the time.
+    pub backup: Option<PathBuf>,
+    /// `log-truncate`: it is emptied at the start.
+    pub truncate: bool,
+    /// `logfile-chmod`; `None`: 0640 less the mask, and that of a file that is there.
+    pub mode: Option<u32>,
+    /// `log-reopen`: a reload opens it anew.
+    pub reopen: bool,
+    /// `logfile-chown`: it is given to the user that the daemon becomes.
+    pub chown: bool,
+}
+
 /// A place that log lines go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Logger {
     /// Appends to a file; absolute.
-    File(PathBuf),
+    File { path: PathBuf, rotation: LogFile },
     /// The standard error that the daemon was started with.
     Stdio,
     /// The machine's log, under this name.
@@ -89,6 +111,8 @@ pub enum LogForm {
     /// Time, level, message, fields.
     #[default]
     Unspool,
+    /// An object of JSON for each.
+    Json,
     /// The lines of uWSGI's spooler, as they are.
     Uwsgi,
 }
@@ -172,6 +196,20 @@ impl DaemonConfig {
         match value.name() {
             "logto" => self.logto = Some(start.join(value.plain()?)),
             "logto2" => self.logto2 = Some(start.join(value.plain()?)),
+            "log-maxsize" => {
+                self.log_file.max_bytes = Some(value.number()?).filter(|bytes| *bytes > 0);
+            }
+            "log-backupname" => self.log_file.backup = Some(PathBuf::from(value.plain()?)),
+            "log-truncate" => self.log_file.truncate = value.switch(),
+            "logfile-chmod" => {
+                let mode = u32::from_str_radix(value.plain()?, 8).ok().filter(|&m| m <= 0o777);
+                self.log_file.mode = Some(mode.ok_or_else(|| {
+                    value.invalid("this is no mode; write three octal digits, as in 640")
+                })?);
+            }
+            "log-reopen" => self.log_file.reopen = value.switch(),
+            "honour-stdin" => self.honour_stdin = value.switch(),
+            "logfile-chown" => self.log_file.chown = value.switch(),
             "logger" => self.loggers.push(logger(value, value.plain()?)?),
             "log-syslog" => {
                 let text = value.text();
@@ -193,8 +231,9 @@ impl DaemonConfig {
             "spooler-log-format" => {
                 self.log_form = match value.plain()? {
                     "unspool" => LogForm::Unspool,
+                    "json" => LogForm::Json,
                     "uwsgi" => LogForm::Uwsgi,
-                    _ => return Err(value.invalid("write unspool or uwsgi")),
+                    _ => return Err(value.invalid("write unspool, json or uwsgi")),
                 };
             }
             _ => return Ok(false),
@@ -224,9 +263,19 @@ impl DaemonConfig {
         {
             *path = bases.chdir.join(&path);
         }
+        if let Some(backup) = &mut self.log_file.backup {
+            *backup = bases.chdir.join(&backup);
+        }
         for logger in &mut self.loggers {
-            if let Logger::File(path) | Logger::UnixSocket(path) = logger {
-                *path = bases.chdir.join(&path);
+            match logger {
+                Logger::UnixSocket(path) => *path = bases.chdir.join(&path),
+                Logger::File { path, rotation } => {
+                    *path = bases.chdir.join(&path);
+                    if let Some(backup) = &mut rotation.backup {
+                        *backup = bases.chdir.join(&backup);
+                    }
+                }
+                _ => {}
             }
         }
         if let Some(daemonize) = &mut self.daemonize {
@@ -256,6 +305,16 @@ impl DaemonConfig {
         ] {
             list.some(name, path.as_deref().map(Path::display));
         }
+        let rotation = &self.log_file;
+        list.some("log-maxsize", rotation.max_bytes);
+        list.some("log-backupname", rotation.backup.as_deref().map(Path::display));
+        if rotation.truncate {
+            list.one("log-truncate", true);
+        }
+        list.some("logfile-chmod", rotation.mode.map(|mode| format!("{mode:03o}")));
+        if rotation.chown {
+            list.one("logfile-chown", true);
+        }
         if self.vacuum {
             list.one("vacuum", true);
         }
@@ -267,7 +326,11 @@ impl DaemonConfig {
             LogDate::Usual => list.one("log-date", true),
             LogDate::Format(format) => list.one("log-date", format),
         }
-        let form = if self.log_form == LogForm::Uwsgi { "uwsgi" } else { "unspool" };
+        let form = match self.log_form {
+            LogForm::Unspool => "unspool",
+            LogForm::Json => "json",
+            LogForm::Uwsgi => "uwsgi",
+        };
         list.one("spooler-log-format", form);
     }
 }
@@ -286,7 +349,7 @@ fn logger(value: Value<'_>, text: &str) -> Result<Logger, ConfigError> {
             "the address is missing; write file:PATH, socket:PATH or \
                                socket:HOST:PORT",
         )),
-        "file" => Ok(Logger::File(rest.into())),
+        "file" => file_logger(value, rest),
         "socket" => Ok(match rest.rsplit_once(':') {
             Some((_, port)) if port.parse::<u16>().is_ok() => Logger::UdpSocket(rest.to_owned()),
             _ => Logger::UnixSocket(rest.into()),
@@ -307,6 +370,36 @@ fn logger(value: Value<'_>, text: &str) -> Result<Logger, ConfigError> {
              socket:PATH or socket:HOST:PORT",
         )),
     }
+}
+
+/// `PATH`, or `logfile=PATH` and other keys behind commas, as in uWSGI.
+fn file_logger(value: Value<'_>, text: &str) -> Result<Logger, ConfigError> {
+    let mut rotation = LogFile::default();
+    if !text.contains('=') {
+        return Ok(Logger::File { path: text.into(), rotation });
+    }
+    let mut path = None;
+    for pair in text.split(',') {
+        let (key, given) = pair.split_once('=').unwrap_or((pair, ""));
+        match key {
+            "logfile" if !given.is_empty() => path = Some(PathBuf::from(given)),
+            "backupname" if !given.is_empty() => rotation.backup = Some(given.into()),
+            "maxsize" => {
+                let bytes: u64 =
+                    given.parse().map_err(|_| value.invalid("`maxsize` is no number of bytes"))?;
+                rotation.max_bytes = Some(bytes).filter(|bytes| *bytes > 0);
+            }
+            // A path may have such a sign in it.
+            _ if !text.contains("logfile=") => {
+                return Ok(Logger::File { path: text.into(), rotation });
+            }
+            _ => {
+                return Err(value.invalid("the keys of a file are logfile, maxsize and backupname"));
+            }
+        }
+    }
+    let path = path.ok_or_else(|| value.invalid("the file is missing; write logfile=PATH"))?;
+    Ok(Logger::File { path, rotation })
 }
 
 /// "daemon".

@@ -70,6 +70,11 @@ impl Environment {
         self.variable(LOG_VARIABLE).and_then(|value| value.to_str()).map(str::to_owned)
     }
 
+    /// Whether what goes to a terminal may have colours: not where `NO_COLOR` has a value.
+    pub fn wants_colour(&self) -> bool {
+        self.variable("NO_COLOR").is_none_or(OsStr::is_empty)
+    }
+
     /// What this process sees now.
     pub fn current() -> Self {
         Self::from_pairs(std::env::vars_os())

@@ -28,17 +28,22 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone. Each takes a value unless it is a switch.
-const UNSPOOL_OPTIONS: [(&str, bool); 20] = [
+const UNSPOOL_OPTIONS: [(&str, bool); 26] = [
     ("spooler-adopt", false),
     ("spooler-adopt-age", false),
     ("spooler-max-attempts", false),
     ("spooler-max-deaths", false),
+    ("spooler-max-known", false),
+    ("spooler-max-pending", false),
+    ("spooler-max-pending-bytes", false),
     ("spooler-max-retries", false),
+    ("spooler-min-free", false),
     ("spooler-retry-delay", false),
     ("spooler-backoff-from", false),
     ("spooler-backoff-max", false),
     ("spooler-soft-time-limit", false),
     ("spooler-durability", false),
+    ("spooler-fork", false),
     ("spooler-group", false),
     ("spooler-import-timeout", false),
     ("spooler-keys", false),
@@ -46,6 +51,7 @@ const UNSPOOL_OPTIONS: [(&str, bool); 20] = [
     ("spooler-mode", false),
     ("spooler-processes-of", false),
     ("spooler-settle", false),
+    ("spooler-start-timeout", false),
     ("spooler-stop-timeout", false),
     ("spooler-strict-permissions", true),
     ("spooler-unsigned-uids", false),

@@ -11,6 +11,7 @@
 //! uWSGI's order with `logic` and `expand`, `resolve` gives them their meaning, `settings` tells
 //! where each came from and `effect` what becomes of it.
 
+mod bounds;
 mod cli;
 mod config;
 mod daemon;
@@ -21,6 +22,7 @@ mod error;
 mod expand;
 mod files;
 mod glob;
+mod hooks;
 mod ini;
 mod json;
 mod known;
@@ -49,24 +51,27 @@ mod yaml;
 
 use std::ffi::OsString;
 
+pub use bounds::{BoundsOptions, InvalidSize, MinFree, parse_size};
 pub use config::{Config, Farm, Import, ImportKind, Mule, Spooler};
-pub use daemon::{DaemonConfig, Daemonize, LogDate, LogForm, Logger, PidFiles, Titles};
+pub use daemon::{DaemonConfig, Daemonize, LogDate, LogFile, LogForm, Logger, PidFiles, Titles};
 pub use effect::{Effect, effect, options_in_effect, options_not_yet};
 pub use environment::{
     CONFIG_VARIABLE, Environment, LOG_VARIABLE, ProducerSource, SPOOL_VARIABLE,
     spool_from_environment,
 };
 pub use error::ConfigError;
+pub use hooks::{Hook, HookAction, HookPhase, Hooks};
 pub use magic::UWSGI_VERSION;
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use retry::RetryOptions;
+pub use secrets::{is_secret_name, without_password};
 pub use security::{FileMode, SecurityOptions};
 pub use settings::Setting;
 pub use stats::StatsOptions;
 pub use watch::{Touch, TouchAction, Watched};
-pub use workers::WorkerOptions;
+pub use workers::{Fork, WorkerOptions};
 
 /// Where options come from.
 #[derive(Debug, Clone)]

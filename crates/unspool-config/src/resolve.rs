@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Loaded;
+use crate::bounds::BoundsOptions;
 use crate::config::{Config, Import, ImportKind, Spooler};
 use crate::daemon::{Bases, DaemonConfig};
 use crate::effect::{Effect, effect};
@@ -12,6 +13,7 @@ use crate::envdir;
 use crate::error::ConfigError;
 use crate::expand;
 use crate::glob;
+use crate::hooks::{self, Hooks};
 use crate::known;
 use crate::loader::{Definition, Gathered, ReadOption};
 use crate::logic;
@@ -170,7 +172,8 @@ impl Resolver {
             || self.config.workers.apply(value, &start)?
             || self.config.watched.apply(value, &mut self.notices)?
             || self.config.daemon.apply(value, &start)?
-            || self.config.programs.apply(value, &mut self.notices)?;
+            || self.config.programs.apply(value, &mut self.notices)?
+            || self.config.hooks.apply(value, &mut self.notices)?;
         if applied && let Some(known) = known::find(known::canonical(value.name())) {
             self.places.put(known.name, "", value.origin(), value.secret());
         }
@@ -239,7 +242,7 @@ impl Resolver {
                 config.stop_timeout = value.seconds()?;
                 config.workers.stop_timeout_given = true;
             }
-            _ => return config.retry.apply(value),
+            _ => return Ok(config.retry.apply(value)? || config.bounds.apply(value)?),
         }
         Ok(true)
     }
@@ -482,6 +485,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         workers: WorkerOptions::default(),
         spooler_durability: "group".to_owned(),
         retry: RetryOptions::default(),
+        bounds: BoundsOptions::default(),
         spooler_settle: Duration::from_mins(1),
         spooler_adopt: None,
         spooler_adopt_age: Duration::from_hours(24),
@@ -505,6 +509,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         watched: Watched::default(),
         daemon: DaemonConfig::default(),
         programs: Programs::default(),
+        hooks: Hooks::default(),
         strict: false,
         master: false,
         lazy_apps: false,
@@ -561,7 +566,11 @@ fn leftover(value: Value<'_>) -> Option<String> {
     if keeps_its_text {
         return None;
     }
-    let sigils: &[char] = if programs::is_command(value.name()) { &['%'] } else { &['%', '$'] };
+    let sigils: &[char] = if programs::is_command(value.name()) || hooks::is_command(value.name()) {
+        &['%']
+    } else {
+        &['%', '$']
+    };
     sigils.iter().find_map(|&sigil| expand::first_marked(value.text(), sigil))
 }
 

@@ -1,13 +1,23 @@
 //! What must not be shown: values that look like secrets by their names.
 
 /// Parts of a name that tell a secret.
-const MARKS: [&str; 6] = ["secret", "password", "passwd", "token", "key", "credential"];
+const MARKS: [&str; 9] = [
+    "secret",
+    "password",
+    "passwd",
+    "passphrase",
+    "token",
+    "key",
+    "credential",
+    "authorization",
+    "cookie",
+];
 
 /// Stands for what is not shown.
 const HIDDEN: &str = "<hidden>";
 
 /// Whether a value of this name, of a variable or an option, is better not shown.
-pub(crate) fn is_secret_name(name: &str) -> bool {
+pub fn is_secret_name(name: &str) -> bool {
     let name = name.to_lowercase();
     let words = || name.split(['_', '-', '.', ' ']);
     MARKS.iter().any(|mark| match *mark {
@@ -43,7 +53,7 @@ pub(crate) fn shown(name: &str, value: &str, secret: bool) -> String {
 }
 
 /// `scheme://user:password@host` without its password, and `...password=...` without its value.
-fn without_password(value: &str) -> String {
+pub fn without_password(value: &str) -> String {
     let mut result = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(at) = rest.find("://") {

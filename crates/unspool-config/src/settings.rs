@@ -148,8 +148,10 @@ fn spools(list: &mut List<'_>, config: &Config) {
     }
     list.one("spooler-adopt-age", seconds(config.spooler_adopt_age));
     config.retry.list(list);
+    config.bounds.list(list);
     config.security.list(list);
     list.one("spooler-stop-timeout", seconds(config.stop_timeout));
+    list.one("spooler-fork", config.fork().as_str());
     workers(list, &config.workers);
 }
 
@@ -163,9 +165,14 @@ fn workers(list: &mut List<'_>, workers: &WorkerOptions) {
     list.one("spooler-harakiri", seconds(workers.harakiri.unwrap_or_default()));
     list.one("spooler-cheap", workers.cheap);
     list.one("spooler-import-timeout", seconds(workers.import_timeout));
+    list.one("spooler-start-timeout", seconds(workers.start_timeout));
     for (name, limit) in [
         ("harakiri", workers.handler_harakiri),
         ("max-worker-lifetime", workers.lifetime),
+        (
+            "max-worker-lifetime-delta",
+            Some(workers.lifetime_delta).filter(|delta| !delta.is_zero()),
+        ),
         ("worker-reload-mercy", workers.worker_mercy),
         ("reload-mercy", workers.mercy),
     ] {

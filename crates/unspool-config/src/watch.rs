@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::ConfigError;
+use crate::hooks;
 use crate::notice::Notice;
 use crate::origin::Origin;
 use crate::values::Value;
@@ -45,6 +46,8 @@ pub enum TouchAction {
     /// A uwsgi signal.
     Signal(u8),
     ReopenLog,
+    /// The log file is moved away and begun anew.
+    RotateLog,
 }
 
 /// Slots of `master-fifo`: a command is one digit.
@@ -57,9 +60,14 @@ impl Touch {
     pub(crate) fn shown(&self) -> String {
         let path = self.path.to_string_lossy();
         match &self.action {
+            TouchAction::Exec(command) if self.option == "hook-touch" => {
+                format!("{path} exec:{command}")
+            }
             TouchAction::Exec(command) => format!("{path} {command}"),
             TouchAction::Signal(number) => format!("{path} {number}"),
-            TouchAction::Reload | TouchAction::ReopenLog => path.into_owned(),
+            TouchAction::Reload | TouchAction::ReopenLog | TouchAction::RotateLog => {
+                path.into_owned()
+            }
         }
     }
 }
@@ -79,7 +87,9 @@ impl Watched {
             "touch-mules-reload" => "touch-mules-reload",
             "fs-reload" => "fs-reload",
             "touch-logreopen" => "touch-logreopen",
+            "touch-logrotate" => "touch-logrotate",
             "touch-exec" => "touch-exec",
+            "hook-touch" => "hook-touch",
             "touch-signal" => "touch-signal",
             "py-auto-reload" | "py-autoreload" | "python-auto-reload" | "python-autoreload" => {
                 self.autoreload = Some(value.seconds()?).filter(|interval| !interval.is_zero());
@@ -133,6 +143,19 @@ impl Watched {
                 };
                 (path, TouchAction::Exec(command.to_owned()))
             }
+            "hook-touch" => {
+                let Some((path, action)) = split(value.text()) else {
+                    return Err(value.invalid("write `FILE exec:COMMAND`"));
+                };
+                let Some(command) = hooks::touch_command(action) else {
+                    notices.push(no_effect(
+                        value,
+                        "a touched file can only have `exec:COMMAND` run; write `FILE exec:COMMAND`",
+                    ));
+                    return Ok(());
+                };
+                (path, TouchAction::Exec(command.to_owned()))
+            }
             "touch-signal" => {
                 let Some((path, number)) = split(value.plain()?) else {
                     notices.push(no_effect(value, "it names no signal; write `FILE NUMBER`"));
@@ -144,6 +167,7 @@ impl Watched {
                 (path, TouchAction::Signal(number))
             }
             "touch-logreopen" => (value.plain()?, TouchAction::ReopenLog),
+            "touch-logrotate" => (value.plain()?, TouchAction::RotateLog),
             _ => (value.plain()?, TouchAction::Reload),
         };
         let origin = value.origin().clone();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::error::ConfigError;
 use crate::origin::Origin;
 use crate::values::Value;
@@ -11,8 +12,31 @@ use crate::values::Value;
 const HARAKIRI_MIN: Duration = Duration::from_millis(100);
 /// How long an import may take unless it is said otherwise.
 const IMPORT_TIMEOUT: Duration = Duration::from_mins(10);
+/// How long a worker may take from its fork until it is ready unless it is said otherwise.
+const START_TIMEOUT: Duration = Duration::from_mins(1);
 /// More processes than this for one spool or folder is a mistake.
 const PROCESSES_MAX: u64 = 4096;
+
+/// Whether workers are forked from a process that has imported the application (`spooler-fork`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    /// They are, until they turn out not to start.
+    Auto,
+    /// They are.
+    Always,
+    /// Each imports the application itself.
+    Never,
+}
+
+impl Fork {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
 
 /// What limits workers. Sizes are in MiB, uWSGI's "MB"; what is unset limits nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +53,14 @@ pub struct WorkerOptions {
     pub cheap: bool,
     /// How long the import of the application may take.
     pub import_timeout: Duration,
+    /// How long a worker may take from its fork until it is ready.
+    pub start_timeout: Duration,
+    /// `spooler-fork`, if it was given: see [`Config::fork`].
+    pub(crate) fork: Option<Fork>,
     /// After which a worker is replaced.
     pub lifetime: Option<Duration>,
+    /// How much longer each next worker of a spool lasts, so that not all are replaced at once.
+    pub lifetime_delta: Duration,
     /// Memory from which on a worker is replaced.
     pub reload_on_rss: Option<u64>,
     pub reload_on_as: Option<u64>,
@@ -59,7 +89,10 @@ impl Default for WorkerOptions {
             handler_harakiri: None,
             cheap: false,
             import_timeout: IMPORT_TIMEOUT,
+            start_timeout: START_TIMEOUT,
+            fork: None,
             lifetime: None,
+            lifetime_delta: Duration::ZERO,
             reload_on_rss: None,
             reload_on_as: None,
             evil_reload_on_rss: None,
@@ -105,10 +138,24 @@ impl WorkerOptions {
                     return Err(value.invalid("no import ends at once; write seconds, as in 600"));
                 }
             }
+            "spooler-start-timeout" => {
+                self.start_timeout = value.seconds()?;
+                if self.start_timeout.is_zero() {
+                    return Err(value.invalid("no worker starts at once; write seconds, as in 60"));
+                }
+            }
+            "spooler-fork" => {
+                let policies = [Fork::Auto, Fork::Always, Fork::Never];
+                let policy = value.plain()?;
+                let found = policies.into_iter().find(|known| known.as_str() == policy);
+                let why = "write auto, always or never";
+                self.fork = Some(found.ok_or_else(|| value.invalid(why))?);
+            }
             "spooler-processes-of" => self.set_processes_of(value, start)?,
             "max-worker-lifetime" => {
                 self.lifetime = Some(value.seconds()?).filter(|limit| !limit.is_zero());
             }
+            "max-worker-lifetime-delta" => self.lifetime_delta = value.seconds()?,
             "reload-on-rss" => self.reload_on_rss = some(value.number()?),
             "reload-on-as" => self.reload_on_as = some(value.number()?),
             "evil-reload-on-rss" => self.evil_reload_on_rss = some(value.number()?),
@@ -143,6 +190,14 @@ impl WorkerOptions {
         self.processes_of.retain(|(of, _)| *of != path);
         self.processes_of.push((path, (count, value.origin().clone())));
         Ok(())
+    }
+}
+
+impl Config {
+    /// How workers come to the application: `spooler-fork`, else what `lazy-apps` asks for.
+    pub fn fork(&self) -> Fork {
+        let asked = if self.lazy_apps { Fork::Never } else { Fork::Auto };
+        self.workers.fork.unwrap_or(asked)
     }
 }
 

@@ -3,16 +3,19 @@
 //! Pure values and conversions. No I/O, no clock, no threads: whoever needs one of those lives
 //! in `unspool-sys` or above.
 
+mod bounds;
 pub mod due;
 pub mod limits;
 mod message;
 pub mod outcome;
+pub mod pickle;
 mod policy;
 mod priority;
 mod retry;
 pub mod signing;
 pub mod taskfile;
 
+pub use bounds::{FreeFloor, SpoolBounds};
 pub use message::Message;
 pub use outcome::Outcome;
 pub use policy::{Durability, UnknownDurability};

@@ -41,6 +41,30 @@ pub const AHEAD_NS_MAX: u64 = 5_000_000;
 /// another worker is idle.
 pub const REVOKE_AFTER_NS: u64 = 20_000_000;
 
+/// Nanoseconds between two times that a daemon says how many tasks are pending.
+pub const COUNT_SET_EVERY_NS: u64 = 10_000_000;
+
+/// Nanoseconds after which a count that no daemon keeps is old; and times as long as it took, if that
+/// is more.
+pub const COUNT_QUIET_NS: u64 = 1_000_000_000;
+/// See [`COUNT_QUIET_NS`].
+pub const COUNT_SHARE_QUIET: u64 = 100;
+
+/// Nanoseconds between two listings of a spool that is full; and times as long as the last one took, if
+/// that is more.
+pub const COUNT_EVERY_NS_MIN: u64 = 1_000_000;
+/// See [`COUNT_EVERY_NS_MIN`].
+pub const COUNT_SHARE_FULL: u64 = 10;
+
+/// Tasks up to which a submitter lists a full spool though a daemon keeps its count.
+pub const COUNT_SMALL_TASKS: u64 = 10_000;
+
+/// Nanoseconds that a submitter waits for whoever changes the count, and, where there is none yet, for
+/// whoever makes it.
+pub const COUNT_LOCK_NS_MAX: u64 = 20_000_000;
+/// See [`COUNT_LOCK_NS_MAX`].
+pub const COUNT_WAIT_NS_MAX: u64 = 10_000_000_000;
+
 /// Worker processes of one daemon, those of an earlier generation included.
 pub const WORKERS_MAX: usize = 8192;
 

@@ -26,6 +26,8 @@ pub enum Outcome {
     Refused,
     /// An exception told it that its time was over, and it ended: a failed attempt.
     TimedOut,
+    /// Somebody cancelled it, and it ended in any other way than done: the file is deleted.
+    Cancelled,
 }
 
 impl Outcome {
@@ -50,6 +52,7 @@ impl Outcome {
             Self::Malformed => 5,
             Self::Refused => 6,
             Self::TimedOut => 7,
+            Self::Cancelled => 8,
         }
     }
 
@@ -64,6 +67,7 @@ impl Outcome {
             5 => Self::Malformed,
             6 => Self::Refused,
             7 => Self::TimedOut,
+            8 => Self::Cancelled,
             _ => return None,
         })
     }

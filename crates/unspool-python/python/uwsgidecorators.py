@@ -11,21 +11,19 @@ What needs a file monitor is recorded where there is none, and says so when it i
 
 from __future__ import annotations
 
-import inspect
 import pickle
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from copy import copy
 from functools import partial, update_wrapper, wraps
 from threading import Thread
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import uwsgi
-from unspool import _encoding, _functions, _mules, _policy, _process, _unarmed
+from unspool import _calls, _encoding, _functions, _mules, _policy, _process, _unarmed
 from unspool._errors import UnknownFunction
+from unspool._mule_loops import farm_loop, mule_brain, mule_brainloop, mulemsg_loop
 from unspool._native import check_pickles, decoded
 
 if TYPE_CHECKING:
@@ -269,34 +267,18 @@ def manage_spool_request(vars: Mapping[Any, bytes]) -> int:  # noqa: A002
     if "args" in message and "kwargs" in message and (task is None or task.pass_arguments):
         # Loading them can run any code: they must come from somebody who may do so.
         check_pickles()
-        arguments = pickle.loads(_raw(vars, "args"))
-        keywords = pickle.loads(_raw(vars, "kwargs"))
-        returned = function(*arguments, **_with_body(function, arguments, keywords, vars))
+        arguments = pickle.loads(_calls.raw(vars, "args"))
+        keywords = pickle.loads(_calls.raw(vars, "kwargs"))
+        returned = function(*arguments, **_calls.with_body(function, arguments, keywords, vars))
     elif task is not None and task.pass_arguments:
         # From the command line, or written by hand: there are only named arguments.
         keywords = {key: value for key, value in message.items() if key not in _OURS}
-        returned = function(**_with_body(function, (), keywords, vars))
+        returned = function(**_calls.with_body(function, (), keywords, vars))
     else:
         returned = function(message)
     if returned is not None:
-        _check_that_it_ran(name, function, returned)
-    return _result(name, returned if forced is None else forced)
-
-
-def _check_that_it_ran(name: str, function: Any, returned: Any) -> None:
-    """TypeError if the call only made an object that nobody will run: the task is not done."""
-    code = getattr(returned, "gi_code", None) or getattr(returned, "ag_code", None)
-    if isinstance(returned, CoroutineType):
-        returned.close()
-        what = "is asynchronous"
-    elif code is not None and code is getattr(function, "__code__", None):
-        what = "is a generator"
-    else:
-        return
-    raise TypeError(
-        f"{name} {what}, so that calling it ran nothing of it: decorate a plain function, which "
-        "runs it, for example with asyncio.run()"
-    )
+        _calls.check_that_it_ran(name, function, returned)
+    return _calls.result_of(name, returned if forced is None else forced)
 
 
 def _meant(name: str, module: str | None) -> tuple[Callable[..., Any], _spoolraw | None]:
@@ -313,40 +295,6 @@ def _meant(name: str, module: str | None) -> tuple[Callable[..., Any], _spoolraw
         modules = [task.module or "a module without a name" for task in tasks]
         raise UnknownFunction(name, spooler_functions, module, modules)
     return chosen.f, chosen
-
-
-def _raw(message: Mapping[Any, Any], key: str) -> Any:
-    """A value as it was submitted; keys are bytes in a worker, and text elsewhere."""
-    return message[key.encode()] if key.encode() in message else message.get(key)
-
-
-def _with_body(
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
-    message: Mapping[Any, Any],
-) -> dict[str, Any]:
-    body = _raw(message, "body")
-    if body is None or "body" in keywords:
-        return keywords
-    parameters = inspect.signature(function).parameters
-    position = list(parameters).index("body") if "body" in parameters else -1
-    kind = parameters["body"].kind if position >= 0 else None
-    if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD and position >= len(arguments):
-        return {**keywords, "body": body}
-    if kind is inspect.Parameter.KEYWORD_ONLY:
-        return {**keywords, "body": body}
-    return keywords
-
-
-def _result(name: str, value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{name} returned a {type(value).__name__}: a @spoolraw function returns "
-            "uwsgi.SPOOL_OK, uwsgi.SPOOL_RETRY or uwsgi.SPOOL_IGNORE"
-        ) from None
 
 
 def get_free_signal() -> int:
@@ -544,74 +492,6 @@ def mule_msg_dispatcher(message: bytes) -> Any:
     if call["service"] == "uwsgi_mulefunc":
         return mule_functions[call["func"]](*call["args"], **call["kwargs"])
     return None
-
-
-class mule_brain:
-    """Runs a function in the mule of this number, once, after its fork."""
-
-    def __init__(self, f: Callable[..., Any], num: int) -> None:
-        self.f = f
-        self.num = num
-
-    def is_here(self) -> bool:
-        """Whether this process is that mule."""
-        return uwsgi.mule_id() == self.num
-
-    def run(self) -> None:
-        """What is run there."""
-        self.f()
-
-    def __call__(self) -> None:
-        """Runs it, if this is the place; the mule ends if it raises, and is started again."""
-        if self.is_here():
-            try:
-                self.run()
-            except Exception:
-                traceback.print_exc()
-                sys.exit(1)
-
-
-class mule_brainloop(mule_brain):
-    """The same again and again."""
-
-    def run(self) -> None:
-        """Never returns."""
-        while True:
-            self.f()
-
-
-class mulemsg_loop(mule_brain):
-    """Calls a function in the mule of this number with each message that it is sent."""
-
-    def run(self) -> None:
-        """Never returns; what the function raises is logged."""
-        while True:
-            message = self.receive()
-            if message:
-                try:
-                    self.f(message)
-                except Exception:
-                    traceback.print_exc()
-
-    def receive(self) -> Any:
-        """The next message."""
-        return uwsgi.mule_get_msg()
-
-
-class farm_loop(mulemsg_loop):
-    """Calls a function in the mules of a farm with each message that the farm is sent."""
-
-    def __init__(self, f: Callable[[bytes], Any], farm: str | None = None) -> None:
-        super().__init__(f, 0)
-        self.farm = farm
-
-    def is_here(self) -> bool:
-        """Whether this process is a mule of that farm, or without a name of any."""
-        return bool(uwsgi.mule_id() and uwsgi.in_farm(*(() if self.farm is None else (self.farm,))))
-
-    def receive(self) -> Any:
-        """The next message."""
-        return uwsgi.farm_get_msg()
 
 
 def mule(num: int) -> Callable[[Callable[[], Any]], None]:

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::io;
 
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use unspool_spool::SubmitError;
+use unspool_spool::{Bound as SpoolBound, SpoolFull, SubmitError};
 
 pyo3::create_exception!(
     unspool,
@@ -22,6 +22,19 @@ pyo3::create_exception!(
 );
 pyo3::create_exception!(
     unspool,
+    CancelError,
+    PyRuntimeError,
+    "The task was not cancelled, or not surely; the text says why and what to do."
+);
+pyo3::create_exception!(
+    unspool,
+    SpoolFullError,
+    SpoolError,
+    "The spool takes no more for now. `option` is the bound, `limit` its value, `present` what is there \
+     and `excess` by how much the task would pass it: tasks, bytes or inodes (`unit`)."
+);
+pyo3::create_exception!(
+    unspool,
     ConfigError,
     PyValueError,
     "The configuration cannot be used; the text says where and what to do."
@@ -30,8 +43,10 @@ pyo3::create_exception!(
 /// The exception for a task that was not submitted.
 pub(crate) fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
     use std::os::unix::ffi::OsStrExt;
-    let SubmitError::Unknown { path, .. } = error else {
-        return spool_error(py, error);
+    let path = match error {
+        SubmitError::Unknown { path, .. } => path,
+        SubmitError::Full(full) => return full_error(py, full).unwrap_or_else(|failed| failed),
+        _ => return spool_error(py, error),
     };
     let raised = NotDurableError::new_err(text(error));
     let path = PyBytes::new(py, path.as_os_str().as_bytes());
@@ -41,9 +56,30 @@ pub(crate) fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
     with_cause(py, raised, error)
 }
 
+fn full_error(py: Python<'_>, full: &SpoolFull) -> PyResult<PyErr> {
+    let raised = SpoolFullError::new_err(full.to_string());
+    let value = raised.value(py);
+    value.setattr("option", full.bound.option())?;
+    value.setattr("limit", full.limit)?;
+    value.setattr("present", full.present)?;
+    value.setattr("excess", full.excess())?;
+    let unit = match full.bound {
+        SpoolBound::Tasks => "tasks",
+        SpoolBound::Bytes | SpoolBound::Space => "bytes",
+        SpoolBound::Inodes => "inodes",
+    };
+    value.setattr("unit", unit)?;
+    Ok(raised)
+}
+
 /// A `SpoolError` that carries the text and the cause of an error.
 pub(crate) fn spool_error(py: Python<'_>, error: &(dyn Error + 'static)) -> PyErr {
     with_cause(py, SpoolError::new_err(text(error)), error)
+}
+
+/// A `CancelError` that carries the text and the cause of an error.
+pub(crate) fn cancel_error(py: Python<'_>, error: &(dyn Error + 'static)) -> PyErr {
+    with_cause(py, CancelError::new_err(text(error)), error)
 }
 
 /// The exception for a configuration that cannot be used.

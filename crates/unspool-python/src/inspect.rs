@@ -124,7 +124,7 @@ fn add_pairs(dictionary: &Bound<'_, PyDict>, message: &Message) -> PyResult<()> 
 }
 
 /// Text as `os.fsencode` would have it, bytes or an `os.PathLike`; uWSGI takes text only.
-fn path_of(path: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+pub(crate) fn path_of(path: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     if let Ok(bytes) = path.cast::<PyBytes>() {
         return Ok(PathBuf::from(OsString::from_vec(bytes.as_bytes().to_vec())));
     }

@@ -5,6 +5,9 @@
 //! an option means `unspool-config`'s. Importing it starts no thread and opens no file.
 
 mod alone;
+mod bounds;
+mod cancel;
+mod cancelled;
 mod config;
 mod errors;
 mod inspect;
@@ -14,10 +17,13 @@ mod message;
 mod output;
 mod policy;
 mod process;
+mod replay;
 mod running;
 mod security;
 mod settings;
 mod spool;
+mod stack;
+mod watch;
 mod worker;
 
 use pyo3::prelude::*;
@@ -25,9 +31,13 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _native {
     #[pymodule_export]
+    use crate::cancel::cancel;
+    #[pymodule_export]
+    use crate::cancelled::take_cancellation;
+    #[pymodule_export]
     use crate::config::{environment_config, load_config};
     #[pymodule_export]
-    use crate::errors::{ConfigError, NotDurableError, SpoolError};
+    use crate::errors::{CancelError, ConfigError, NotDurableError, SpoolError, SpoolFullError};
     #[pymodule_export]
     use crate::inspect::{
         ask_daemon, live_daemon, open_first_spool, parsefile, shared_lock, shared_store,
@@ -44,11 +54,17 @@ mod _native {
     #[pymodule_export]
     use crate::process::set_title;
     #[pymodule_export]
+    use crate::replay::{begin_task, is_secret_name};
+    #[pymodule_export]
     use crate::running::check_pickles;
     #[pymodule_export]
     use crate::settings::configure;
     #[pymodule_export]
     use crate::spool::{report_submissions, spool, submit};
+    #[pymodule_export]
+    use crate::stack::stack_channel;
+    #[pymodule_export]
+    use crate::watch::LateNote;
     #[pymodule_export]
     use crate::worker::{Worker, end_with_daemon};
     #[pymodule_export]

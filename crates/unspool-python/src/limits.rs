@@ -11,6 +11,8 @@ use unspool_core::TaskPolicy;
 use unspool_sys::clock;
 use unspool_sys::timer::{self, Alarm, Timer};
 
+use crate::cancelled;
+
 /// How long the daemon has to kill a worker before its own timer does.
 const KILL_GRACE_NS: u64 = 10_000_000_000;
 
@@ -86,9 +88,11 @@ pub(crate) fn take_soft_timeout() -> bool {
         && SOFT_AT_NS.compare_exchange(at_ns, 0, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
-/// The handler of the running task has returned: it is not told of its limit any more.
+/// The handler of the running task has returned: it is not told of its limit any more, nor that it was
+/// cancelled.
 #[pyfunction]
 pub(crate) fn handler_returned() {
+    cancelled::end();
     SOFT_AT_NS.store(0, Ordering::Release);
 }
 

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::exceptions::PyPermissionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
+use unspool_core::taskfile::TaskFile;
 use unspool_spool::Standing;
 use unspool_sys::host;
 
@@ -37,6 +38,23 @@ pub(crate) fn begin(task: &[u8], module: &[u8], standing: Standing) {
     running.module.extend_from_slice(module);
     running.task.clear();
     running.task.extend_from_slice(task);
+}
+
+/// What uWSGI hands to a handler: pairs as bytes, and two keys that are str.
+pub(crate) fn dictionary<'py>(
+    py: Python<'py>,
+    name: &[u8],
+    task: &TaskFile<'_>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dictionary = PyDict::new(py);
+    dictionary.set_item(pyo3::intern!(py, "spooler_task_name"), PyBytes::new(py, name))?;
+    for (key, value) in task.fields() {
+        dictionary.set_item(PyBytes::new(py, key), PyBytes::new(py, value))?;
+    }
+    if !task.body.is_empty() {
+        dictionary.set_item(pyo3::intern!(py, "body"), PyBytes::new(py, task.body))?;
+    }
+    Ok(dictionary)
 }
 
 /// The module for this dictionary, if it is the running task's and its file names one.

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use unspool_core::{Durability, UnknownDurability};
+use unspool_core::{Durability, SpoolBounds, UnknownDurability};
 use unspool_spool::{Access, SpoolDir, Trust};
 use unspool_sys::{folder, host};
 
 use crate::errors::{ConfigError, SpoolError, spool_error};
-use crate::security;
+use crate::{bounds, security};
 
 static TABLE: Mutex<Table> = Mutex::new(Table {
     spools: Vec::new(),
@@ -23,6 +23,7 @@ static TABLE: Mutex<Table> = Mutex::new(Table {
     durability: Durability::Group,
     access: Access { sharing: None, group: None, strict: false },
     trust: Trust { keys: None, unsigned_uids: Vec::new() },
+    bounds: SpoolBounds { tasks: None, bytes: None, free: None },
     pid: 0,
     edition: 0,
 });
@@ -39,6 +40,7 @@ struct Table {
     durability: Durability,
     access: Access,
     trust: Trust,
+    bounds: SpoolBounds,
     /// The process that opened what is open.
     pid: u32,
     /// Counts configurations, so that a slow open cannot put an old spool into a new table.
@@ -72,13 +74,15 @@ pub(crate) struct Target {
 /// Names the spools of this process: absolute paths, the default one first. Reads the keys, and opens
 /// nothing else yet.
 #[pyfunction]
-#[pyo3(signature = (spools, durability, security, /))]
+#[pyo3(signature = (spools, durability, security, bounds, /))]
 pub(crate) fn configure(
     spools: Vec<Bound<'_, PyBytes>>,
     durability: &str,
     security: &Bound<'_, PyAny>,
+    bounds: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     let (access, trust) = security::from_python(security)?;
+    let bounds = bounds::from_python(bounds)?;
     let durability = durability
         .parse()
         .map_err(|error: UnknownDurability| ConfigError::new_err(error.to_string()))?;
@@ -93,6 +97,7 @@ pub(crate) fn configure(
     table.durability = durability;
     table.access = access;
     table.trust = trust;
+    table.bounds = bounds;
     table.edition += 1;
     Ok(())
 }
@@ -183,8 +188,38 @@ pub(crate) fn first(py: Python<'_>) -> PyResult<Arc<SpoolDir>> {
     Ok(target(py, None)?.spool)
 }
 
+/// All spools that are configured, none twice.
+pub(crate) fn all(py: Python<'_>) -> PyResult<Vec<Arc<SpoolDir>>> {
+    let indices: Vec<usize> = {
+        let table = table();
+        let spools = table.spools.iter().take(table.configured).enumerate();
+        spools.filter(|(_, spool)| spool.inside.is_none()).map(|(index, _)| index).collect()
+    };
+    if indices.is_empty() {
+        return Err(SpoolError::new_err("no spool is configured in this process"));
+    }
+    indices.into_iter().map(|index| opened(py, index)).collect()
+}
+
+/// The spool of a canonical path, which is there: as it is configured, if it is.
+pub(crate) fn spool_at(py: Python<'_>, path: &Path) -> PyResult<Arc<SpoolDir>> {
+    let paths: Vec<PathBuf> = table().spools.iter().map(|spool| spool.path.clone()).collect();
+    let known = py.detach(|| {
+        paths.iter().position(|known| {
+            known == path || folder::canonical(known).is_ok_and(|canonical| canonical == path)
+        })
+    });
+    match known {
+        Some(index) => opened(py, index),
+        None => py
+            .detach(|| SpoolDir::open(path))
+            .map(Arc::new)
+            .map_err(|error| spool_error(py, &error)),
+    }
+}
+
 fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
-    let (path, access, keys, edition) = {
+    let (path, access, keys, bounds, edition) = {
         let mut table = table();
         let pid = host::pid();
         if table.pid != pid {
@@ -201,13 +236,13 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
             }
             Some(spool) => {
                 let keys = table.trust.keys.clone();
-                (spool.path.clone(), table.access.clone(), keys, table.edition)
+                (spool.path.clone(), table.access.clone(), keys, table.bounds, table.edition)
             }
         }
     };
     let open = py
         .detach(|| SpoolDir::open_with(&path, &access))
-        .map(|spool| Arc::new(spool.sign_with(keys)))
+        .map(|spool| Arc::new(spool.sign_with(keys).bounded(bounds)))
         .map_err(|error| spool_error(py, &error))?;
     let mut table = table();
     if table.edition == edition

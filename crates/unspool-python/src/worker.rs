@@ -15,12 +15,13 @@ use std::time::Duration;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyInt};
+use pyo3::types::{PyDict, PyInt};
 use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
 use unspool_core::taskfile::TaskFile;
 use unspool_core::{Outcome, RetryPolicy, TaskPolicy};
-use unspool_spool::{Refused, Standing, Trust, complete, read_all};
-use unspool_sys::folder::{Folder, stat_file};
+use unspool_spool::{Refused, RunNotes, Standing, Trust, complete, read_all};
+use unspool_sys::file::stat_file;
+use unspool_sys::folder::Folder;
 use unspool_sys::slots::{Slot, SlotTable};
 use unspool_sys::socket::{self, Received};
 use unspool_sys::tail::TailTable;
@@ -30,12 +31,16 @@ use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 
 use crate::alone::{Alone, Ended};
 use crate::limits::TaskLimits;
-use crate::{output, running, settings};
+use crate::{cancelled, output, running, settings};
 
 /// Reports kept back while short tasks follow each other.
 const REPORTS_MAX: usize = 16;
 /// How long a report is kept back at most, while no task takes longer.
 const REPORT_NS_MAX: u64 = 2_000_000;
+/// The longest step in which file systems count change times, and that of those that know whole seconds
+/// only.
+const STEP_NS: i64 = 20_000_000;
+const WHOLE_STEP_NS: i64 = 2_000_000_000;
 
 /// A task that was handed to this worker, with the folder as it was then.
 #[derive(Debug)]
@@ -58,8 +63,12 @@ enum Current {
 #[derive(Debug)]
 pub(crate) struct Worker {
     socket: OwnedFd,
-    slots: Option<SlotTable>,
+    slots: Option<Arc<SlotTable>>,
     row: usize,
+    /// Where it notes what it runs.
+    notes: Option<RunNotes>,
+    /// The change time of the file that is noted; `None`: no note of ours is left.
+    noted_ctime_ns: Option<i64>,
     limits: TaskLimits,
     alone: Alone,
     directory: Option<Folder>,
@@ -76,13 +85,15 @@ pub(crate) struct Worker {
 
 #[pymethods]
 impl Worker {
-    /// Takes over the descriptors; `slots` and `tails` are -1 for a worker that runs no tasks.
+    /// Takes over the descriptors; `slots` and `tails` are -1 for a worker that runs no tasks, and
+    /// `notes` too where the daemon has none.
     #[new]
-    #[pyo3(signature = (socket, slots, tails, row, setup, spool=None))]
+    #[pyo3(signature = (socket, slots, tails, notes, row, setup, spool=None))]
     fn new(
         socket: RawFd,
         slots: RawFd,
         tails: RawFd,
+        notes: RawFd,
         row: usize,
         setup: &Bound<'_, PyDict>,
         spool: Option<PathBuf>,
@@ -94,16 +105,21 @@ impl Worker {
         } else {
             // SAFETY: as above.
             let file = unsafe { OwnedFd::from_raw_fd(slots) };
-            Some(SlotTable::open(file)?)
+            Some(Arc::new(SlotTable::open(file)?))
         };
         if slots.as_ref().is_some_and(|slots| slots.row(row).is_none()) {
-            return Err(PyRuntimeError::new_err(format!("the slots file has no row {row}")));
+            return Err(PyRuntimeError::new_err(format!("the slots have no row {row}")));
+        }
+        if let Some(slots) = &slots {
+            cancelled::watch(slots, row);
         }
         if tails >= 0 {
             // SAFETY: as above.
             let file = unsafe { OwnedFd::from_raw_fd(tails) };
             output::keep(TailTable::open(file)?, row);
         }
+        // SAFETY: as above.
+        let notes = (notes >= 0).then(|| unsafe { OwnedFd::from_raw_fd(notes) });
         let chdir: Option<PathBuf> = option(setup, "spooler_chdir")?;
         let seconds = |name: &str| -> PyResult<Option<Duration>> {
             Ok(option::<f64>(setup, name)?.and_then(|s| Duration::try_from_secs_f64(s).ok()))
@@ -112,6 +128,8 @@ impl Worker {
             socket,
             slots,
             row,
+            notes: notes.map(RunNotes::of_worker),
+            noted_ctime_ns: None,
             limits: TaskLimits::new(seconds("soft_time_limit")?, seconds("harakiri")?),
             alone: Alone { spool, policy: retry_policy(setup)? },
             directory: chdir.map(|path| Folder::open(&path)).transpose()?,
@@ -146,6 +164,7 @@ impl Worker {
                 }
             }
             self.flush();
+            self.forget_young_run();
             if self.leaving {
                 return Ok(None);
             }
@@ -236,6 +255,11 @@ impl Worker {
         self.end(Outcome::TimedOut, shorten(text));
     }
 
+    /// The current task was told that somebody cancelled it, and has ended.
+    fn cancelled(&mut self) {
+        self.end(Outcome::Cancelled, String::new());
+    }
+
     /// The application has no function for the current task.
     fn not_registered(&mut self, text: &str) {
         self.end(Outcome::UnknownFunction, shorten(text));
@@ -296,10 +320,12 @@ impl Worker {
         task: Waiting,
     ) -> PyResult<Option<Bound<'py, PyDict>>> {
         let started_ns = clock::monotonic_ns();
-        if !self.slot(task.handed.slot).is_some_and(|slot| slot.start(self.pid, started_ns)) {
+        if !self.slot(task.handed.slot).is_some_and(|slot| slot.start(started_ns)) {
             self.report(Report { slot: task.handed.slot, ..Report::default() });
             return Ok(None);
         }
+        self.note_run(task.handed.slot, started_ns);
+        cancelled::begin(task.handed.slot);
         let content = read_all(task.file.as_fd());
         let attempts = content.as_ref().ok().and_then(|(_, c)| c.get(3)).copied().unwrap_or(0);
         let policy = TaskPolicy::default();
@@ -357,26 +383,19 @@ impl Worker {
         self.directory.as_ref().unwrap_or(&task.folder).enter()
     }
 
-    /// What uWSGI hands to a handler: pairs as bytes, and two keys that are str.
+    /// Begins a task for its handler.
     fn dictionary<'py>(
         &self,
         py: Python<'py>,
         task: &TaskFile<'_>,
         standing: Standing,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let dictionary = PyDict::new(py);
-        if let Current::Task { task: waiting, .. } = &self.current {
-            running::begin(&waiting.handed.name, task.module, standing);
-            let name = PyBytes::new(py, &waiting.handed.name);
-            dictionary.set_item(pyo3::intern!(py, "spooler_task_name"), name)?;
-        }
-        for (key, value) in task.fields() {
-            dictionary.set_item(PyBytes::new(py, key), PyBytes::new(py, value))?;
-        }
-        if !task.body.is_empty() {
-            dictionary.set_item(pyo3::intern!(py, "body"), PyBytes::new(py, task.body))?;
-        }
-        Ok(dictionary)
+        let name = match &self.current {
+            Current::Task { task: waiting, .. } => &waiting.handed.name[..],
+            _ => &[],
+        };
+        running::begin(name, task.module, standing);
+        running::dictionary(py, name, task)
     }
 
     /// Ends the current piece of work.
@@ -390,11 +409,20 @@ impl Worker {
             }
             Current::Task { task, attempts, policy, started_ns } => {
                 self.limits.end();
-                let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
-                let errno = if outcome == Outcome::Done { delete(&task) } else { 0 };
+                cancelled::end();
                 let slot = task.handed.slot;
+                // However else it ended than done: nobody wants it any more, also if the daemon is gone.
+                let cancelled = outcome != Outcome::Done && self.is_cancelled(slot);
+                let outcome = if cancelled { Outcome::Cancelled } else { outcome };
+                let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
+                let deletes = matches!(outcome, Outcome::Done | Outcome::Cancelled);
+                let errno = if deletes { delete(&task) } else { 0 };
                 if let Some(slot) = self.slot(slot) {
                     slot.done();
+                }
+                // Where the file is gone, the note is of nothing, and the next task's takes its place.
+                if !deletes || errno != 0 {
+                    self.forget_run();
                 }
                 let mut report = Report {
                     slot,
@@ -413,11 +441,14 @@ impl Worker {
                     report.output = output::output();
                     report.peak_rss = memory::peak().unwrap_or(0);
                 }
-                // One that is done needs nobody any more.
-                let told = (outcome != Outcome::Done).then(|| report.clone());
+                // One that is done needs nobody any more, and one that is no task is looked at again.
+                let ends = matches!(outcome, Outcome::Done | Outcome::Malformed | Outcome::Refused);
+                let told = (!ends).then(|| (report.clone(), task));
+                // Whoever else is closed here: a damaged file is not moved while it is open.
                 self.report(report);
                 let long = clock::monotonic_ns().saturating_sub(self.oldest_report_ns);
                 let hurry = outcome != Outcome::Done
+                    || errno != 0
                     || self.queue.is_empty()
                     || self.reports.len() >= REPORTS_MAX
                     || long.max(duration_ns) > REPORT_NS_MAX;
@@ -425,7 +456,7 @@ impl Worker {
                     self.leaving = true;
                     // Tasks that were not started are free when this process has ended.
                     self.queue.clear();
-                    if let Some(told) = told {
+                    if let Some((told, task)) = told.filter(|(_, task)| self.has(task)) {
                         let (name, file) = (task.handed.name.as_slice(), &task.file);
                         self.alone.apply(&Ended { name, file, attempts, policy }, &told);
                     }
@@ -434,8 +465,47 @@ impl Worker {
         }
     }
 
+    /// Whether its file is still open: a task that closed it may have opened another one of that number.
+    fn has(&self, task: &Waiting) -> bool {
+        let stat = stat_file(task.file.as_fd());
+        self.slot(task.handed.slot)
+            .is_some_and(|slot| stat.is_ok_and(|stat| stat.inode == slot.named().inode))
+    }
+
+    /// Notes that a task begins. It runs also where that cannot be: the slot has the daemon say so.
+    fn note_run(&mut self, slot: u8, started_ns: u64) {
+        let (Some(notes), Some(slot)) = (&self.notes, self.slot(slot)) else { return };
+        let task = slot.named();
+        match notes.starts(self.row, task, started_ns, self.pid) {
+            Ok(()) => self.noted_ctime_ns = Some(task.ctime_ns),
+            Err(error) => slot.cannot_note(error.raw_os_error().unwrap_or(EIO)),
+        }
+    }
+
+    /// Takes back what was noted: the task has ended.
+    fn forget_run(&mut self) {
+        if let (Some(_), Some(notes)) = (self.noted_ctime_ns.take(), &self.notes) {
+            // Where that fails, and all die now, the attempt counts as lost; its task is due either way.
+            let _ = notes.ends(self.row);
+        }
+    }
+
+    /// Takes back the note of a file that is gone if a new one may yet get its inode and its change
+    /// time. A backlog is older, and spared the write.
+    fn forget_young_run(&mut self) {
+        let Some(ctime_ns) = self.noted_ctime_ns else { return };
+        let step_ns = if ctime_ns % 1_000_000_000 == 0 { WHOLE_STEP_NS } else { STEP_NS };
+        if clock::now_ns().saturating_sub(ctime_ns) < step_ns {
+            self.forget_run();
+        }
+    }
+
     fn slot(&self, number: u8) -> Option<&Slot> {
         self.slots.as_ref()?.row(self.row)?.get(usize::from(number))
+    }
+
+    fn is_cancelled(&self, slot: u8) -> bool {
+        self.slot(slot).is_some_and(Slot::is_cancelled)
     }
 
     fn report(&mut self, report: Report) {

@@ -36,12 +36,15 @@ impl Access {
         let Err(source) = folder::make_shared_path(path, sharing, self.group) else {
             return Ok(());
         };
-        if path.exists() && !path.is_dir() {
-            return Err(OpenError::NotADirectory { path: path.to_owned() });
-        }
-        Err(match self.group {
-            Some(group) if source.raw_os_error() == Some(EPERM) => Self::not_in_group(path, group),
-            _ => OpenError::Create { path: path.to_owned(), source },
+        let path = path.to_owned();
+        Err(match (std::fs::metadata(&path).map(|found| found.is_dir()), self.group) {
+            (Ok(false), _) => OpenError::NotADirectory { path },
+            // It may well be there, on a disk that fails.
+            (Err(error), _) if folder::is_failure(&error) => OpenError::Open { path, source },
+            (_, Some(group)) if source.raw_os_error() == Some(EPERM) => {
+                Self::not_in_group(&path, group)
+            }
+            _ => OpenError::Create { path, source },
         })
     }
 

@@ -9,15 +9,20 @@ use std::io;
 use std::os::fd::AsFd;
 
 use serde::{Deserialize, Serialize};
-use unspool_sys::folder::{self, Folder};
+use unspool_core::Priority;
+use unspool_sys::file;
+use unspool_sys::folder::Folder;
 
 use crate::SpoolDir;
+use crate::SpoolView;
 use crate::layout::{DEAD, is_task_name};
+use crate::records::last_name;
+use crate::view::sub;
 
 pub(crate) const ATTEMPTS: &[u8] = b"attempts";
 
 /// What the name of a record in `dead/` starts with: no reader takes that for a task.
-const BURIED: &[u8] = b"attempts.";
+pub(crate) const BURIED: &[u8] = b"attempts.";
 
 /// Bytes of a record. Beyond that its first half goes.
 const RECORD_BYTES_MAX: u64 = 4 << 20;
@@ -50,6 +55,9 @@ pub enum Ending {
     Expired,
     /// Somebody cancelled it.
     Cancelled,
+    /// No attempt: somebody made the task pending again after it was given up. From here on its attempts
+    /// and deaths count anew.
+    Retried,
     /// A kind that this unspool does not know.
     #[serde(other)]
     Unknown,
@@ -95,6 +103,9 @@ pub struct Attempt {
     /// When the next attempt is due, in seconds since 1970; absent where the task was buried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again_at: Option<f64>,
+    /// The priority in whose folder the task lay; empty: in the spool itself; absent where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<String>,
 }
 
 impl Attempt {
@@ -116,7 +127,15 @@ impl Attempt {
             output: String::new(),
             peak_rss: None,
             again_at: None,
+            priority: None,
         }
+    }
+
+    /// Says in which folder the task lies.
+    #[must_use]
+    pub fn of_priority(self, priority: Option<&Priority>) -> Self {
+        let name = priority.map_or(Ok(""), |priority| std::str::from_utf8(priority.as_bytes()));
+        Self { priority: name.ok().map(str::to_owned), ..self }
     }
 
     /// Says when the next one is due, in nanoseconds since 1970.
@@ -149,12 +168,14 @@ pub fn note_attempt(spool: &SpoolDir, name: &[u8], attempt: &Attempt) -> io::Res
 
 /// The attempts of a task that is pending or buried, the oldest first. Lines that are damaged are
 /// left out.
-pub fn read_attempts(spool: &SpoolDir, name: &[u8]) -> io::Result<Vec<Attempt>> {
+pub fn read_attempts(spool: &SpoolView, name: &[u8]) -> io::Result<Vec<Attempt>> {
     let mut found = Vec::new();
-    for (parent, folder, name) in
-        [(&spool.top, DEAD, buried_name(name)), (&spool.internal, ATTEMPTS, name.to_vec())]
-    {
-        match parent.open_sub(folder).and_then(|folder| read(&folder, &name)) {
+    let dead = spool.sub(DEAD)?.map(|folder| (folder, buried_name(name)));
+    let internal = spool.internal()?;
+    let pending = internal.map(|internal| sub(&internal, ATTEMPTS)).transpose()?.flatten();
+    let pending = pending.map(|folder| (folder, name.to_vec()));
+    for (folder, name) in [dead, pending].into_iter().flatten() {
+        match read(&folder, &name) {
             Ok(text) => found.extend(attempts_in(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -163,13 +184,23 @@ pub fn read_attempts(spool: &SpoolDir, name: &[u8]) -> io::Result<Vec<Attempt>> 
     Ok(found)
 }
 
-/// How often a worker of a pending task died, as far as its record knows.
+/// How often a worker of a pending task died since it was tried again, as far as its record knows.
 pub fn count_deaths(spool: &SpoolDir, name: &[u8]) -> io::Result<u32> {
     let text = match spool.internal.open_sub(ATTEMPTS).and_then(|folder| read(&folder, name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         other => other?,
     };
-    Ok(attempts_in(&text).filter(|attempt| attempt.outcome.is_death()).count() as u32)
+    Ok(attempts_in(&text).fold(0, |deaths, attempt| match attempt.outcome {
+        Ending::Retried => 0,
+        outcome => deaths + u32::from(outcome.is_death()),
+    }))
+}
+
+/// How many lines of a record are no attempts.
+pub(crate) fn damaged_lines(folder: &Folder, name: &[u8]) -> io::Result<usize> {
+    let text = read(folder, name)?;
+    let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count();
+    Ok(lines - attempts_in(&text).count())
 }
 
 /// Names of pending tasks that have a record, and perhaps of some that are gone; at most `max`.
@@ -180,6 +211,28 @@ pub fn recorded_names(spool: &SpoolDir, max: usize) -> io::Result<Vec<Vec<u8>>> 
     };
     let names = folder.list()?.map(|entry| entry.map(|(name, _)| name));
     names.filter(|name| !matches!(name, Ok(name) if !is_task_name(name))).take(max).collect()
+}
+
+/// Names of tasks, pending or buried, that have a record, and perhaps of some that are gone; at most
+/// `max` of each.
+pub fn records(spool: &SpoolView, max: usize) -> io::Result<Vec<Vec<u8>>> {
+    let internal = spool.internal()?;
+    let pending = internal.map(|internal| sub(&internal, ATTEMPTS)).transpose()?.flatten();
+    let mut found = Vec::new();
+    for (folder, start) in [(pending, &b""[..]), (spool.sub(DEAD)?, BURIED)] {
+        let Some(folder) = folder else { continue };
+        let mut count = 0;
+        for entry in folder.list()? {
+            let (name, _) = entry?;
+            let name = name.strip_prefix(start).filter(|name| is_task_name(name));
+            count += usize::from(name.is_some());
+            if count > max {
+                break;
+            }
+            found.extend(name.map(<[u8]>::to_vec));
+        }
+    }
+    Ok(found)
 }
 
 /// Removes the record of a task that is done. One that has none is no error.
@@ -218,6 +271,48 @@ pub(crate) fn bury_attempts(
     }
 }
 
+/// Brings the record of a buried task to its end where a crash cut its burial.
+pub(crate) fn settle_buried_attempts(
+    spool: &SpoolDir,
+    dead: &Folder,
+    name: &[u8],
+) -> io::Result<()> {
+    // Of several of one name it is that of the last one.
+    if last_name(dead, name)?.as_deref() == Some(name) {
+        bury_attempts(spool, name, dead, name)?;
+    }
+    Ok(())
+}
+
+/// The reverse of [`bury_attempts`]: the record of a task goes before it among those of pending ones.
+pub(crate) fn unbury_attempts(spool: &SpoolDir, dead: &Folder, name: &[u8]) -> io::Result<()> {
+    spool.internal.make_sub(ATTEMPTS)?;
+    let folder = spool.internal.open_sub(ATTEMPTS)?;
+    match dead.rename(&buried_name(name), &folder, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Appends a line to the record of a buried task.
+pub(crate) fn note_buried(dead: &Folder, name: &[u8], attempt: &Attempt) -> io::Result<()> {
+    append(dead, &buried_name(name), &line_of(attempt)?)
+}
+
+/// The last line of the record of a buried task.
+pub(crate) fn last_attempt(dead: &Folder, name: &[u8]) -> io::Result<Option<Attempt>> {
+    match read(dead, &buried_name(name)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => Ok(attempts_in(&other?).last()),
+    }
+}
+
+/// Whether nothing was recorded since the task was tried again.
+pub(crate) fn ends_with_retry(folder: &Folder, name: &[u8]) -> io::Result<bool> {
+    let last = attempts_in(&read(folder, name)?).last();
+    Ok(last.is_some_and(|attempt| attempt.outcome == Ending::Retried))
+}
+
 fn line_of(attempt: &Attempt) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(attempt)?;
     if line.len() >= LINE_BYTES_MAX {
@@ -230,18 +325,18 @@ fn line_of(attempt: &Attempt) -> io::Result<Vec<u8>> {
 
 fn append(folder: &Folder, name: &[u8], lines: &[u8]) -> io::Result<()> {
     let mut file = folder.open_or_create(name)?;
-    let mut bytes = folder::stat_file(file.as_fd())?.bytes;
+    let mut bytes = file::stat_file(file.as_fd())?.bytes;
     if bytes + lines.len() as u64 > RECORD_BYTES_MAX {
         file = shortened(folder, name)?;
-        bytes = folder::stat_file(file.as_fd())?.bytes;
+        bytes = file::stat_file(file.as_fd())?.bytes;
     }
     let mut last = [b'\n'];
     if bytes > 0 {
-        folder::read_at(file.as_fd(), &mut last, bytes - 1)?;
+        file::read_at(file.as_fd(), &mut last, bytes - 1)?;
     }
     // What a crash or a full disk cut is a line of its own.
     let lines = if last == *b"\n" { lines.to_vec() } else { [b"\n", lines].concat() };
-    folder::write_at(file.as_fd(), &lines, bytes)
+    file::write_at(file.as_fd(), &lines, bytes)
 }
 
 /// Drops the first half of a record.
@@ -251,15 +346,15 @@ fn shortened(folder: &Folder, name: &[u8]) -> io::Result<std::os::fd::OwnedFd> {
     let start = half.iter().position(|b| *b == b'\n').map_or(half.len(), |at| at + 1);
     folder.unlink(name)?;
     let file = folder.open_or_create(name)?;
-    folder::write_at(file.as_fd(), &half[start..], 0)?;
+    file::write_at(file.as_fd(), &half[start..], 0)?;
     Ok(file)
 }
 
 fn read(folder: &Folder, name: &[u8]) -> io::Result<Vec<u8>> {
     let file = folder.open_to_read(name)?;
-    let bytes = folder::stat_file(file.as_fd())?.bytes.min(2 * RECORD_BYTES_MAX);
+    let bytes = file::stat_file(file.as_fd())?.bytes.min(2 * RECORD_BYTES_MAX);
     let mut text = vec![0u8; bytes as usize];
-    let got = folder::read_at(file.as_fd(), &mut text, 0)?;
+    let got = file::read_at(file.as_fd(), &mut text, 0)?;
     text.truncate(got);
     Ok(text)
 }

@@ -6,11 +6,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use unspool_core::taskfile::ATTEMPTS_OFFSET;
-use unspool_sys::folder::{Folder, os_str, stat_file, write_byte_at};
-use unspool_sys::lock;
+use unspool_sys::file::write_byte_at;
+use unspool_sys::folder::{Folder, os_str};
 
 use crate::SpoolDir;
 use crate::attempts::bury_attempts;
+use crate::hold::{Held, hold};
 use crate::layout::DEAD;
 
 /// Names tried when the file's own is taken.
@@ -18,7 +19,7 @@ const TRIES_MAX: u32 = 100;
 
 /// Moves a task to `dead/` and returns its new path; `None` if it is gone, or somebody runs it.
 pub fn bury(spool: &SpoolDir, folder: &Folder, name: &[u8]) -> io::Result<Option<PathBuf>> {
-    let Some(_held) = hold(folder, name)? else { return Ok(None) };
+    let Held::Ours(_lease) = hold(folder, name)? else { return Ok(None) };
     let dead = spool.kept_folder(DEAD)?;
     let new_name = rename(folder, name, &dead)?;
     Ok(Some(spool.path().join(os_str(DEAD)).join(os_str(&new_name))))
@@ -48,34 +49,19 @@ pub fn bury_claimed(
     };
     // After the move: a crash in between leaves a task with its count in `dead/`, where it harms
     // nobody, and none without it among the pending ones.
-    let counted = write_byte_at(file.as_fd(), 0, ATTEMPTS_OFFSET);
-    let recorded = bury_attempts(spool, name, &dead, &new_name);
+    // The record comes last: where it stays behind, a later sweep ends the burial.
+    let ended = write_byte_at(file.as_fd(), 0, ATTEMPTS_OFFSET)
+        .and_then(|()| bury_attempts(spool, name, &dead, &new_name));
     let path = spool.path().join(os_str(DEAD)).join(os_str(&new_name));
-    Ok(Some(Buried { path, incomplete: recorded.and(counted).err() }))
+    Ok(Some(Buried { path, incomplete: ended.err() }))
 }
 
 /// Moves a task from a nested folder into the priority's folder above. `false` if it is gone, or
 /// somebody runs it.
 pub fn lift(from: &Folder, name: &[u8], to: &Folder) -> io::Result<bool> {
-    let Some(_held) = hold(from, name)? else { return Ok(false) };
+    let Held::Ours(_lease) = hold(from, name)? else { return Ok(false) };
     rename(from, name, to)?;
     Ok(true)
-}
-
-/// Locks a task while it is moved, so that nobody starts it in between.
-fn hold(folder: &Folder, name: &[u8]) -> io::Result<Option<OwnedFd>> {
-    let file = match folder.open_file(name) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    if !lock::try_lock(file.as_fd())? {
-        return Ok(None);
-    }
-    let stat = stat_file(file.as_fd())?;
-    let named = folder.stat(name)?;
-    let same = named.is_some_and(|n| (n.inode, n.device) == (stat.inode, stat.device));
-    Ok(same.then_some(file))
 }
 
 /// Moves a file under its own name, or one with a number where that is taken.

@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use unspool_core::TaskPolicy;
 use unspool_core::limits::PEEK_BYTES;
-use unspool_core::taskfile::peek;
-use unspool_sys::folder::{self, FileKind, Folder, Stat};
+use unspool_core::taskfile::{TaskId, peek};
+use unspool_sys::file;
+use unspool_sys::folder::{FileKind, Folder, Stat};
 use unspool_sys::lock;
 
 /// A task that is ours until `file` and all of its duplicates are closed or unlocked.
@@ -16,6 +17,8 @@ pub struct Claim {
     pub file: OwnedFd,
     /// As it was under the lock.
     pub stat: Stat,
+    /// Its identity; `None` for a foreign file.
+    pub id: Option<TaskId>,
     /// Failed attempts so far.
     pub attempts: u8,
     /// What it asks for itself, if that is anything.
@@ -49,6 +52,12 @@ pub enum Claimed {
     NotATask,
 }
 
+/// Whether a task is due. One that once was stays due on a clock that was set back: up to where
+/// the clock had come, the last change of its file says.
+pub fn is_due(stat: &Stat, now_ns: i64) -> bool {
+    stat.mtime_ns <= now_ns.max(stat.ctime_ns)
+}
+
 /// Tries to claim a task that should be due at `now_ns`.
 ///
 /// # Errors
@@ -66,11 +75,11 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
         }
     };
     if !lock::try_lock(file.as_fd())? {
-        return Ok(Claimed::Busy(folder::stat_file(file.as_fd())?));
+        return Ok(Claimed::Busy(file::stat_file(file.as_fd())?));
     }
     // Whatever was true before the lock may have changed: a holder before us may have finished
     // it, moved it or put it off.
-    let stat = folder::stat_file(file.as_fd())?;
+    let stat = file::stat_file(file.as_fd())?;
     if stat.kind != FileKind::File {
         return Ok(Claimed::NotATask);
     }
@@ -78,12 +87,12 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
     if stat.links == 0 || named.is_none_or(|n| n.inode != stat.inode || n.device != stat.device) {
         return Ok(Claimed::Gone);
     }
-    if stat.mtime_ns > now_ns {
+    if !is_due(&stat, now_ns) {
         return Ok(Claimed::NotDue(stat.mtime_ns));
     }
     let mut head = [0u8; PEEK_BYTES];
     let wanted = PEEK_BYTES.min(stat.bytes as usize);
-    let got = folder::read_at(file.as_fd(), &mut head[..wanted], 0)?;
+    let got = file::read_at(file.as_fd(), &mut head[..wanted], 0)?;
     let Some(seen) = peek(&head[..got]) else { return Ok(Claimed::Suspect(stat)) };
     let whole =
         if seen.exact { stat.bytes == seen.announced } else { stat.bytes >= seen.announced };
@@ -93,7 +102,7 @@ pub fn claim(folder: &Folder, name: &[u8], now_ns: i64) -> io::Result<Claimed> {
     let attempts = seen.attempts;
     let policy = (seen.policy != TaskPolicy::default()).then(|| Box::new(seen.policy));
     let function = seen.function.map(<[u8]>::to_vec);
-    Ok(Claimed::Task(Claim { file, stat, attempts, policy, function }))
+    Ok(Claimed::Task(Claim { file, stat, id: seen.id, attempts, policy, function }))
 }
 
 const ENOENT: i32 = 2;

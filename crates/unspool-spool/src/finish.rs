@@ -2,10 +2,12 @@
 //! so that a full disk cannot stop it.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use unspool_core::taskfile::ATTEMPTS_OFFSET;
-use unspool_sys::folder::{self, Folder};
+use unspool_sys::file;
+use unspool_sys::folder::Folder;
+use unspool_sys::lock;
 
 /// Deletes a task that is done. Returns `false` if somebody had deleted it, which is no error: a
 /// task may delete its own file.
@@ -18,7 +20,42 @@ pub fn complete(folder: &Folder, name: &[u8]) -> io::Result<bool> {
 
 /// Puts a task off until a time.
 pub fn postpone(file: BorrowedFd<'_>, due_ns: i64) -> io::Result<()> {
-    folder::set_mtime(file, due_ns)
+    file::set_mtime(file, due_ns)
+}
+
+/// Moves the due time of a task that nobody has, if it is `from_ns` still. `false`: it is not, or
+/// somebody has the task, or it is gone.
+pub fn move_due(folder: &Folder, name: &[u8], from_ns: i64, to_ns: i64) -> io::Result<bool> {
+    let file = match folder.open_file(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if !lock::try_lock(file.as_fd())? || file::stat_file(file.as_fd())?.mtime_ns != from_ns {
+        return Ok(false);
+    }
+    postpone(file.as_fd(), to_ns)?;
+    Ok(true)
+}
+
+/// Puts a task off that nobody has, and that is as it was at its change time `ctime_ns`. `false`: it is
+/// not, or somebody has it.
+pub fn postpone_waiting(
+    folder: &Folder,
+    name: &[u8],
+    ctime_ns: i64,
+    due_ns: i64,
+) -> io::Result<bool> {
+    let file = folder.open_file(name)?;
+    if !lock::try_lock(file.as_fd())? {
+        return Ok(false);
+    }
+    let stat = file::stat_file(file.as_fd())?;
+    if stat.links == 0 || stat.ctime_ns != ctime_ns {
+        return Ok(false);
+    }
+    postpone(file.as_fd(), due_ns)?;
+    Ok(true)
 }
 
 /// Writes one more failed attempt into the file's header and returns the new count.
@@ -32,7 +69,7 @@ pub fn count_failure(file: BorrowedFd<'_>, attempts: u8, due_ns: i64) -> io::Res
         _ => {}
     }
     let attempts = attempts.saturating_add(1);
-    folder::write_byte_at(file, attempts, ATTEMPTS_OFFSET)?;
+    file::write_byte_at(file, attempts, ATTEMPTS_OFFSET)?;
     postpone(file, due_ns)?;
     Ok(attempts)
 }

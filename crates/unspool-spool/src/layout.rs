@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use unspool_core::Priority;
 use unspool_core::signing::Keyring;
+use unspool_core::{Priority, SpoolBounds};
 use unspool_sys::folder::{self, Folder, Stat};
-use unspool_sys::{clock, host};
+use unspool_sys::{clock, file, host};
 
 use crate::access::Access;
 use crate::durable::DurableFolders;
+use crate::find::Kept;
+use crate::pending::PendingCount;
+use crate::view::SpoolView;
 
 /// What every task's name starts with. What follows is free.
 pub const PREFIX: &[u8] = b"uwsgi_spoolfile_on_";
@@ -40,8 +43,7 @@ const LOOK_EVERY_NS: u64 = 100_000_000;
 /// may have held a lock in this one.
 #[derive(Debug)]
 pub struct SpoolDir {
-    path: PathBuf,
-    pub(crate) top: Folder,
+    view: SpoolView,
     pub(crate) internal: Folder,
     pub(crate) host: Vec<u8>,
     counter: AtomicU64,
@@ -49,6 +51,8 @@ pub struct SpoolDir {
     open_to_others: Option<u32>,
     /// Signs what is submitted.
     pub(crate) keys: Option<Arc<Keyring>>,
+    pub(crate) bounds: SpoolBounds,
+    pub(crate) pending: PendingCount,
     /// Device and inode.
     identity: (u64, u64),
     parent: Option<Folder>,
@@ -180,7 +184,7 @@ impl SpoolDir {
             }
             other => other.map_err(opening)?,
         }
-        let stat = folder::stat_file(top.as_fd()).map_err(opening)?;
+        let stat = file::stat_file(top.as_fd()).map_err(opening)?;
         access.check(&path, &stat)?;
         let top = top.shared(access.sharing_of(&stat));
         if top.make_sub(INTERNAL).map_err(opening)? {
@@ -188,13 +192,14 @@ impl SpoolDir {
             top.sync().map_err(opening)?;
         }
         let internal = top.open_sub(INTERNAL).map_err(opening)?;
-        let inside = folder::stat_file(internal.as_fd()).map_err(opening)?;
+        let inside = file::stat_file(internal.as_fd()).map_err(opening)?;
         access.check_inside(&path.join(folder::os_str(INTERNAL)), &inside)?;
         check_version(&internal, &path)?;
         Ok(Self {
-            top,
             internal,
             keys: None,
+            bounds: SpoolBounds::default(),
+            pending: PendingCount::default(),
             host: file_safe(&host::hostname()),
             counter: AtomicU64::new(0),
             durable: DurableFolders::default(),
@@ -202,7 +207,7 @@ impl SpoolDir {
             parent: path.parent().map(Folder::open_to_look).transpose().map_err(opening)?,
             looked_ns: AtomicU64::new(0),
             identity: (stat.device, stat.inode),
-            path,
+            view: SpoolView::new(path, top),
         })
     }
 
@@ -212,16 +217,26 @@ impl SpoolDir {
         Self { keys, ..self }
     }
 
-    /// The canonical absolute path.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Refuses what would pass these bounds.
+    #[must_use]
+    pub fn bounded(self, bounds: SpoolBounds) -> Self {
+        Self { bounds, ..self }
     }
 
-    /// Whether the directory that was opened still has its name in its parent.
+    /// The canonical absolute path.
+    pub fn path(&self) -> &Path {
+        self.view.path()
+    }
+
+    /// Whether the directory that was opened still has its name in its parent. It has as long as
+    /// nothing tells otherwise: a disk that fails says nothing.
     pub fn is_in_place(&self) -> bool {
-        let (Some(parent), Some(name)) = (&self.parent, self.path.file_name()) else { return true };
-        let named = parent.stat(name.as_bytes()).ok().flatten();
-        named.is_some_and(|named| (named.device, named.inode) == self.identity)
+        let (Some(parent), Some(name)) = (&self.parent, self.path().file_name()) else {
+            return true;
+        };
+        parent.stat(name.as_bytes()).map_or(true, |named| {
+            named.is_some_and(|named| (named.device, named.inode) == self.identity)
+        })
     }
 
     /// The same, looked at no more often than every 100 ms: a directory that was replaced since might
@@ -245,38 +260,61 @@ impl SpoolDir {
 
     /// The folder of tasks without a priority.
     pub fn top(&self) -> &Folder {
-        &self.top
+        self.view.top()
+    }
+
+    /// The same, to be looked at.
+    pub fn view(&self) -> &SpoolView {
+        &self.view
     }
 
     /// The folder of a priority; `None` while there is none.
     pub fn priority_folder(&self, priority: &Priority) -> io::Result<Option<Folder>> {
-        match self.top.open_sub(priority.as_bytes()) {
-            Ok(folder) => Ok(Some(folder)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.view.priority_folder(priority)
     }
 
     /// The path of a priority's folder, or of the spool itself.
     pub fn folder_path(&self, priority: Option<&Priority>) -> PathBuf {
-        match priority {
-            None => self.path.clone(),
-            Some(priority) => self.path.join(folder::os_str(priority.as_bytes())),
-        }
+        self.view.folder_path(priority)
     }
 
     /// A folder for files that are moved out of the way, made if it is missing. Its name survives a
     /// power cut before anything is moved into it: the moves may, and with them the files.
     pub(crate) fn kept_folder(&self, name: &[u8]) -> io::Result<Folder> {
-        self.top.make_sub(name)?;
-        let folder = self.top.open_sub(name)?;
-        self.durable.ensure(&folder, &self.top)?;
+        self.top().make_sub(name)?;
+        let folder = self.top().open_sub(name)?;
+        self.durable.ensure(&folder, self.top())?;
         Ok(folder)
+    }
+
+    /// Makes what was moved between these folders survive a power cut; `None` is the spool itself.
+    /// Folders that are gone are left out.
+    pub fn flush<'p>(
+        &self,
+        folders: impl IntoIterator<Item = Option<&'p Priority>>,
+        kept: &[Kept],
+    ) -> io::Result<()> {
+        for kept in kept {
+            if let Some(folder) = self.view.sub(kept.folder())? {
+                folder.sync()?;
+            }
+        }
+        for priority in folders {
+            match priority {
+                None => self.top().sync()?,
+                Some(priority) => {
+                    if let Some(folder) = self.priority_folder(priority)? {
+                        folder.sync()?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The path of the internals.
     pub(crate) fn internal_path(&self) -> PathBuf {
-        self.path.join(folder::os_str(INTERNAL))
+        self.path().join(folder::os_str(INTERNAL))
     }
 
     /// The folder with the folders of all daemons.
@@ -305,7 +343,8 @@ impl SpoolDir {
         Ok(found)
     }
 
-    /// A name that no task had before.
+    /// A name that no task had before. Its random number is that of the task's id, so that the end of
+    /// the id tells the name.
     pub(crate) fn next_name(&self, now_ns: i64, random: u32) -> Vec<u8> {
         use std::io::Write;
         let number = self.counter.fetch_add(1, Ordering::Relaxed) + 1;
@@ -322,22 +361,56 @@ impl SpoolDir {
 
 fn check_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
     let opening = |source| OpenError::Open { path: path.to_owned(), source };
-    let file = match internal.open_to_read(VERSION) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return write_version(internal).map_err(opening);
+    match read_version(internal).map_err(opening)? {
+        Version::Known => Ok(()),
+        Version::Missing => write_version(internal).map_err(opening),
+        Version::Newer(found) | Version::Damaged(found) => {
+            Err(OpenError::Newer { path: path.to_owned(), found })
         }
-        Err(error) => return Err(opening(error)),
+    }
+}
+
+/// Whether this code can read a spool, without a version too.
+pub(crate) fn check_readable_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
+    let opening = |source| OpenError::Open { path: path.to_owned(), source };
+    match read_version(internal).map_err(opening)? {
+        Version::Known | Version::Missing => Ok(()),
+        Version::Newer(found) | Version::Damaged(found) => {
+            Err(OpenError::Newer { path: path.to_owned(), found })
+        }
+    }
+}
+
+/// What the file of the version says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// One that this code reads. Also an empty file, from a power cut soon after it was written: there
+    /// was no other version then.
+    Known,
+    /// There is no such file.
+    Missing,
+    /// One of a later unspool.
+    Newer(String),
+    /// No version at all.
+    Damaged(String),
+}
+
+pub(crate) fn read_version(internal: &Folder) -> io::Result<Version> {
+    let file = match internal.open_to_read(VERSION) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Version::Missing),
+        other => other?,
     };
     let mut text = [0u8; 16];
-    let got = folder::read_at(file.as_fd(), &mut text, 0).map_err(opening)?;
+    let got = file::read_at(file.as_fd(), &mut text, 0)?;
     let found = String::from_utf8_lossy(&text[..got]).trim().to_owned();
-    match found.parse::<u32>() {
-        Ok(version) if version <= FORMAT_VERSION => Ok(()),
-        // A power cut soon after it was written; there was no other version then.
-        Err(_) if found.is_empty() => Ok(()),
-        _ => Err(OpenError::Newer { path: path.to_owned(), found }),
-    }
+    let digits: String = found.chars().take_while(char::is_ascii_digit).collect();
+    Ok(match digits.parse::<u32>() {
+        _ if found.is_empty() => Version::Known,
+        // A later one may say more than a number.
+        Ok(version) if version > FORMAT_VERSION => Version::Newer(found),
+        Ok(_) if digits == found => Version::Known,
+        _ => Version::Damaged(found),
+    })
 }
 
 /// Writes the version aside and gives it its name, unless another process was faster.
@@ -345,9 +418,9 @@ fn write_version(internal: &Folder) -> io::Result<()> {
     let random: [u8; 8] = host::random()?;
     let aside = format!(".version-{:016x}", u64::from_le_bytes(random)).into_bytes();
     let file = internal.create(&aside)?;
-    folder::write_all(file.as_fd(), format!("{FORMAT_VERSION}\n").as_bytes())?;
+    file::write_all(file.as_fd(), format!("{FORMAT_VERSION}\n").as_bytes())?;
     // Else a power cut can leave a name with zeros behind it, and no start would take them.
-    folder::sync_file(file.as_fd())?;
+    file::sync_file(file.as_fd())?;
     match internal.rename(&aside, internal, VERSION) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             internal.unlink(&aside).map(|_| ())
@@ -382,6 +455,25 @@ pub fn submitted_ns(name: &[u8]) -> Option<i64> {
     sec.checked_mul(1_000_000_000)?.checked_add(usec * 1000)
 }
 
+/// Who submitted a task, from the start of its name: the machine, which may have no name, and the
+/// process; `None` for other names.
+pub fn submitter(name: &[u8]) -> Option<(&[u8], u32)> {
+    let mut parts = name.strip_prefix(PREFIX)?.rsplitn(6, |b| *b == b'_');
+    let pid = number(parts.nth(4)?)?;
+    Some((parts.next()?, u32::try_from(pid).ok()?))
+}
+
+/// The random number in a name, which stands before the time; `None` for other names.
+pub(crate) fn random_in(name: &[u8]) -> Option<u32> {
+    let digits =
+        name.rsplit(|b| *b == b'_').nth(2).filter(|digits| (1..=10).contains(&digits.len()))?;
+    let mut random = 0u64;
+    for digit in digits {
+        random = 10 * random + u64::from(digit.is_ascii_digit().then_some(digit - b'0')?);
+    }
+    u32::try_from(random).ok().filter(|random| *random <= u32::MAX >> 1)
+}
+
 /// When a file became a task: by its name, else its birth. Where the file system keeps no births it is
 /// the earlier of its other times, so that a `chmod` does not make an old task new.
 pub fn submitted_at_ns(folder: &Folder, name: &[u8], stat: &Stat) -> i64 {
@@ -405,6 +497,18 @@ pub(crate) fn stamp() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_submitter_is_in_the_name() {
+        for (name, expect) in [
+            (&b"uwsgi_spoolfile_on_my_web_4623_1_12_5_7"[..], Some((&b"my_web"[..], 4623))),
+            (b"uwsgi_spoolfile_on__4623_1_12_5_7", Some((b"", 4623))),
+            (b"uwsgi_spoolfile_on_4623_1_12_5_7", None),
+            (b"uwsgi_spoolfile_on_web_x_1_12_5_7", None),
+        ] {
+            assert_eq!(submitter(name), expect, "{}", String::from_utf8_lossy(name));
+        }
+    }
 
     #[test]
     fn submission_time_is_in_the_name() {

@@ -5,46 +5,101 @@
 //! daemons, submitters and real uWSGI spoolers on the same directory.
 
 mod access;
+mod admit;
 mod adopt;
+mod ask;
 mod attempts;
 mod bury;
+mod cancel;
+mod capsule;
+mod census;
 mod claim;
+mod daemons;
+mod discard;
 mod durable;
+mod edit;
+mod escape;
+mod find;
 mod finish;
+mod fsck;
 mod garbage;
+mod hold;
+mod inspect;
 mod layout;
+mod list;
+mod part;
+mod pause;
+mod pending;
 mod present;
 mod quarantine;
 mod read;
+mod records;
+mod relocate;
+mod retry;
+mod runner;
+mod running;
 mod scan;
 mod schedule;
+mod schedule_pauses;
 mod shared;
 mod submit;
 mod trust;
+mod view;
 mod watch;
 
 pub use access::Access;
+pub use admit::{Bound, SpoolFull};
 pub use adopt::{
     AdoptError, Adoption, Group, HeldTask, Look, Selection, Survey, Verdict, begin_adoption,
-    change_adoption, count_nested, look, read_adoption, survey, walk,
+    change_adoption, count_nested, look, read_adoption, survey, view_adoption, walk,
 };
+pub use ask::{Asked, Documents, ask_documents};
 pub use attempts::{
     Attempt, Ending, buried_name, count_deaths, forget_attempts, note_attempt, read_attempts,
-    recorded_names,
+    recorded_names, records,
 };
 pub use bury::{Buried, bury, bury_claimed, lift};
-pub use claim::{Claim, Claimed, claim};
-pub use finish::{complete, count_failure, postpone};
+pub use cancel::{Became, CancelError, Cancellation, Removal, remove_pending};
+pub use capsule::{Capsule, CapsuleError};
+pub use census::{Census, Depth, census, census_kept};
+pub use claim::{Claim, Claimed, claim, is_due};
+pub use daemons::{
+    DeadNotes, LivingDaemon, Trace, is_abandoned, remove_daemon, runs_in, take_dead_notes,
+};
+pub use discard::{discard, discard_records};
+pub use edit::{Edit, EditError, Editing};
+pub use find::{
+    FindError, Kept, Place, TaskName, Whereabouts, find_among, find_one, find_task, priorities,
+    spool_of, task_name,
+};
+pub use finish::{complete, count_failure, move_due, postpone, postpone_waiting};
+pub use fsck::{Check, Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, fsck};
 pub use garbage::{GARBAGE_AGE_NS, delete_garbage};
+pub use inspect::{TaskState, TaskSummary, inspect};
 pub use layout::{
     OpenError, PREFIX, SpoolDir, is_aside_name, is_task_name, submitted_at_ns, submitted_ns,
+    submitter,
 };
-pub use present::{ask_daemon, forget_present, listen_control, live_daemon, say_present};
+pub use list::{List, Listed, Shelves, list, listed};
+pub use part::Part;
+pub use pause::{Pause, PauseError, Pauses, Scope, pause, read_pauses, resume, resume_all};
+pub use pending::{Keeper, Pending};
+pub use present::{
+    Question, ask_daemon, ask_daemon_of, ask_daemons, forget_present, listen_control, live_daemon,
+    live_daemons, say_present,
+};
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};
+pub use records::{RecordSweep, Tidied};
+pub use relocate::{Relocated, Relocation, relocate};
+pub use retry::{Retried, origin, retry};
+pub use runner::{Runner, runner};
+pub use running::{Run, RunNotes};
 pub use scan::{Found, Scan};
 pub use schedule::{SchedulePlace, ScheduleStore};
+pub use schedule_pauses::paused_in;
 pub use shared::{Lifetime, shared_lock, shared_store};
 pub use submit::{SubmitError, Submitted, submit, submit_measured};
 pub use trust::{KeysError, Refused, Standing, Trust, load_keys};
+pub use view::SpoolView;
 pub use watch::{Change, Watch};

@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use unspool_sys::folder::{self, Folder};
+use unspool_sys::folder::Folder;
 use unspool_sys::socket::{self, Received};
-use unspool_sys::{host, lock};
+use unspool_sys::{file, host, lock};
 
 use crate::layout::{DAEMONS, INTERNAL};
 
@@ -25,7 +25,7 @@ pub fn say_present(folder: &Folder) -> io::Result<OwnedFd> {
     if !lock::try_lock(file.as_fd())? {
         return Err(io::Error::other("somebody holds the lock of a new pid file"));
     }
-    folder::write_all(file.as_fd(), &text(host::pid()))?;
+    file::write_all(file.as_fd(), &text(host::pid()))?;
     Ok(file)
 }
 
@@ -45,45 +45,120 @@ pub fn listen_control(folder: &Folder) -> io::Result<OwnedFd> {
 /// # Errors
 /// The daemon does not take the packet, or does not answer within `wait` for each step.
 pub fn ask_daemon(spool: &Path, request: &[u8], wait: Duration) -> io::Result<Option<Vec<u8>>> {
-    let Some(folder) = live_folder(spool) else { return Ok(None) };
-    let socket = socket::connect(&folder, CONTROL, wait)?;
-    socket::send_wait(socket.as_fd(), request)?;
-    let mut buffer = vec![0; unspool_core::limits::PACKET_BYTES_MAX];
-    match socket::receive(socket.as_fd(), &mut buffer, &mut Vec::new(), true)? {
-        Received::Packet(bytes) => {
-            buffer.truncate(bytes);
-            Ok(Some(buffer))
-        }
-        Received::Closed => Err(io::Error::other("the daemon closed the connection")),
-        Received::Nothing => Err(io::Error::from(io::ErrorKind::TimedOut)),
+    let Some((pid, folder)) = live_folders(spool).next() else { return Ok(None) };
+    match ask(pid, &folder, request, wait)?.answer(wait)? {
+        Some(answer) => Ok(Some(answer)),
+        None => Err(io::Error::from(io::ErrorKind::TimedOut)),
     }
+}
+
+/// A daemon that was asked something.
+#[derive(Debug)]
+pub struct Question {
+    /// Its process.
+    pub pid: u32,
+    socket: OwnedFd,
+}
+
+impl Question {
+    /// Asks something else, once the answer is there.
+    pub fn ask(&self, request: &[u8]) -> io::Result<()> {
+        socket::send_wait(self.socket.as_fd(), request)
+    }
+
+    /// Waits for the answer; `None` if it does not come within `wait`, or a signal comes first.
+    ///
+    /// # Errors
+    /// The daemon has ended, or does not answer at all.
+    pub fn answer(&self, wait: Duration) -> io::Result<Option<Vec<u8>>> {
+        self.receive(wait, &mut Vec::new())
+    }
+
+    /// The same with the descriptors that come with it.
+    pub(crate) fn receive(
+        &self,
+        wait: Duration,
+        fds: &mut Vec<OwnedFd>,
+    ) -> io::Result<Option<Vec<u8>>> {
+        socket::wait_for(self.socket.as_fd(), wait)?;
+        let mut buffer = vec![0; unspool_core::limits::PACKET_BYTES_MAX];
+        match socket::receive(self.socket.as_fd(), &mut buffer, fds, true) {
+            Ok(Received::Packet(bytes)) => {
+                buffer.truncate(bytes);
+                Ok(Some(buffer))
+            }
+            Ok(Received::Closed) => Err(io::Error::other("the daemon closed the connection")),
+            Ok(Received::Nothing) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Asks each daemon that runs a spool, waiting `wait` at most to be heard by one. With each its
+/// process, and the question or why it cannot be asked.
+pub fn ask_daemons(
+    spool: &Path,
+    request: &[u8],
+    wait: Duration,
+) -> Vec<(u32, io::Result<Question>)> {
+    live_folders(spool).map(|(pid, folder)| (pid, ask(pid, &folder, request, wait))).collect()
+}
+
+/// The processes of all daemons on this machine that run the spool.
+pub fn live_daemons(spool: &Path) -> Vec<u32> {
+    live_folders(spool).map(|(pid, _)| pid).collect()
+}
+
+/// Asks the daemon of this process; `None` if it does not run the spool any more.
+pub fn ask_daemon_of(
+    spool: &Path,
+    pid: u32,
+    request: &[u8],
+    wait: Duration,
+) -> io::Result<Option<Question>> {
+    let found = live_folders(spool).find(|(other, _)| *other == pid);
+    found.map(|(pid, folder)| ask(pid, &folder, request, wait)).transpose()
+}
+
+fn ask(pid: u32, folder: &Folder, request: &[u8], wait: Duration) -> io::Result<Question> {
+    let socket = socket::connect(folder, CONTROL, wait)?;
+    socket::send_wait(socket.as_fd(), request)?;
+    Ok(Question { pid, socket })
 }
 
 /// The process of a daemon on this machine that runs the spool. Creates nothing, and takes whatever
 /// cannot be read for no daemon.
 pub fn live_daemon(spool: &Path) -> Option<u32> {
-    pid_of(&live_folder(spool)?)
+    live_folders(spool).next().map(|(pid, _)| pid)
 }
 
-fn live_folder(spool: &Path) -> Option<Folder> {
-    let internal = Folder::open_to_look(spool).ok()?.open_sub(INTERNAL).ok()?;
-    let daemons = internal.open_sub(DAEMONS).ok()?;
-    daemons
-        .list()
-        .ok()?
-        .take(FOLDERS_MAX)
-        .filter_map(Result::ok)
-        .filter_map(|(name, _)| daemons.open_sub(&name).ok())
-        .find(|folder| pid_of(folder).is_some())
+/// The folders of the daemons on this machine that run the spool, and their processes.
+fn live_folders(spool: &Path) -> impl Iterator<Item = (u32, Folder)> {
+    let daemons = Folder::open_to_look(spool)
+        .and_then(|top| top.open_sub(INTERNAL))
+        .and_then(|internal| internal.open_sub(DAEMONS));
+    let names = daemons.as_ref().ok().and_then(|daemons| daemons.list().ok());
+    let names = names.into_iter().flatten().take(FOLDERS_MAX).filter_map(Result::ok);
+    names.filter_map(move |(name, _)| {
+        let folder = daemons.as_ref().ok()?.open_sub(&name).ok()?;
+        Some((pid_of(&folder)?, folder))
+    })
 }
 
-fn pid_of(folder: &Folder) -> Option<u32> {
+pub(crate) fn pid_of(folder: &Folder) -> Option<u32> {
     let file = folder.open_to_read(PID).ok()?;
-    if !lock::is_locked(file.as_fd()).ok()? {
-        return None;
-    }
+    if lock::is_locked(file.as_fd()).ok()? { written_pid(&file) } else { None }
+}
+
+/// Whether the folder is that of a daemon of this machine, dead or alive.
+pub(crate) fn is_of_this_host(folder: &Folder) -> bool {
+    folder.open_to_read(PID).ok().and_then(|file| written_pid(&file)).is_some()
+}
+
+fn written_pid(file: &OwnedFd) -> Option<u32> {
     let mut bytes = [0u8; PID_BYTES_MAX];
-    let got = folder::read_at(file.as_fd(), &mut bytes, 0).ok()?;
+    let got = file::read_at(file.as_fd(), &mut bytes, 0).ok()?;
     let line = std::str::from_utf8(&bytes[..got]).ok()?.lines().next()?;
     let pid = line.parse().ok()?;
     // On a file system of several machines the number means something on one of them alone.

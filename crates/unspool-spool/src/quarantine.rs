@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use unspool_sys::folder::{os_str, stat_file};
+use unspool_sys::file::stat_file;
+use unspool_sys::folder::os_str;
 use unspool_sys::{Folder, Stat, lock};
 
 use crate::SpoolDir;
@@ -28,8 +29,9 @@ const TRIES_MAX: u32 = 100;
 
 /// Moves a file to `corrupt/` and returns its new path.
 ///
-/// `None`: it is not as it was `seen` any more, or somebody holds it. Its writer goes on, or
-/// another file has its name now, so it stays and has to be looked at again.
+/// `None`: it is not as it was `seen` any more, or somebody holds it or has it open, the caller too. Its
+/// writer may go on, stopped for however long it was, or another file has its name now, so it stays and
+/// has to be looked at again. Where the system does not say who has a file open, only locks count.
 pub fn quarantine(
     spool: &SpoolDir,
     folder: &Folder,
@@ -56,6 +58,9 @@ pub fn quarantine(
     };
     let named = folder.stat(name).map_err(fail)?;
     if !unchanged(&now) || !named.as_ref().is_some_and(unchanged) {
+        return Ok(None);
+    }
+    if lock::is_open_elsewhere(file.as_fd()) == Some(true) {
         return Ok(None);
     }
     let corrupt = spool.kept_folder(CORRUPT).map_err(fail)?;

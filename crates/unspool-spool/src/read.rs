@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use unspool_core::Message;
 use unspool_core::limits::TASK_BYTES_MAX;
 use unspool_core::taskfile::{Malformed, TaskFile};
+use unspool_sys::file;
 use unspool_sys::folder::{self, FileKind, Folder, Stat};
 
 use crate::{SpoolDir, is_task_name};
@@ -35,12 +36,12 @@ pub enum ReadError {
 
 /// Reads a whole open file; also what the system says of it.
 pub fn read_all(file: BorrowedFd<'_>) -> io::Result<(Stat, Vec<u8>)> {
-    let stat = folder::stat_file(file)?;
+    let stat = file::stat_file(file)?;
     if stat.bytes > TASK_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any task"));
     }
     let mut content = vec![0u8; stat.bytes as usize];
-    let got = folder::read_at(file, &mut content, 0)?;
+    let got = file::read_at(file, &mut content, 0)?;
     content.truncate(got);
     Ok((stat, content))
 }
@@ -70,7 +71,7 @@ pub fn read_task(path: &Path) -> Result<Option<Message>, ReadError> {
 /// The paths of the tasks without a priority, at most `max`, in the file system's order.
 pub fn list_jobs(spool: &SpoolDir, max: usize) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in spool.top.list()? {
+    for entry in spool.top().list()? {
         let (name, kind) = entry?;
         if is_task_name(&name) && matches!(kind, None | Some(FileKind::File)) {
             found.push(spool.path().join(folder::os_str(&name)));

@@ -24,6 +24,13 @@ pub enum Found {
         /// As it was when it was looked at.
         stat: Stat,
     },
+    /// A name that cannot be looked at now: nothing is known of it.
+    Unknown {
+        /// It.
+        name: Vec<u8>,
+        /// What the system said.
+        error: io::Error,
+    },
     /// A folder that can be a priority. In the top folder it is one; elsewhere it is the caller's
     /// to ignore.
     Priority(Priority),
@@ -53,22 +60,23 @@ impl Scan {
             let Some(entry) = self.listing.next() else { return Ok(false) };
             let (name, kind) = entry?;
             if is_task_name(&name) || is_aside_name(&name) {
-                if let Ok(Some(stat)) = folder.stat(&name)
-                    && stat.kind == FileKind::File
-                {
-                    each(if is_task_name(&name) {
-                        Found::Task { name, stat }
-                    } else {
-                        Found::Aside { name, stat }
-                    });
+                match folder.stat(&name) {
+                    Ok(Some(stat)) if stat.kind != FileKind::File => {}
+                    Ok(Some(stat)) if is_task_name(&name) => each(Found::Task { name, stat }),
+                    Ok(Some(stat)) => each(Found::Aside { name, stat }),
+                    Ok(None) => {}
+                    Err(error) => each(Found::Unknown { name, error }),
                 }
             } else if matches!(kind, None | Some(FileKind::Directory))
                 && let Ok(priority) = Priority::new(&name)
-                && folder
-                    .stat(&name)
-                    .is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == FileKind::Directory))
             {
-                each(Found::Priority(priority));
+                match folder.stat(&name) {
+                    Ok(Some(stat)) if stat.kind == FileKind::Directory => {
+                        each(Found::Priority(priority));
+                    }
+                    Ok(_) => {}
+                    Err(error) => each(Found::Unknown { name, error }),
+                }
             }
         }
         Ok(true)

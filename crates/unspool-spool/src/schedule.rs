@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use unspool_sys::folder::{self, Folder};
-use unspool_sys::{FileKind, host, lock};
+use unspool_sys::{FileKind, file, host, lock};
 
 use crate::layout::SpoolDir;
 
-const SCHEDULE: &[u8] = b"schedule";
-const LEADER: &[u8] = b"leader";
-const FIRED: &[u8] = b"fired";
+pub(crate) const SCHEDULE: &[u8] = b"schedule";
+pub(crate) const LEADER: &[u8] = b"leader";
+pub(crate) const FIRED: &[u8] = b"fired";
 /// The length of a record: a number with blanks before it, and a newline. One write of it cannot
 /// tear.
 const RECORD_BYTES: usize = 21;
@@ -47,6 +47,11 @@ impl SchedulePlace {
         Self { parent: Parent::State { candidates, temporary }, key }
     }
 
+    /// What tells the configuration from others.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Opens the files, making what is missing.
     pub fn open(&self) -> io::Result<ScheduleStore> {
         let folder = match &self.parent {
@@ -58,7 +63,7 @@ impl SchedulePlace {
         };
         let leader = folder.open_or_create(LEADER)?;
         let fired = folder.open_or_create(FIRED)?;
-        Ok(ScheduleStore { folder, leader, fired })
+        Ok(ScheduleStore { folder, leader, fired, seen: None })
     }
 
     fn in_candidate(&self, path: &Path) -> io::Result<Folder> {
@@ -103,9 +108,19 @@ pub struct ScheduleStore {
     folder: Folder,
     leader: OwnedFd,
     fired: OwnedFd,
+    /// What tells the file of pauses from another one, when it was last read: inode and times.
+    pub(crate) seen: Option<Seen>,
 }
 
+/// What tells a file from another one of its name; `None`: there was none.
+pub(crate) type Seen = Option<(u64, i64, i64)>;
+
 impl ScheduleStore {
+    /// The folder of the configuration.
+    pub(crate) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
     /// Tries to become the one that fires, until this is dropped. `false`: another one is.
     pub fn lead(&self) -> io::Result<bool> {
         lock::try_lock(self.leader.as_fd())
@@ -115,7 +130,7 @@ impl ScheduleStore {
     pub fn is_in_place(&self) -> bool {
         [(LEADER, &self.leader), (FIRED, &self.fired)].into_iter().all(|(name, file)| {
             let named = self.folder.stat(name).ok().flatten();
-            let open = folder::stat_file(file.as_fd()).ok();
+            let open = file::stat_file(file.as_fd()).ok();
             matches!((named, open), (Some(named), Some(open))
                 if named.kind == FileKind::File && named.inode == open.inode)
         })
@@ -125,7 +140,7 @@ impl ScheduleStore {
     /// one or one before. When it returns `true`, that survives a power cut.
     pub fn take(&self, minute: i64) -> io::Result<bool> {
         let mut record = [0u8; RECORD_BYTES];
-        let got = folder::read_at(self.fired.as_fd(), &mut record, 0)?;
+        let got = file::read_at(self.fired.as_fd(), &mut record, 0)?;
         // What is no number is from a power cut before the first flush.
         let last = std::str::from_utf8(&record[..got]).ok().and_then(|s| s.trim().parse().ok());
         let taken = |last: i64| minute <= last && minute >= last.saturating_sub(BACK_MINUTES_MAX);
@@ -133,8 +148,8 @@ impl ScheduleStore {
             return Ok(false);
         }
         let record = format!("{minute:>20}\n");
-        folder::write_at(self.fired.as_fd(), record.as_bytes(), 0)?;
-        folder::sync_file(self.fired.as_fd())?;
+        file::write_at(self.fired.as_fd(), record.as_bytes(), 0)?;
+        file::sync_file(self.fired.as_fd())?;
         if last.is_none() {
             self.folder.sync()?;
         }
@@ -179,9 +194,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let here = vec![folder.path().to_owned()];
         let store = SchedulePlace::in_state(here, PathBuf::new(), "key".to_owned()).open().unwrap();
-        folder::write_at(store.fired.as_fd(), b"\0\0\0", 0).unwrap();
+        file::write_at(store.fired.as_fd(), b"\0\0\0", 0).unwrap();
         assert!(store.take(29_000_000).unwrap());
-        folder::write_at(store.fired.as_fd(), b" -9223372036854775808", 0).unwrap();
+        file::write_at(store.fired.as_fd(), b" -9223372036854775808", 0).unwrap();
         assert!(store.take(29_000_000).unwrap());
         assert!(!store.take(29_000_000).unwrap());
         let text = std::fs::read_to_string(folder.path().join("schedule/key/fired")).unwrap();

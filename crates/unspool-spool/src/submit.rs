@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use unspool_core::due::{self, InvalidAt};
 use unspool_core::taskfile::{InvalidMessage, KEY_AT, KEY_PRIORITY, TaskId, encode};
 use unspool_core::{Durability, InvalidPriority, Message, Priority};
-use unspool_sys::folder::{Folder, os_str, set_mtime, sync_file, write_all};
+use unspool_sys::file::{set_mtime, sync_file, write_all};
+use unspool_sys::folder::{Folder, os_str};
 use unspool_sys::host;
 
 use crate::SpoolDir;
+use crate::admit::{AdmitError, SpoolFull};
 use crate::layout::stamp;
 
 /// A task that was not submitted, or (`Unknown`) perhaps was.
@@ -36,6 +38,9 @@ pub enum SubmitError {
         /// What the system said.
         source: io::Error,
     },
+    /// The spool takes no more for now: nothing was published.
+    #[error(transparent)]
+    Full(Box<SpoolFull>),
     /// The task is there, and may be gone after a power cut.
     #[error(
         "task `{path}` is submitted, but may not survive a power cut: its folder did not flush"
@@ -74,6 +79,8 @@ pub fn submit(
 pub struct Submitted {
     /// The absolute path of its file, which may be gone already.
     pub path: PathBuf,
+    /// Its id.
+    pub id: TaskId,
     /// The length of that file.
     pub bytes: u64,
 }
@@ -96,46 +103,64 @@ pub fn submit_measured(
         |action| move |source| SubmitError::Io { action, spool: spool.path().to_owned(), source };
 
     let now_ns = stamp();
-    let random: [u8; 16] = host::random().map_err(fail("get random bytes"))?;
-    let (for_id, for_name) = random.split_at(10);
-    let mut id_bytes = [0u8; 10];
-    id_bytes.copy_from_slice(for_id);
-    let id = TaskId::new((now_ns / 1_000_000) as u64, id_bytes);
+    let random: [u8; 10] = host::random().map_err(fail("get random bytes"))?;
+    let id = TaskId::new((now_ns / 1_000_000) as u64, random);
     let key = spool.keys.as_ref().map(|keys| keys.first());
     let file = encode(message, id, key)?;
-    let mut name_bytes = [0u8; 4];
-    name_bytes.copy_from_slice(&for_name[..4]);
-    let name = spool.next_name(now_ns, u32::from_le_bytes(name_bytes));
+    let name = spool.next_name(now_ns, id.0 as u32);
 
-    let sub = priority
-        .as_ref()
-        .map(|priority| priority_folder(spool, priority, durability))
-        .transpose()
-        .map_err(fail("make the priority's folder"))?;
-    let target = sub.as_ref().unwrap_or(&spool.top);
-
-    let whole = Whole { folder: target, name: &name, content: &file, due_ns };
-    if durability == Durability::None && due_ns.is_none() && file.len() <= ONE_WRITE_BYTES_MAX {
-        whole.write_in_place().map_err(fail("write a file"))?;
-    } else {
-        whole.write_aside_and_rename(durability).map_err(|(action, error)| fail(action)(error))?;
-    }
+    let place = spool.admit(file.len() as u64).map_err(|error| match error {
+        AdmitError::Full(full) => SubmitError::Full(full),
+        AdmitError::Io(action, error) => fail(action)(error),
+    })?;
+    let whole = Whole { name: &name, content: &file, due_ns };
+    let published = publish(spool, priority.as_ref(), &whole, durability);
+    let target = published.map_err(|(action, error)| {
+        if let Some(place) = place {
+            spool.give_place_back(place);
+        }
+        fail(action)(error)
+    })?;
     let mut path = spool.folder_path(priority.as_ref());
     path.push(os_str(&name));
     let flushed = match durability {
         Durability::None => Ok(()),
         // Submitters that wait at the same time share flushes: the journal merges them, and does
         // so better than a queue of ours in front of it did.
-        Durability::File | Durability::Group => target.sync(),
+        Durability::File | Durability::Group => target.as_ref().unwrap_or(spool.top()).sync(),
     };
     match flushed {
-        Ok(()) => Ok(Submitted { path, bytes: file.len() as u64 }),
+        Ok(()) => Ok(Submitted { path, id, bytes: file.len() as u64 }),
         Err(source) => Err(SubmitError::Unknown { path, source }),
     }
 }
 
+/// What a step of a submission that failed tried, and what the system said.
+type Failed = (&'static str, io::Error);
+
+/// Gives a task its place in the spool; returns the folder of its priority.
+fn publish(
+    spool: &SpoolDir,
+    priority: Option<&Priority>,
+    whole: &Whole<'_>,
+    durability: Durability,
+) -> Result<Option<Folder>, Failed> {
+    let sub = priority
+        .map(|priority| priority_folder(spool, priority, durability))
+        .transpose()
+        .map_err(|error| ("make the priority's folder", error))?;
+    let folder = sub.as_ref().unwrap_or(spool.top());
+    let small = whole.content.len() <= ONE_WRITE_BYTES_MAX;
+    if durability == Durability::None && whole.due_ns.is_none() && small {
+        whole.write_in_place(folder).map_err(|error| ("write a file", error))?;
+    } else {
+        whole.write_aside_and_rename(folder, durability)?;
+    }
+    Ok(sub)
+}
+
 /// Opens the folder of a priority, making it if need be. It is durable before a task in it is.
-fn priority_folder(
+pub(crate) fn priority_folder(
     spool: &SpoolDir,
     priority: &Priority,
     durability: Durability,
@@ -143,8 +168,8 @@ fn priority_folder(
     let folder = if let Some(folder) = spool.priority_folder(priority)? {
         folder
     } else {
-        let is_new = spool.top.make_sub(priority.as_bytes())?;
-        let folder = spool.top.open_sub(priority.as_bytes())?;
+        let is_new = spool.top().make_sub(priority.as_bytes())?;
+        let folder = spool.top().open_sub(priority.as_bytes())?;
         if is_new {
             // Tells a daemon of it now, which otherwise may hear of it a moment later.
             folder.touch()?;
@@ -152,9 +177,9 @@ fn priority_folder(
         folder
     };
     if durability != Durability::None {
-        spool.durable.ensure(&folder, &spool.top).inspect_err(|_| {
+        spool.durable.ensure(&folder, spool.top()).inspect_err(|_| {
             // One that is made anew can be flushed anew. If somebody uses it, it stays.
-            let _ = spool.top.remove_sub(priority.as_bytes());
+            let _ = spool.top().remove_sub(priority.as_bytes());
         })?;
     }
     Ok(folder)
@@ -166,7 +191,6 @@ const ONE_WRITE_BYTES_MAX: usize = 4096;
 
 /// A task that is about to be published.
 struct Whole<'a> {
-    folder: &'a Folder,
     name: &'a [u8],
     content: &'a [u8],
     due_ns: Option<i64>,
@@ -176,12 +200,12 @@ impl Whole<'_> {
     /// Writes a file that one call can write under its name at once. Readers take it for unfinished
     /// while it is empty, and a submitter that dies in between leaves it so. Nothing that durability
     /// or a due time needs may come between the two calls.
-    fn write_in_place(&self) -> io::Result<()> {
-        let file = self.folder.create(self.name)?;
+    fn write_in_place(&self, folder: &Folder) -> io::Result<()> {
+        let file = folder.create(self.name)?;
         // COMMIT POINT: from here on the task exists, whole.
         let written = write_all(file.as_fd(), self.content);
         if written.is_err() {
-            let _ = self.folder.unlink(self.name);
+            let _ = folder.unlink(self.name);
         }
         written
     }
@@ -190,24 +214,31 @@ impl Whole<'_> {
     /// on failure; the error says at what.
     fn write_aside_and_rename(
         &self,
+        folder: &Folder,
         durability: Durability,
-    ) -> Result<(), (&'static str, io::Error)> {
+    ) -> Result<(), Failed> {
         let aside = [b".", self.name].concat();
         // Closed after the rename, so that a watcher hears of both at once.
-        let _open =
-            self.write_aside(&aside, durability).map_err(|error| ("write a file", error))?;
+        let _open = self
+            .write_aside(folder, &aside, durability)
+            .map_err(|error| ("write a file", error))?;
         // COMMIT POINT: from here on the task exists, whole.
-        self.folder.rename(&aside, self.folder, self.name).map_err(|error| {
-            let _ = self.folder.unlink(&aside);
+        folder.rename(&aside, folder, self.name).map_err(|error| {
+            let _ = folder.unlink(&aside);
             ("publish a file", error)
         })
     }
 
     /// Writes in the folder where the file belongs: a rename within one directory costs a third of
     /// one between two.
-    fn write_aside(&self, aside: &[u8], durability: Durability) -> io::Result<OwnedFd> {
+    fn write_aside(
+        &self,
+        folder: &Folder,
+        aside: &[u8],
+        durability: Durability,
+    ) -> io::Result<OwnedFd> {
         let attempt = || {
-            let file = self.folder.create(aside)?;
+            let file = folder.create(aside)?;
             let written = (|| {
                 write_all(file.as_fd(), self.content)?;
                 if let Some(due_ns) = self.due_ns {
@@ -216,7 +247,7 @@ impl Whole<'_> {
                 if durability == Durability::None { Ok(false) } else { sync(&file) }
             })();
             if written.is_err() {
-                let _ = self.folder.unlink(aside);
+                let _ = folder.unlink(aside);
             }
             written.map(|flush_failed| (file, flush_failed))
         };
@@ -225,7 +256,7 @@ impl Whole<'_> {
         for _ in 0..2 {
             match attempt()? {
                 (file, false) => return Ok(file),
-                (_, true) => self.folder.unlink(aside)?,
+                (_, true) => folder.unlink(aside)?,
             };
         }
         Err(io::Error::other("the file did not flush, twice"))

@@ -7,6 +7,7 @@ use unspool_core::Priority;
 use unspool_sys::notify::{Hint, Interest, Watcher};
 
 use crate::adopt::ADOPTED;
+use crate::pause::PAUSED;
 use crate::{SpoolDir, is_task_name};
 
 /// A change in a spool.
@@ -42,6 +43,8 @@ pub enum Change {
     FolderGone(u32),
     /// It was decided what becomes of old tasks.
     Adopted,
+    /// Something was paused or resumed.
+    Paused,
     /// Changes were missed: scan everything.
     Missed,
 }
@@ -104,7 +107,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Watches for decisions about old tasks too. Nothing else happens often in that folder.
+    /// Watches for decisions too: about old tasks, and what is paused. Nothing else happens often in that
+    /// folder.
     pub fn add_internal(&mut self, spool: &SpoolDir) -> io::Result<()> {
         self.internal = Some(self.changes.add(&spool.internal_path())?);
         Ok(())
@@ -115,11 +119,13 @@ impl Watch {
     pub fn read(&mut self, mut each: impl FnMut(Change)) -> io::Result<()> {
         let (folders, internal) = (&mut self.folders, self.internal);
         self.changes.read(|hint| {
-            if let Hint::Look { watch, name, .. } = &hint
+            if let Hint::Look { watch, name, .. } | Hint::Gone { watch, name, .. } = &hint
                 && Some(*watch) == internal
             {
-                if name == ADOPTED {
-                    each(Change::Adopted);
+                match (name.as_slice(), &hint) {
+                    (ADOPTED, Hint::Look { .. }) => each(Change::Adopted),
+                    (PAUSED, _) => each(Change::Paused),
+                    _ => {}
                 }
                 return;
             }

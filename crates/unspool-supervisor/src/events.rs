@@ -4,8 +4,11 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use unspool_core::Priority;
+use unspool_spool::{Place, TaskName};
 use unspool_sys::process::Exit;
+use unspool_wire::cancel::Fate;
 
+use crate::explanation::{Candidates, Explanation};
 use crate::snapshot::SpoolSnapshot;
 
 /// A worker's number, unique in the life of the daemon.
@@ -18,7 +21,7 @@ pub(crate) enum ToDispatcher {
     Attach {
         /// Its number.
         worker: WorkerId,
-        /// Its row in the slots file.
+        /// Its row of slots.
         row: usize,
         /// Its generation of the application.
         generation: u32,
@@ -59,6 +62,22 @@ pub(crate) enum ToDispatcher {
     },
     /// The time between retries changes; `None`: to what the configuration says.
     Frequency(Option<Duration>),
+    /// A task is to be cancelled.
+    Cancel(CancelOrder),
+    /// Say what is known of a task.
+    Explain {
+        /// Who asks.
+        client: u32,
+        /// Where it lies.
+        place: Place,
+    },
+    /// Say where tasks are that somebody names in part.
+    Find {
+        /// Who asks.
+        client: u32,
+        /// How they are named: by a file's name or a part.
+        name: TaskName,
+    },
     /// Log how the spool is doing.
     LogState,
     /// Say how the spool is.
@@ -67,6 +86,19 @@ pub(crate) enum ToDispatcher {
     Stop,
     /// All workers are gone: end the thread.
     Exit,
+}
+
+/// A task to cancel.
+#[derive(Debug, Clone)]
+pub(crate) struct CancelOrder {
+    /// Who is answered.
+    pub(crate) client: u32,
+    /// Where it lies.
+    pub(crate) place: Place,
+    /// How long it has to end by itself, if it runs.
+    pub(crate) grace_ns: u64,
+    /// Whether the answer comes when it has ended; else once it is told.
+    pub(crate) wait: bool,
 }
 
 /// What ended a worker.
@@ -79,6 +111,8 @@ pub(crate) enum Cause {
         /// "the stop" or "the reload".
         by: &'static str,
     },
+    /// The daemon: its task was cancelled and did not end in time.
+    Cancelled,
     /// The kernel, for want of memory.
     OutOfMemory,
     /// The daemon, since it or its task passed a limit.
@@ -86,6 +120,19 @@ pub(crate) enum Cause {
         /// Which limit, for the log.
         why: String,
     },
+}
+
+impl Cause {
+    /// Why a worker ended that ended so, in words.
+    pub(crate) fn of_end(&self, exit: Exit) -> String {
+        match self {
+            Self::Own => exit.to_string(),
+            Self::Interrupted { by } => format!("ended by {by}"),
+            Self::Cancelled => "its task was cancelled and did not end in time".to_owned(),
+            Self::OutOfMemory => "the kernel killed it for want of memory".to_owned(),
+            Self::Limit { why } => why.clone(),
+        }
+    }
 }
 
 /// The workers that run the same tasks of a spool: all of them, or those of one priority.
@@ -104,6 +151,8 @@ pub(crate) enum ToSupervisor {
     Ready {
         /// Its number.
         worker: WorkerId,
+        /// Its process.
+        pid: u32,
     },
     /// A worker has finished a task: it is of use.
     Useful {
@@ -114,6 +163,36 @@ pub(crate) enum ToSupervisor {
     Limited {
         /// At the latest then, on the monotonic clock.
         by_ns: u64,
+    },
+    /// The task that a worker runs was cancelled: it is told, and killed if it goes on.
+    Cancel {
+        /// Its number.
+        worker: WorkerId,
+        /// The slot of the task.
+        slot: u8,
+        /// Until then it may go on, on the monotonic clock.
+        by_ns: u64,
+    },
+    /// What became of a task that was to be cancelled.
+    Cancelled {
+        /// Who asked.
+        client: u32,
+        /// What, or why it is not cancelled.
+        answer: Result<Fate, String>,
+    },
+    /// What a dispatcher knows of a task.
+    Explained {
+        /// Who asked.
+        client: u32,
+        /// That.
+        explanation: Box<Explanation>,
+    },
+    /// Where tasks are that somebody names in part.
+    FoundTasks {
+        /// Who asked.
+        client: u32,
+        /// There.
+        found: Candidates,
     },
     /// A worker was handed the last task that it may run.
     Worn {
@@ -175,6 +254,13 @@ pub(crate) enum ToSupervisor {
     },
     /// Whether this daemon fires crons and timers, or another one of its configuration.
     Leads(bool),
+    /// Which timers and crons are paused, as it is written down.
+    Paused {
+        /// Those.
+        paused: Vec<unspool_wire::schedule::TimerPause>,
+        /// Who asked for a change, if somebody did, and whether it could be made.
+        answer: Option<(u32, Result<(), String>)>,
+    },
     /// A minute of crons was written down, or is another's.
     Minute {
         /// Since 1970.

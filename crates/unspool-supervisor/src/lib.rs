@@ -8,9 +8,12 @@
 mod backoff;
 mod dispatcher;
 mod events;
+pub mod explanation;
 mod inquiry;
+pub mod journal;
 mod limits;
 mod programs;
+mod python;
 mod settings;
 pub mod snapshot;
 mod supervisor;
@@ -19,9 +22,10 @@ mod uwsgi_lines;
 pub use inquiry::{Inquirer, Inquiries, Reply, inquiries};
 pub use limits::{Dedicated, Limits, MemoryLimits};
 pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Surroundings};
+pub use python::python_program;
 pub use settings::{
-    AdoptChoice, AdoptSettings, Moment, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
-    SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
+    AdoptChoice, AdoptSettings, ForkPolicy, HookStep, Moment, Moments, MuleSettings, OnQuit,
+    RetrySettings, Settings, SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
 pub use snapshot::Snapshot;
-pub use supervisor::{RunError, run};
+pub use supervisor::{RunError, configured_entries, next_minute, run};

@@ -19,6 +19,8 @@ pub struct Limits {
     pub handler_harakiri: Option<Duration>,
     /// After which a worker is replaced.
     pub lifetime: Option<Duration>,
+    /// How much longer the worker with the next number lasts, from the first one on.
+    pub lifetime_delta: Duration,
     /// How much memory a worker may have.
     pub memory: MemoryLimits,
     /// How long a reload waits for a worker of the old application; `None`: as long as it takes.

@@ -1,6 +1,7 @@
 //! What the binary decides before it starts the daemon.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use unspool_core::RetryPolicy;
@@ -8,6 +9,7 @@ use unspool_spool::{SchedulePlace, SpoolDir};
 use unspool_wire::control::Setup;
 
 use crate::inquiry::Inquiries;
+use crate::journal::LineRing;
 use crate::limits::{Dedicated, Limits};
 use crate::programs::ProgramSettings;
 
@@ -20,6 +22,8 @@ pub struct Settings {
     pub zygote: ZygoteSettings,
     /// What runs besides tasks.
     pub programs: ProgramSettings,
+    /// What it does each time that the application is there, in order.
+    pub hooks: Vec<HookStep>,
     /// Where it is written down which crons have run.
     pub schedule: SchedulePlace,
     /// The mules.
@@ -28,14 +32,32 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// What limits its workers.
     pub limits: Limits,
+    /// The files of the configuration, for those who ask.
+    pub config_files: Vec<PathBuf>,
     /// Where others ask how the daemon is.
     pub inquiries: Option<Inquiries>,
+    /// The last lines of the log.
+    pub lines: Arc<LineRing>,
     /// What it watches besides the spools.
     pub watch: WatchSettings,
     /// What SIGQUIT asks for.
     pub on_quit: OnQuit,
     /// What the binary does at moments of the daemon's life.
     pub moments: Moments,
+}
+
+/// One thing that is done each time that the application is there.
+#[derive(Debug)]
+pub enum HookStep {
+    /// A line of shell; those behind it wait until it has ended with status 0.
+    Exec {
+        /// It.
+        command: String,
+        /// It as it may be shown.
+        shown: String,
+    },
+    /// Something short.
+    Act(Moment),
 }
 
 /// What SIGQUIT asks for.
@@ -56,8 +78,12 @@ pub struct Moments {
     pub started: Moment,
     /// The application was imported for the first time, or that was tried.
     pub imported: Moment,
+    /// The application was imported anew, by a reload.
+    pub reloaded: Moment,
     /// The files of the log are to be opened again: an outside tool has moved them.
     pub reopen_logs: Moment,
+    /// The log file is to be moved away and begun anew.
+    pub rotate_log: Moment,
     /// The files with the daemon's process number are to be written again.
     pub write_pidfiles: Moment,
 }
@@ -129,6 +155,8 @@ pub enum TouchAction {
     Signal(u8),
     /// The log's files are opened anew.
     ReopenLog,
+    /// The log file is moved away and begun anew.
+    RotateLog,
 }
 
 /// One spool.
@@ -146,6 +174,8 @@ pub struct SpoolSettings {
     pub retry: RetrySettings,
     /// How long a file that is no whole task is left alone before it goes to `corrupt/`.
     pub settle: Duration,
+    /// Tasks that are kept in memory; more wait in their files.
+    pub tasks_max: usize,
     /// What becomes of old tasks at the first start.
     pub adopt: AdoptSettings,
     /// No log line for each task that is done.
@@ -194,6 +224,17 @@ pub enum AdoptChoice {
     Bury,
 }
 
+/// Whether workers are forked from a process that has imported the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForkPolicy {
+    /// They are, until two in a row are not ready in time.
+    Auto,
+    /// They are.
+    Always,
+    /// Each imports the application itself.
+    Never,
+}
+
 /// The process that imports the application and forks workers.
 #[derive(Debug)]
 pub struct ZygoteSettings {
@@ -201,4 +242,10 @@ pub struct ZygoteSettings {
     pub python: PathBuf,
     /// What it imports.
     pub setup: Setup,
+    /// Whether workers are forked from a process that has imported the application.
+    pub fork: ForkPolicy,
+    /// How long a worker may take from its fork until it is ready.
+    pub start_timeout: Duration,
+    /// The application's processes have the standard input of the daemon, and not an empty one.
+    pub honour_stdin: bool,
 }

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The daemon.
 #[derive(Debug, Clone, Serialize)]
@@ -40,6 +40,61 @@ pub struct Snapshot {
     pub daemons: Vec<DaemonSnapshot>,
     /// In the order of the configuration.
     pub spools: Vec<SpoolSnapshot>,
+}
+
+/// Functions that a zygote tells of.
+pub const FUNCTIONS_TOLD: usize = 1000;
+
+/// The daemon and one of its spools: what the control socket of that spool tells.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct StatusSnapshot {
+    /// Of the daemon's program.
+    pub version: String,
+    /// The daemon's process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: i64,
+    /// Told to stop: running tasks finish.
+    pub stopping: bool,
+    /// The application is being imported: at the start, or for a reload.
+    pub importing: bool,
+    /// Counts the imports that were taken over.
+    pub generation: u32,
+    /// The files of its configuration, in the order in which they were read.
+    pub config_files: Vec<PathBuf>,
+    /// The functions that the application registered while it was imported; the first
+    /// [`FUNCTIONS_TOLD`] of them, and none if their names are very long.
+    pub functions: Vec<String>,
+    /// The last import, if it failed.
+    pub import_failure: Option<ImportFailed>,
+    /// The spool.
+    pub spool: SpoolSnapshot,
+}
+
+/// An import of the application that failed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct ImportFailed {
+    /// When.
+    pub at: i64,
+    /// It was for a reload, which was given up: the workers go on with what was imported before.
+    pub given_up: bool,
+    /// What could not be imported, the first one first.
+    pub failures: Vec<FailedImport>,
+}
+
+/// One module that could not be imported.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct FailedImport {
+    /// What was imported: a module or a file; empty if the process ended that imported.
+    pub target: String,
+    /// The traceback, or what happened.
+    pub traceback: String,
 }
 
 /// Handlers of timers, crons and signals.
@@ -137,7 +192,8 @@ pub struct DaemonSnapshot {
 }
 
 /// One spool.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct SpoolSnapshot {
     /// Its directory.
@@ -162,18 +218,43 @@ pub struct SpoolSnapshot {
     pub run_time_us: u64,
     /// The last failure.
     pub last_error: Option<LastError>,
+    /// All that is pending is known: no scan goes on, and no more is pending than is kept in memory.
+    pub complete: bool,
+    /// Bytes of the files that are known.
+    pub bytes: u64,
     /// A scan of the directory goes on.
     pub scanning: bool,
     /// The file system sends no events: new tasks are found by scans alone.
     pub unwatched: bool,
     /// Tasks that are done and whose files could not be deleted yet.
     pub undeleted: usize,
+    /// What is paused, the oldest pause first.
+    pub pauses: Vec<PauseSnapshot>,
+    /// Why it is not known what is paused: then nothing runs.
+    pub pauses_failed: Option<String>,
     /// Its processes.
     pub workers: Vec<WorkerSnapshot>,
 }
 
+/// Something that somebody has paused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PauseSnapshot {
+    /// `spool`, `priority` or `function`.
+    pub scope: String,
+    /// The priority (`.` for tasks without one) or the function.
+    pub name: Option<String>,
+    /// Who, as `user@host`.
+    pub by: String,
+    /// When.
+    pub at: f64,
+    /// Why; may be empty.
+    pub why: String,
+}
+
 /// How many tasks stand where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Depth {
     /// They wait for a worker.
@@ -184,10 +265,13 @@ pub struct Depth {
     pub running: u64,
     /// Old ones of a uWSGI's, until somebody decides about them.
     pub held: u64,
+    /// They are due, and somebody has paused them: all that are due of the spool or of a folder, and
+    /// those of a function that had their turn.
+    pub paused: u64,
 }
 
 /// The tasks of one folder.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PriorityDepth {
     /// `None`: no priority.
@@ -198,7 +282,8 @@ pub struct PriorityDepth {
 }
 
 /// What became of runs and files.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct Outcomes {
     /// Done, and deleted.
@@ -221,10 +306,12 @@ pub struct Outcomes {
     pub dead: u64,
     /// Of those, the ones that were not started in time.
     pub expired: u64,
+    /// Deleted because somebody cancelled them, as far as the daemon had to do with it.
+    pub cancelled: u64,
 }
 
 /// A failure.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LastError {
     /// When.
@@ -238,7 +325,8 @@ pub struct LastError {
 }
 
 /// A worker of a spool.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct WorkerSnapshot {
     /// Its number in the life of the daemon.
@@ -268,7 +356,7 @@ pub struct WorkerSnapshot {
 }
 
 /// The task that a worker runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CurrentTask {
     /// Its file, relative to the spool.
@@ -286,6 +374,13 @@ impl Snapshot {
     }
 }
 
+impl Outcomes {
+    /// Runs that have ended, however, and tasks that went without one.
+    pub(crate) fn runs(&self) -> u64 {
+        self.done + self.retried + self.failed + self.ignored + self.unknown + self.corrupt
+    }
+}
+
 impl Depth {
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
@@ -293,6 +388,7 @@ impl Depth {
             delayed: self.delayed + other.delayed,
             running: self.running + other.running,
             held: self.held + other.held,
+            paused: self.paused + other.paused,
         }
     }
 }

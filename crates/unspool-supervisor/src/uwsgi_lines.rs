@@ -29,6 +29,11 @@ pub(crate) fn harakiri(pid: u32) {
     info!(target: "uwsgi", "*** HARAKIRI ON THE SPOOLER (pid: {pid}) ***");
 }
 
+/// A mule is killed, because its handler of a signal takes too long.
+pub(crate) fn harakiri_mule(mule: u32, signal: u64, pid: u32) {
+    info!(target: "uwsgi", "*** HARAKIRI ON MULE {mule} HANDLING SIGNAL {signal} (pid: {pid}) ***");
+}
+
 /// A process for tasks ended, having run as many as it may.
 pub(crate) fn recycling(spool: &Path, pid: u32, tasks: u64) {
     let spool = spool.display();

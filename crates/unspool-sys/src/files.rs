@@ -6,9 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{self, Mode, OFlags};
+use rustix::fs::{self, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
 
-use crate::folder::{self, FileKind, Folder, Sharing, Stat};
+use crate::file;
+use crate::folder::{FileKind, Folder, Sharing, Stat};
 use crate::host;
 
 /// Opens a file to append to it, making it with mode 0640 if it is missing. Writing to it does not
@@ -21,42 +23,89 @@ pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
 
 /// What a file is, so that one that was replaced is told from it: device and inode.
 pub fn identity(file: impl AsFd) -> io::Result<(u64, u64)> {
-    let stat = folder::stat_file(file.as_fd())?;
+    let stat = file::stat_file(file.as_fd())?;
     Ok((stat.device, stat.inode))
+}
+
+/// Whether this open file is the one at `path`.
+pub fn is_at(file: impl AsFd, path: &Path) -> io::Result<bool> {
+    match fs::stat(path) {
+        Ok(found) => Ok(identity(file)? == (found.st_dev, found.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Empties an open file.
+pub fn empty(file: impl AsFd) -> io::Result<()> {
+    Ok(fs::ftruncate(file, 0)?)
+}
+
+/// Changes the mode of an open file.
+pub fn set_mode(file: impl AsFd, mode: u32) -> io::Result<()> {
+    Ok(fs::fchmod(file, Mode::from_raw_mode(mode))?)
+}
+
+/// Gives an open file to a user and a group; `None` stays.
+pub fn give(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    Ok(fs::fchown(file, uid.map(Uid::from_raw), gid.map(Gid::from_raw))?)
+}
+
+/// Moves a file to a name that nothing has; `AlreadyExists` if something has it.
+pub fn rename_new(path: &Path, to: &Path) -> io::Result<()> {
+    let (parent, name) = split(path)?;
+    let (new_parent, new_name) = split(to)?;
+    let (parent, new_parent) = (Folder::open_to_look(parent)?, Folder::open_to_look(new_parent)?);
+    parent.rename(name.as_bytes(), &new_parent, new_name.as_bytes())
+}
+
+/// Moves a file to a name, in the place of what has it.
+pub fn rename_over(path: &Path, to: &Path) -> io::Result<()> {
+    Ok(fs::rename(path, to)?)
 }
 
 /// Puts a file of this content, of mode 0644 less the mask, in the place of `path`, in one step.
 /// Where only the file itself may be written, and not its directory, it is written in place.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let (parent, name) = split(path)?;
-    let aside = {
-        let mut aside = name.to_owned().into_vec();
-        aside.insert(0, b'.');
-        aside.extend_from_slice(format!(".{}", host::pid()).as_bytes());
-        aside
-    };
-    let write = || {
-        let folder = Folder::open_to_look(parent)?;
-        // Left by a process of the same number that was killed in between.
-        let _ = folder.unlink(&aside);
-        let file = folder.create_readable(&aside)?;
-        let written = folder::write_all(file.as_fd(), content)
-            .and_then(|()| folder.replace(&aside, name.as_bytes()));
-        if written.is_err() {
-            let _ = folder.unlink(&aside);
-        }
-        written
-    };
-    match write() {
+    let written =
+        write_aside(path, content, |folder, aside, name| folder.replace(aside, name.as_bytes()));
+    match written {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             match fs::open(path, flags, Mode::empty()) {
-                Ok(file) => folder::write_all(file.as_fd(), content),
+                Ok(file) => file::write_all(file.as_fd(), content),
                 Err(_) => Err(error),
             }
         }
         other => other,
     }
+}
+
+/// Makes a file of this content, of mode 0644 less the mask, in one step; `AlreadyExists` if something has
+/// its name.
+pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_aside(path, content, |folder, aside, name| folder.rename(aside, folder, name.as_bytes()))
+}
+
+/// Writes a file aside and has it put where it belongs.
+fn write_aside(
+    path: &Path,
+    content: &[u8],
+    put: impl FnOnce(&Folder, &[u8], &OsStr) -> io::Result<()>,
+) -> io::Result<()> {
+    let (parent, name) = split(path)?;
+    let mut aside = name.to_owned().into_vec();
+    aside.insert(0, b'.');
+    aside.extend_from_slice(format!(".{}", host::pid()).as_bytes());
+    let folder = Folder::open_to_look(parent)?;
+    // Left by a process of the same number that was killed in between.
+    let _ = folder.unlink(&aside);
+    let file = folder.create_readable(&aside)?;
+    let written = file::write_all(file.as_fd(), content).and_then(|()| put(&folder, &aside, name));
+    if written.is_err() {
+        let _ = folder.unlink(&aside);
+    }
+    written
 }
 
 /// Deletes a file if it has this content. Returns whether it did.
@@ -104,12 +153,12 @@ pub fn make_directory_for(
 pub fn read_secret(path: &Path, bytes_max: usize) -> io::Result<(Stat, Vec<u8>)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = fs::open(path, flags, Mode::empty())?;
-    let stat = folder::stat_file(file.as_fd())?;
+    let stat = file::stat_file(file.as_fd())?;
     if stat.kind != FileKind::File {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
     let mut content = vec![0; bytes_max + 1];
-    let got = folder::read_at(file.as_fd(), &mut content, 0)?;
+    let got = file::read_at(file.as_fd(), &mut content, 0)?;
     content.truncate(got);
     Ok((stat, content))
 }

@@ -9,10 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{
-    self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT,
-};
+use rustix::fs::{self, AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_NOW};
 
+use crate::file::sync_file;
 use crate::host;
 pub use crate::sharing::Sharing;
 #[cfg(feature = "trace")]
@@ -55,7 +54,7 @@ pub struct Stat {
 }
 
 impl Stat {
-    fn new(stat: &fs::Stat) -> Self {
+    pub(crate) fn new(stat: &fs::Stat) -> Self {
         let kind = match fs::FileType::from_raw_mode(stat.st_mode) {
             fs::FileType::RegularFile => FileKind::File,
             fs::FileType::Directory => FileKind::Directory,
@@ -319,11 +318,16 @@ impl Folder {
 
     /// Gives a file another name in this folder, in the place of the file that has it.
     pub fn replace(&self, name: &[u8], new_name: &[u8]) -> io::Result<()> {
+        self.replace_to(name, self, new_name)
+    }
+
+    /// The same, with a name in another directory of the file system.
+    pub fn replace_to(&self, name: &[u8], to: &Self, new_name: &[u8]) -> io::Result<()> {
         #[cfg(feature = "trace")]
         trace::before("renameat")?;
-        fs::renameat(&self.fd, component(name)?, &self.fd, component(new_name)?)?;
+        fs::renameat(&self.fd, component(name)?, &to.fd, component(new_name)?)?;
         #[cfg(feature = "trace")]
-        trace::renamed(self, name, self, new_name);
+        trace::renamed(self, name, to, new_name);
         Ok(())
     }
 
@@ -381,7 +385,11 @@ impl Folder {
 
     /// Makes names created, moved or deleted here survive a power cut.
     pub fn sync(&self) -> io::Result<()> {
-        sync_file(self.as_fd())
+        sync_file(self.as_fd())?;
+        // An xfs that has shut down, as it does when its journal cannot be written, lets the flush
+        // of a directory succeed [ran: Linux 6.18], and refuses to be asked about it.
+        fs::fstat(&self.fd)?;
+        Ok(())
     }
 
     /// Makes this the working directory of the process.
@@ -433,6 +441,12 @@ impl Iterator for Listing {
     }
 }
 
+/// Whether an error of looking at a path leaves open what is there.
+pub fn is_failure(error: &io::Error) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    !matches!(error.kind(), NotFound | NotADirectory | PermissionDenied)
+}
+
 /// Makes a directory of mode 0700 and those above it. What is made survives a power cut; existing
 /// ones are left as they are.
 pub fn make_path(path: &Path) -> io::Result<()> {
@@ -441,8 +455,10 @@ pub fn make_path(path: &Path) -> io::Result<()> {
 
 /// Like [`make_path`], of this sharing and group.
 pub fn make_shared_path(path: &Path, sharing: Sharing, group: Option<u32>) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Err(error) if is_failure(&error) => return Err(error),
+        _ => {}
     }
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -479,103 +495,6 @@ fn make_one(path: &Path, parent: &Path, sharing: Sharing, group: Option<u32>) ->
     };
     let made = Folder::open(parent)?.shared(sharing).make_shared_sub(name.as_bytes(), group)?;
     if made { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
-}
-
-/// Writes all bytes at the file's position.
-pub fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match write(file, bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    #[cfg(feature = "trace")]
-    let bytes = &bytes[..trace::before_write(bytes.len())?];
-    let written = rustix::io::write(file, bytes)?;
-    #[cfg(feature = "trace")]
-    trace::wrote(file, None, &bytes[..written]);
-    Ok(written)
-}
-
-/// Reads at an offset until `buffer` is full or the file ends. Returns the bytes read.
-pub fn read_at(file: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    #[cfg(feature = "trace")]
-    trace::before("pread")?;
-    let mut done = 0;
-    while done < buffer.len() {
-        match rustix::io::pread(file, &mut buffer[done..], offset + done as u64) {
-            Ok(0) => break,
-            Ok(got) => done += got,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(done)
-}
-
-/// Overwrites one byte in place.
-pub fn write_byte_at(file: BorrowedFd<'_>, byte: u8, offset: u64) -> io::Result<()> {
-    write_at(file, &[byte], offset)
-}
-
-/// Overwrites a few bytes in place, in one write or not at all.
-pub fn write_at(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<()> {
-    loop {
-        match pwrite(file, bytes, offset) {
-            Ok(written) if written == bytes.len() => return Ok(()),
-            Ok(_) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-fn pwrite(file: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    #[cfg(feature = "trace")]
-    let bytes = &bytes[..trace::before_write(bytes.len())?];
-    let written = rustix::io::pwrite(file, bytes, offset)?;
-    #[cfg(feature = "trace")]
-    trace::wrote(file, Some(offset), &bytes[..written]);
-    Ok(written)
-}
-
-/// Looks at an open file.
-pub fn stat_file(file: BorrowedFd<'_>) -> io::Result<Stat> {
-    #[cfg(feature = "trace")]
-    trace::before("fstat")?;
-    Ok(Stat::new(&fs::fstat(file)?))
-}
-
-/// Makes the content and the times of a file survive a power cut. A failure is final: the kernel
-/// may report the next flush of the same file as successful though its data is gone.
-pub fn sync_file(file: BorrowedFd<'_>) -> io::Result<()> {
-    #[cfg(feature = "trace")]
-    trace::before_sync(file)?;
-    fs::fsync(file)?;
-    #[cfg(feature = "trace")]
-    trace::synced(file);
-    Ok(())
-}
-
-/// Sets the modification time and leaves the access time.
-pub fn set_mtime(file: BorrowedFd<'_>, mtime_ns: i64) -> io::Result<()> {
-    let last_modification = Timespec {
-        tv_sec: mtime_ns.div_euclid(1_000_000_000),
-        tv_nsec: mtime_ns.rem_euclid(1_000_000_000),
-    };
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    #[cfg(feature = "trace")]
-    trace::before("futimens")?;
-    fs::futimens(file, &Timestamps { last_access, last_modification })?;
-    #[cfg(feature = "trace")]
-    trace::set_time(file, mtime_ns);
-    Ok(())
 }
 
 /// Looks at a path, following links; `None` if there is nothing.

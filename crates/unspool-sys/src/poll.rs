@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
@@ -121,14 +122,23 @@ impl WallTimer {
     }
 
     /// Makes the descriptor readable at a time, or when the machine's clock is set (so that the
-    /// owner looks again); `None` disarms.
+    /// owner looks again), also if it was since the last look; `None` disarms.
     pub fn set(&self, at_ns: Option<i64>) -> io::Result<()> {
         // All zeros would disarm: the earliest time is 1 ns.
         let at_ns = at_ns.map_or(0, |at| at.max(1));
         let it_value = Timespec { tv_sec: at_ns / 1_000_000_000, tv_nsec: at_ns % 1_000_000_000 };
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        timerfd_settime(&self.fd, flags, &Itimerspec { it_interval, it_value })?;
+        match timerfd_settime(&self.fd, flags, &Itimerspec { it_interval, it_value }) {
+            // The clock was set since the owner last looked. The timer is armed, and no longer
+            // tells of it: only another call does.
+            Err(Errno::CANCELED) => {
+                let it_value = Timespec { tv_sec: 0, tv_nsec: 1 };
+                let flags = TimerfdTimerFlags::ABSTIME;
+                timerfd_settime(&self.fd, flags, &Itimerspec { it_interval, it_value })
+            }
+            set => set,
+        }?;
         Ok(())
     }
 

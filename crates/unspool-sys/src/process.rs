@@ -5,6 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::process::{self, Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
+use crate::clock;
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -78,6 +80,14 @@ impl Child {
     /// Ends it after it has shown its tracebacks: our Python processes write them for this signal.
     pub fn end_with_traceback(&self) {
         let _ = process::pidfd_send_signal(&self.fd, Signal::USR2);
+    }
+
+    /// Has it look whether its task is over its time or cancelled.
+    #[expect(unsafe_code, reason = "real-time signals have no names")]
+    pub fn have_look(&self) {
+        // SAFETY: a real-time signal that the C library leaves to programs.
+        let signal = unsafe { Signal::from_raw_unchecked(crate::timer::look_signal()) };
+        let _ = process::pidfd_send_signal(&self.fd, signal);
     }
 
     /// Tells another daemon what to do.
@@ -221,4 +231,23 @@ pub fn executable(pid: u32) -> Option<String> {
     let name = path.file_name()?.to_string_lossy().into_owned();
     // What the kernel says of one that was replaced meanwhile.
     Some(name.strip_suffix(" (deleted)").map_or(name.clone(), str::to_owned))
+}
+
+/// The user whose process it is; `None` if there is no such process.
+pub fn owner(pid: u32) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}")).ok().map(|entry| entry.uid())
+}
+
+/// Ticks of `/proc/PID/stat` in a second: the same on every Linux.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// Nanoseconds since a process was started; `None` if there is none, or nobody lets us look.
+pub fn age_ns(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may have blanks and brackets of its own.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+    let started_ns = ticks.checked_mul(1_000_000_000 / TICKS_PER_SECOND)?;
+    u64::try_from(clock::since_boot_ns()).ok()?.checked_sub(started_ns)
 }

@@ -2,12 +2,17 @@
 #![expect(unsafe_code, reason = "the standard library has no stable way to start a session")]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::process::Child;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::clock;
+use crate::process::{Child, Exit};
 
 /// What is started, and as whom.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +54,44 @@ pub fn start(program: &Program<'_>) -> io::Result<Child> {
     unsafe { command.pre_exec(new_session) };
     let child = command.spawn()?;
     Child::open(child.id())
+}
+
+/// Runs a line of shell in this process's directory and session, and waits until it has ended.
+/// Its output goes to `output`. `None`: it took longer than `most` and was killed.
+pub fn run(
+    command: &str,
+    env: &[(String, String)],
+    output: BorrowedFd<'_>,
+    most: Option<Duration>,
+) -> io::Result<Option<Exit>> {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(command).envs(env.iter().map(|(name, text)| (name, text)));
+    shell.stdout(output.try_clone_to_owned()?).stderr(output.try_clone_to_owned()?);
+    let child = Child::open(shell.spawn()?.id())?;
+    let in_time = wait(&child, most)?;
+    if !in_time {
+        child.kill();
+        wait(&child, None)?;
+    }
+    let exit = child.try_wait()?.unwrap_or(Exit::Status(-1));
+    Ok(in_time.then_some(exit))
+}
+
+/// Whether a child has ended within so long.
+fn wait(child: &Child, most: Option<Duration>) -> io::Result<bool> {
+    let until_ns = most.map(|most| clock::monotonic_ns() + most.as_nanos() as u64);
+    loop {
+        let left = until_ns.map(|until_ns| until_ns.saturating_sub(clock::monotonic_ns()));
+        let left = left.map(|ns| Timespec::try_from(Duration::from_nanos(ns))).transpose();
+        match poll(
+            &mut [PollFd::new(child, PollFlags::IN)],
+            left.map_err(io::Error::other)?.as_ref(),
+        ) {
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(ready) => return Ok(ready > 0),
+        }
+    }
 }
 
 /// Signals the process group that a child leads. The child must not have been reaped: then its

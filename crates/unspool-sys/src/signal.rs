@@ -55,6 +55,11 @@ impl AsFd for Signals {
     }
 }
 
+/// Stops this process, as Ctrl-Z does, until somebody continues it.
+pub fn suspend() -> io::Result<()> {
+    signal_hook::low_level::raise(signal_hook::consts::SIGSTOP)
+}
+
 impl Signals {
     /// Installs the handlers.
     pub fn install() -> io::Result<Self> {

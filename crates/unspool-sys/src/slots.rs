@@ -1,15 +1,13 @@
-//! Running slots: a file mapped into the daemon and its workers, one page a worker.
+//! Running slots: memory that the daemon and its workers share, one page a worker.
 //!
 //! A slot tells who owns a task that was handed to a worker. Both sides change its state with one
-//! compare-and-swap, so that a task which is taken back is never started and the reverse. The file
-//! outlives every process: what it says is running when its daemon is dead was interrupted.
+//! compare-and-swap, so that a task which is taken back is never started and the reverse. The memory
+//! has no name: what must outlive all of these processes is noted elsewhere.
 #![expect(unsafe_code, reason = "the promise that a row is nothing but atomics")]
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-
-use rustix::fs::FallocateFlags;
 
 use crate::rows::{Row, Rows};
 
@@ -55,12 +53,13 @@ pub struct HandedTask {
     pub limit_ms: u64,
 }
 
-/// One slot in the mapped file.
+/// One slot in the shared memory.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct Slot {
     state: AtomicU32,
-    pid: AtomicU32,
+    /// Why the worker could not note elsewhere that it runs the task; 0: it could.
+    unnoted: AtomicU32,
     inode: AtomicU64,
     handed_ns: AtomicU64,
     started_ns: AtomicU64,
@@ -114,9 +113,14 @@ impl Slot {
         self.cancelled.load(Ordering::Acquire) != 0
     }
 
-    /// The process that ran it last.
-    pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Acquire)
+    /// Worker: it could not note elsewhere that it runs the task.
+    pub fn cannot_note(&self, errno: i32) {
+        self.unnoted.store(errno.unsigned_abs(), Ordering::Release);
+    }
+
+    /// Dispatcher: the number of the error with which the worker could not note that it runs the task.
+    pub fn unnoted(&self) -> Option<i32> {
+        Some(self.unnoted.load(Ordering::Acquire)).filter(|errno| *errno != 0)?.try_into().ok()
     }
 
     /// Dispatcher: puts a task into a free slot.
@@ -125,6 +129,7 @@ impl Slot {
         self.ctime_ns.store(task.ctime_ns, Ordering::Release);
         self.limit_ms.store(task.limit_ms, Ordering::Release);
         self.cancelled.store(0, Ordering::Release);
+        self.unnoted.store(0, Ordering::Release);
         self.handed_ns.store(now_ns, Ordering::Release);
         self.started_ns.store(0, Ordering::Release);
         self.state.store(SlotState::Handed as u32, Ordering::Release);
@@ -136,8 +141,7 @@ impl Slot {
     }
 
     /// Worker: starts a task. `false` if it was taken back.
-    pub fn start(&self, pid: u32, now_ns: u64) -> bool {
-        self.pid.store(pid, Ordering::Release);
+    pub fn start(&self, now_ns: u64) -> bool {
         self.started_ns.store(now_ns, Ordering::Release);
         self.exchange(SlotState::Handed, SlotState::Running)
     }
@@ -165,25 +169,17 @@ type Page = [Slot; SLOTS_PER_WORKER];
 // SAFETY: nothing but atomics.
 unsafe impl Row for Page {}
 
-/// A mapped file of slots.
+/// Slots of workers, mapped.
 #[derive(Debug)]
 pub struct SlotTable(Rows<Page>);
 
 impl SlotTable {
-    /// Gives a new file room for so many workers and maps it. All of its blocks are allocated
-    /// here: a store into a hole of a full disk would kill the process.
-    pub fn create(fd: OwnedFd, workers: usize) -> io::Result<Self> {
-        let bytes = Rows::<Page>::bytes(workers) as u64;
-        rustix::fs::fallocate(&fd, FallocateFlags::empty(), 0, bytes)?;
-        Rows::map(fd).map(Self)
-    }
-
-    /// Slots without a file, for a file system that cannot hold one.
-    pub fn anonymous(workers: usize) -> io::Result<Self> {
+    /// Makes slots for so many workers.
+    pub fn new(workers: usize) -> io::Result<Self> {
         Rows::anonymous(c"unspool-slots", workers).map(Self)
     }
 
-    /// Maps a file that [`SlotTable::create`] made.
+    /// Maps the slots of another process.
     pub fn open(fd: OwnedFd) -> io::Result<Self> {
         Rows::map(fd).map(Self)
     }
@@ -193,7 +189,7 @@ impl SlotTable {
         self.0.count()
     }
 
-    /// The file, to hand it to a worker.
+    /// The memory, to hand it to a worker.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.0.file()
     }
@@ -210,13 +206,13 @@ mod tests {
 
     #[test]
     fn a_task_is_started_or_taken_back_never_both() {
-        let table = SlotTable::anonymous(2).unwrap();
+        let table = SlotTable::new(2).unwrap();
         assert_eq!(size_of::<Page>(), 4096);
         let slot = &table.row(1).unwrap()[3];
         for _ in 0..200 {
             slot.hand(HandedTask { inode: 7, ..HandedTask::default() }, 1);
             let (started, revoked) = std::thread::scope(|scope| {
-                let start = scope.spawn(|| slot.start(1, 2));
+                let start = scope.spawn(|| slot.start(2));
                 let revoke = scope.spawn(|| slot.revoke());
                 (start.join().unwrap(), revoke.join().unwrap())
             });
@@ -227,13 +223,42 @@ mod tests {
     }
 
     #[test]
+    fn a_cancellation_is_for_one_task() {
+        let table = SlotTable::new(1).unwrap();
+        let slot = &table.row(0).unwrap()[0];
+        let task = HandedTask { inode: 7, ..HandedTask::default() };
+        slot.hand(task, 1);
+        assert!(slot.start(5) && !slot.is_cancelled());
+        slot.cancel();
+        let other = SlotTable::open(table.file().try_clone_to_owned().unwrap()).unwrap();
+        assert!(other.row(0).unwrap()[0].is_cancelled());
+        slot.done();
+        assert!(slot.is_cancelled());
+        slot.free();
+        slot.hand(task, 6);
+        assert!(!slot.is_cancelled());
+    }
+
+    #[test]
+    fn what_could_not_be_noted_is_of_one_task() {
+        let table = SlotTable::new(1).unwrap();
+        let slot = &table.row(0).unwrap()[0];
+        slot.hand(HandedTask::default(), 1);
+        assert_eq!(slot.unnoted(), None);
+        slot.cannot_note(28);
+        assert_eq!(slot.unnoted(), Some(28));
+        slot.hand(HandedTask::default(), 1);
+        assert_eq!(slot.unnoted(), None);
+    }
+
+    #[test]
     fn a_second_mapping_sees_the_same_slots() {
-        let table = SlotTable::anonymous(1).unwrap();
+        let table = SlotTable::new(1).unwrap();
         let task = HandedTask { inode: 42, ctime_ns: -5, limit_ms: 9 };
         table.row(0).unwrap()[0].hand(task, 1);
         let other = SlotTable::open(table.file().try_clone_to_owned().unwrap()).unwrap();
         assert_eq!(other.row(0).unwrap()[0].named(), task);
-        assert!(other.row(0).unwrap()[0].start(9, 5));
+        assert!(other.row(0).unwrap()[0].start(5));
         assert_eq!(table.row(0).unwrap()[0].state(), SlotState::Running);
     }
 }

@@ -182,6 +182,13 @@ pub fn connect(folder: &Folder, name: &[u8], wait: Duration) -> io::Result<Owned
     Ok(socket)
 }
 
+/// Changes how long a receive on a connection waits.
+pub fn wait_for(socket: BorrowedFd<'_>, wait: Duration) -> io::Result<()> {
+    // 0 would be for ever.
+    let wait = wait.max(Duration::from_millis(1));
+    Ok(sockopt::set_socket_timeout(socket, sockopt::Timeout::Recv, Some(wait))?)
+}
+
 fn address(folder: &Folder, name: &[u8]) -> io::Result<SocketAddrUnix> {
     use std::os::fd::AsFd;
     let mut path = format!("/proc/self/fd/{}/", folder.as_fd().as_raw_fd()).into_bytes();

@@ -4,6 +4,8 @@
 use std::ffi::{CStr, CString};
 use std::io;
 
+use crate::host;
+
 /// What the system's databases say of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
@@ -50,6 +52,17 @@ pub fn by_number(uid: u32) -> io::Result<Option<User>> {
         };
         (status, (!found.is_null()).then(|| user(&entry)))
     })
+}
+
+/// The user of this process and its machine, for people: `user@host`, or the user where it has no name.
+pub fn whoami() -> String {
+    let uid = host::uid();
+    let name = by_number(uid).ok().flatten().map(|user| user.name);
+    let name = name.unwrap_or_else(|| format!("uid {uid}"));
+    match host::hostname() {
+        host if host.is_empty() => name,
+        host => format!("{name}@{}", String::from_utf8_lossy(&host)),
+    }
 }
 
 fn user(entry: &libc::passwd) -> User {

@@ -22,8 +22,8 @@ pub fn mark(daemon: u32, worker: u32) -> String {
 pub enum ToZygote {
     /// The first packet: what to import and what the application may ask about.
     Setup(Box<Setup>),
-    /// Fork a worker. With the packet come its socket, the slots file, the spool directory and
-    /// the memory in which it keeps the last that it printed.
+    /// Fork a worker. With the packet come its socket, the slots, the spool directory, the memory in
+    /// which it keeps the last that it printed and, if there is one, the file of what runs.
     Fork {
         /// Its number.
         worker: u32,
@@ -31,7 +31,7 @@ pub enum ToZygote {
         role: Role,
         /// Index of its spool.
         spool: u32,
-        /// Its row in the slots file; of a mule, and of a worker for ticks, the number that the
+        /// Its row of slots; of a mule, and of a worker for ticks, the number that the
         /// application knows it by, from 1.
         row: u32,
     },
@@ -92,18 +92,26 @@ pub struct Setup {
     pub frequency: f64,
     /// What a worker needs whose daemon is gone.
     pub retry: Retry,
+    /// Steps that processes of the application take, in order.
+    pub hooks: Vec<Hook>,
     /// Seconds after which an exception is raised in a task.
     pub soft_time_limit: Option<f64>,
     /// Seconds after which a worker is killed whose task has not ended.
     pub harakiri: Option<f64>,
+    /// Seconds after which a worker for ticks is ended whose own handler has not ended.
+    pub handler_harakiri: Option<f64>,
     /// Bytes that a worker's address space may have.
     pub limit_as: Option<u64>,
     /// Processes that a worker's user may have.
     pub limit_nproc: Option<u64>,
     /// Whose tasks run, and who may use the spools.
     pub security: Security,
+    /// How much a spool may hold.
+    pub bounds: Bounds,
     /// Whether a generation of the application came before.
     pub is_a_reload: bool,
+    /// Whether each worker imports the application itself, instead of having that of its zygote.
+    pub own_import: bool,
     /// Whether to tell which source files were read.
     pub autoreload: bool,
     /// Modules whose files are left out of that.
@@ -112,6 +120,21 @@ pub struct Setup {
     pub lines: Lines,
     /// What processes are called.
     pub titles: Titles,
+}
+
+/// A step that a process of the application takes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Hook {
+    /// When: `pre-app` and `post-app` (around the import), `post-fork` (a worker for ticks has
+    /// started), `as-mule`.
+    pub phase: &'static str,
+    /// `exec`, `print`, `chdir`, `write`, `append`, `writefifo`, `create`, `unlink`, `mkdir`, `chmod`,
+    /// `chown`, `putenv` or `exit`.
+    pub action: &'static str,
+    /// What that takes, texts; a mode is octal.
+    pub arguments: Vec<String>,
+    /// The option as it may be shown.
+    pub shown: String,
 }
 
 /// Whose tasks run, and who may use the spools.
@@ -140,6 +163,17 @@ pub struct Retry {
     pub backoff_from: u8,
     /// Seconds that it grows to.
     pub backoff_max: f64,
+}
+
+/// How much a spool may hold; 0 is no bound.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Bounds {
+    /// Tasks that may be pending.
+    pub max_pending: u64,
+    /// Bytes of their files.
+    pub max_pending_bytes: String,
+    /// What stays free of the disk: bytes, or a share with `%`.
+    pub min_free: String,
 }
 
 /// Whether and how processes write uWSGI's log lines.
@@ -234,7 +268,7 @@ pub struct Ready {
 }
 
 /// An import that failed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ImportFailure {
     /// What was imported.
     pub target: String,
@@ -249,6 +283,9 @@ pub struct SignalSpec {
     pub signal: u8,
     /// As registered; uWSGI's words.
     pub target: String,
+    /// The function that handles it, with its module; empty where nobody knows.
+    #[serde(default)]
+    pub handler: String,
 }
 
 /// A registered timer.

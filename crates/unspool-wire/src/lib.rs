@@ -2,10 +2,13 @@
 //!
 //! `task` is the hot path, between dispatcher and worker: binary packets of a `SOCK_SEQPACKET`
 //! pair. `control` is the cold one, between supervisor and zygote: a JSON object a packet. `request`
-//! is what any process may ask of the daemon. The specification is `docs/design/worker-protocol.md`.
+//! is what any process may ask of the daemon, `cancel` and `schedule` parts of that. The specification is
+//! `docs/design/worker-protocol.md`.
 
+pub mod cancel;
 pub mod control;
 pub mod request;
+pub mod schedule;
 pub mod task;
 
 /// Version of both protocols. A worker says it first; a daemon refuses another one.

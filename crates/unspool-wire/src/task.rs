@@ -25,7 +25,7 @@ pub enum ToWorker {
 /// One task handed to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handed {
-    /// Slot in the worker's page of the slots file.
+    /// Slot in the worker's page of slots.
     pub slot: u8,
     /// Folder it lies in.
     pub folder: u32,

@@ -6,3 +6,19 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// The command line or the configuration is wrong.
 pub(crate) const USAGE: u8 = 2;
+/// There was nothing to do: what was to be changed is not there.
+pub(crate) const NOTHING: u8 = 3;
+/// Somebody holds it who takes no requests.
+pub(crate) const HELD: u8 = 4;
+
+/// Of two statuses the one that asks for more attention.
+pub(crate) fn worse(a: u8, b: u8) -> u8 {
+    let rank = |status: u8| match status {
+        OK => 0,
+        NOTHING => 1,
+        HELD => 2,
+        FAILED => 3,
+        _ => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}

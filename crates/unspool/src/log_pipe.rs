@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
+use unspool_supervisor::journal::LineRing;
 use unspool_sys::poll::{Poll, Waker};
-use unspool_sys::{AsFd, background};
+use unspool_sys::{AsFd, background, clock};
 
 use crate::log_queue::LogQueue;
+use crate::log_record::Record;
 
 /// A longer line is cut in two.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -22,6 +24,31 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 
 const KEY_PIPE: u64 = 0;
 const KEY_DRAIN: u64 = 1;
+
+/// Where a printed line goes.
+#[derive(Debug)]
+pub(crate) struct Printed {
+    pub(crate) queue: LogQueue,
+    pub(crate) ring: Arc<LineRing>,
+    /// The log is JSON.
+    pub(crate) json: bool,
+}
+
+impl Printed {
+    /// `line` ends with a newline.
+    fn put(&self, line: Vec<u8>) {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let record = Record::printed(clock::now_ns(), text);
+        let mut json = record.to_json();
+        self.ring.push(record.to_kept_json(&json).as_bytes());
+        if self.json {
+            json.push('\n');
+            self.queue.put(json.into_bytes());
+        } else {
+            self.queue.put(line);
+        }
+    }
+}
 
 /// The reading end.
 #[derive(Debug)]
@@ -32,7 +59,7 @@ pub(crate) struct LogPipe {
 
 impl LogPipe {
     /// Puts the pipe in the place of standard output and error, and starts its reader.
-    pub(crate) fn start(queue: LogQueue) -> io::Result<Self> {
+    pub(crate) fn start(printed: Printed) -> io::Result<Self> {
         let (reads, writes) = background::pipe()?;
         background::redirect_output(&writes)?;
         let poll = Poll::new()?;
@@ -40,7 +67,7 @@ impl LogPipe {
         poll.add(reads.as_fd(), KEY_PIPE)?;
         poll.add(drain.as_fd(), KEY_DRAIN)?;
         let (asks, asked) = sync_channel(1);
-        let reader = Reader { poll, drain: Arc::clone(&drain), asked, reads, queue };
+        let reader = Reader { poll, drain: Arc::clone(&drain), asked, reads, printed };
         std::thread::Builder::new().name("output".to_owned()).spawn(move || reader.run())?;
         Ok(Self { drain, asks })
     }
@@ -60,7 +87,7 @@ struct Reader {
     drain: Arc<Waker>,
     asked: Receiver<SyncSender<()>>,
     reads: OwnedFd,
-    queue: LogQueue,
+    printed: Printed,
 }
 
 impl Reader {
@@ -75,7 +102,7 @@ impl Reader {
             let more = self.read(&mut lines);
             if keys.contains(&KEY_DRAIN) {
                 self.drain.clear();
-                lines.finish(&self.queue);
+                lines.finish(&self.printed);
                 while let Ok(done) = self.asked.try_recv() {
                     let _ = done.try_send(());
                 }
@@ -92,10 +119,10 @@ impl Reader {
         loop {
             match background::read_some(self.reads.as_fd(), &mut buffer) {
                 Ok(Some(0)) => {
-                    lines.finish(&self.queue);
+                    lines.finish(&self.printed);
                     return false;
                 }
-                Ok(Some(bytes)) => lines.take(&buffer[..bytes], &self.queue),
+                Ok(Some(bytes)) => lines.take(&buffer[..bytes], &self.printed),
                 Ok(None) => return true,
                 Err(_) => return false,
             }
@@ -110,22 +137,22 @@ struct Lines {
 }
 
 impl Lines {
-    fn take(&mut self, mut bytes: &[u8], queue: &LogQueue) {
+    fn take(&mut self, mut bytes: &[u8], printed: &Printed) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.rest.extend_from_slice(&bytes[..=end]);
-            queue.put(std::mem::take(&mut self.rest));
+            printed.put(std::mem::take(&mut self.rest));
             bytes = &bytes[end + 1..];
         }
         self.rest.extend_from_slice(bytes);
         if self.rest.len() >= LINE_BYTES_MAX {
-            self.finish(queue);
+            self.finish(printed);
         }
     }
 
-    fn finish(&mut self, queue: &LogQueue) {
+    fn finish(&mut self, printed: &Printed) {
         if !self.rest.is_empty() {
             self.rest.push(b'\n');
-            queue.put(std::mem::take(&mut self.rest));
+            printed.put(std::mem::take(&mut self.rest));
         }
     }
 }

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::log_sink::{Sink, lost_note};
+use unspool_supervisor::journal::LOG_UNMOVED;
+
+use crate::log_sink::{Sink, lost_note, note};
 
 /// Lines that wait.
 const LINES_MAX: usize = 8192;
@@ -19,7 +21,7 @@ const FLUSH_WAIT: Duration = Duration::from_secs(1);
 enum Item {
     Line(Vec<u8>),
     Flush(SyncSender<()>),
-    /// Look at `reopen`.
+    /// Look at `reopen` and `rotate`.
     Wake,
 }
 
@@ -29,18 +31,29 @@ pub(crate) struct LogQueue {
     sender: SyncSender<Item>,
     dropped: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
+    rotate: Arc<AtomicBool>,
 }
 
 impl LogQueue {
-    /// Starts the thread.
-    pub(crate) fn start(sinks: Vec<Sink>) -> io::Result<Self> {
+    /// Starts the thread. `json`: the lines are JSON.
+    pub(crate) fn start(mut sinks: Vec<Sink>, json: bool) -> io::Result<Self> {
+        if json {
+            sinks.iter_mut().for_each(Sink::speak_json);
+        }
         let (sender, receiver) = sync_channel(LINES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
         let reopen = Arc::new(AtomicBool::new(false));
-        let writer =
-            Writer { sinks, receiver, dropped: Arc::clone(&dropped), reopen: Arc::clone(&reopen) };
+        let rotate = Arc::new(AtomicBool::new(false));
+        let writer = Writer {
+            sinks,
+            json,
+            receiver,
+            dropped: Arc::clone(&dropped),
+            reopen: Arc::clone(&reopen),
+            rotate: Arc::clone(&rotate),
+        };
         std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { sender, dropped, reopen })
+        Ok(Self { sender, dropped, reopen, rotate })
     }
 
     /// Adds a line, or several that belong together.
@@ -54,6 +67,12 @@ impl LogQueue {
     pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::SeqCst);
         // A full queue wakes the thread as well.
+        let _ = self.sender.try_send(Item::Wake);
+    }
+
+    /// Has the log file moved away and begun anew before the next line is written.
+    pub(crate) fn rotate(&self) {
+        self.rotate.store(true, Ordering::SeqCst);
         let _ = self.sender.try_send(Item::Wake);
     }
 
@@ -79,9 +98,12 @@ impl Write for LogQueue {
 
 struct Writer {
     sinks: Vec<Sink>,
+    /// Lines are JSON.
+    json: bool,
     receiver: Receiver<Item>,
     dropped: Arc<AtomicU64>,
     reopen: Arc<AtomicBool>,
+    rotate: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -89,6 +111,9 @@ impl Writer {
         while let Ok(item) = self.receiver.recv() {
             if self.reopen.swap(false, Ordering::SeqCst) {
                 self.reopen_all();
+            }
+            if self.rotate.swap(false, Ordering::SeqCst) {
+                self.sinks.iter_mut().for_each(Sink::rotate);
             }
             match item {
                 Item::Line(line) => self.write(&line),
@@ -99,7 +124,7 @@ impl Writer {
             }
             let lost = self.dropped.swap(0, Ordering::Relaxed);
             if lost > 0 {
-                self.write(lost_note(lost, "they are read too slowly").as_bytes());
+                self.write(lost_note(lost, "they are read too slowly", self.json).as_bytes());
             }
         }
     }
@@ -114,7 +139,8 @@ impl Writer {
         for sink in &mut self.sinks {
             if let Err(error) = sink.reopen() {
                 // It still has the file that it had.
-                sink.write(format!("unspool: cannot open the log anew: {error}\n").as_bytes());
+                let message = format!("cannot open the log anew: {error}");
+                sink.write(note(&LOG_UNMOVED, message, self.json).as_bytes());
             }
         }
     }

@@ -11,7 +11,11 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use unspool_config::Logger;
+use unspool_supervisor::journal::{EventKind, LOG_LINES_LOST, LOG_UNMOVED};
 use unspool_sys::{clock, files, host};
+
+use crate::log_record::Record;
+use crate::log_rotation::Rotation;
 
 /// The machine's log.
 const SYSLOG: &str = "/dev/log";
@@ -27,12 +31,14 @@ pub(crate) struct Sink {
     /// Lines that could not be written since the last one that could.
     lost: u64,
     again_ns: u64,
+    /// Lines are JSON.
+    json: bool,
 }
 
 #[derive(Debug)]
 enum Kind {
     Stderr(File),
-    File { path: PathBuf, file: Option<File> },
+    File { path: PathBuf, file: File, rotation: Option<Rotation> },
     Syslog { name: String, facility: u8, socket: Option<UnixDatagram> },
     Unix { path: PathBuf, socket: Option<UnixDatagram> },
     Udp { address: String, socket: Option<UdpSocket> },
@@ -40,7 +46,7 @@ enum Kind {
 
 impl Sink {
     fn new(kind: Kind) -> Self {
-        Self { kind, lost: 0, again_ns: 0 }
+        Self { kind, lost: 0, again_ns: 0, json: false }
     }
 
     /// The standard error of the start.
@@ -48,16 +54,19 @@ impl Sink {
         Self::new(Kind::Stderr(file))
     }
 
-    /// A file that is open already.
-    pub(crate) fn file(path: &Path, file: File) -> Self {
-        Self::new(Kind::File { path: path.to_owned(), file: Some(file) })
+    /// A file that is open already; `None`: it is not rotated.
+    pub(crate) fn file(path: &Path, file: File, rotation: Option<Rotation>) -> Self {
+        Self::new(Kind::File { path: path.to_owned(), file, rotation })
     }
 
     /// Opens what a `logger` names. A socket that nobody reads yet is no error.
     pub(crate) fn open(logger: &Logger, stderr: &File) -> io::Result<Self> {
         Ok(match logger {
             Logger::Stdio => Self::stderr(stderr.try_clone()?),
-            Logger::File(path) => Self::file(path, files::open_to_append(path)?.into()),
+            Logger::File { path, rotation } => {
+                let rotation = rotation.max_bytes.map(|_| Rotation::new(rotation));
+                Self::file(path, files::open_to_append(path)?.into(), rotation)
+            }
             Logger::Syslog { name, facility } => {
                 let (name, facility) = (name.clone(), *facility);
                 Self::new(Kind::Syslog { name, facility, socket: None })
@@ -72,12 +81,17 @@ impl Sink {
     /// Writes a line, or several that belong together.
     pub(crate) fn write(&mut self, text: &[u8]) {
         let now_ns = clock::monotonic_ns();
+        if let Kind::File { file, rotation: Some(rotation), .. } = &self.kind
+            && rotation.is_due(file, text.len(), now_ns)
+        {
+            self.rotate();
+        }
         if now_ns < self.again_ns {
             self.lost += 1;
             return;
         }
         if self.lost > 0 {
-            let note = lost_note(self.lost, "the log could not be written");
+            let note = lost_note(self.lost, "the log could not be written", self.json);
             if self.put(note.as_bytes()).is_err() {
                 self.failed(now_ns);
                 return;
@@ -99,14 +113,7 @@ impl Sink {
 
     fn put(&mut self, text: &[u8]) -> io::Result<()> {
         match &mut self.kind {
-            Kind::Stderr(file) => file.write_all(text),
-            Kind::File { path, file } => {
-                let open = match file {
-                    Some(open) => open,
-                    None => file.insert(files::open_to_append(path)?.into()),
-                };
-                open.write_all(text)
-            }
+            Kind::Stderr(file) | Kind::File { file, .. } => file.write_all(text),
             Kind::Syslog { name, facility, socket } => {
                 let tag =
                     format!("<{}>{} {name}[{}]: ", *facility * 8 + SEVERITY, stamp(), host::pid());
@@ -126,14 +133,46 @@ impl Sink {
         }
     }
 
+    /// Has what it says itself written as JSON.
+    pub(crate) fn speak_json(&mut self) {
+        self.json = true;
+    }
+
+    /// Moves a file that is rotated away and begins a new one. What is open stays if that fails.
+    pub(crate) fn rotate(&mut self) {
+        let Kind::File { path, file, rotation: Some(rotation) } = &mut self.kind else {
+            return;
+        };
+        let begun = rotation.move_away(path, file).and_then(|()| rotation.open(path));
+        match begun {
+            Ok(begun) => {
+                *file = begun;
+                self.again_ns = 0;
+            }
+            Err(error) => {
+                rotation.failed(clock::monotonic_ns());
+                let message = format!("cannot rotate the log {}: {error}", path.display());
+                let note = note(&LOG_UNMOVED, message, self.json);
+                let _ = self.put(note.as_bytes());
+            }
+        }
+    }
+
+    pub(crate) fn is_rotated(&self) -> bool {
+        matches!(&self.kind, Kind::File { rotation: Some(_), .. })
+    }
+
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File { .. })
     }
 
     /// Opens the file anew: an outside tool has moved it. What is open stays if that fails.
     pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        if let Kind::File { path, file } = &mut self.kind {
-            *file = Some(files::open_to_append(path)?.into());
+        if let Kind::File { path, file, rotation } = &mut self.kind {
+            *file = match rotation {
+                Some(rotation) => rotation.open(path)?,
+                None => files::open_to_append(path)?.into(),
+            };
             self.again_ns = 0;
         }
         Ok(())
@@ -141,8 +180,16 @@ impl Sink {
 }
 
 /// A line that tells of lines that are not there.
-pub(crate) fn lost_note(lost: u64, why: &str) -> String {
-    format!("unspool: {lost} log lines were lost: {why}\n")
+pub(crate) fn lost_note(lost: u64, why: &str, json: bool) -> String {
+    note(&LOG_LINES_LOST, format!("{lost} log lines were lost: {why}"), json)
+}
+
+/// A line about the log itself, which no event of the daemon's tells of.
+pub(crate) fn note(kind: &EventKind, message: String, json: bool) -> String {
+    if json {
+        return Record::about_log(clock::now_ns(), kind, message).to_json() + "\n";
+    }
+    format!("unspool: {message}\n")
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

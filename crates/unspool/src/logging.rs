@@ -3,9 +3,9 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
 use jiff::ZonedDateTime;
-use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -13,21 +13,26 @@ use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
 use unspool_config::{DaemonConfig, LogDate, LogForm};
+use unspool_supervisor::journal::LineRing;
 use unspool_sys::background;
 
-use crate::log_pipe::LogPipe;
+use crate::display;
+use crate::log_pipe::{LogPipe, Printed};
 use crate::log_queue::LogQueue;
+use crate::log_record::Record;
 use crate::log_sink::Sink;
 
 /// `2026-11-23 14:44:18.195 ERROR task failed task=... attempt=1`, local time. A field `detail`
 /// (a traceback) follows on lines of its own, indented, so that every event starts with its time.
 ///
-/// In uWSGI's form an event is its message alone, behind uWSGI's date if that is asked for.
+/// As JSON it is what `log_json` makes of it. In uWSGI's form an event is its message alone, behind
+/// uWSGI's date if that is asked for.
 #[derive(Debug)]
 struct Lines {
     colour: bool,
     form: LogForm,
     date: LogDate,
+    ring: Arc<LineRing>,
 }
 
 /// Events that repeat uWSGI's lines.
@@ -47,41 +52,62 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut line = Line::default();
-        event.record(&mut line);
-        let (level, colour) = match *event.metadata().level() {
-            Level::ERROR => ("ERROR", "31"),
-            Level::WARN => ("WARN ", "33"),
-            Level::INFO => ("INFO ", "32"),
-            Level::DEBUG => ("DEBUG", "34"),
-            Level::TRACE => ("TRACE", "35"),
-        };
-        self.write_time(&mut writer)?;
-        if self.form == LogForm::Uwsgi {
-            writeln!(writer, "{}{}", line.message, line.fields)?;
-            return writer.write_str(&line.detail);
+        let record = Record::of(event, unspool_sys::clock::now_ns());
+        let json = record.to_json();
+        self.ring.push(record.to_kept_json(&json).as_bytes());
+        match self.form {
+            LogForm::Json => writeln!(writer, "{json}"),
+            LogForm::Uwsgi => {
+                self.write_time(&mut writer, &record)?;
+                writer.write_str(&record.message)?;
+                record.write_fields(&mut writer)?;
+                writeln!(writer)?;
+                writer.write_str(&record.detail)
+            }
+            LogForm::Unspool => {
+                self.write_time(&mut writer, &record)?;
+                write_human(&mut writer, &record, self.colour)
+            }
         }
-        if self.colour {
-            write!(writer, " \x1b[{colour}m{level}\x1b[0m ")?;
-        } else {
-            write!(writer, " {level} ")?;
-        }
-        writeln!(writer, "{}{}", line.message, line.fields)?;
-        for text in line.detail.trim_end().lines() {
-            writeln!(writer, "    {text}")?;
-        }
-        Ok(())
     }
 }
 
+/// A line as people read it, behind its time.
+pub(crate) fn write_human(out: &mut impl fmt::Write, record: &Record, colour: bool) -> fmt::Result {
+    let (level, code) = match record.level {
+        Level::ERROR => ("ERROR", "31"),
+        Level::WARN => ("WARN ", "33"),
+        Level::INFO => ("INFO ", "32"),
+        Level::DEBUG => ("DEBUG", "34"),
+        Level::TRACE => ("TRACE", "35"),
+    };
+    if colour {
+        write!(out, " \x1b[{code}m{level}\x1b[0m ")?;
+    } else {
+        write!(out, " {level} ")?;
+    }
+    out.write_str(&record.message)?;
+    record.write_fields(out)?;
+    writeln!(out)?;
+    for text in record.detail.trim_end().lines() {
+        writeln!(out, "    {text}")?;
+    }
+    Ok(())
+}
+
+/// The time of a line as people read it.
+pub(crate) fn write_human_time(out: &mut impl fmt::Write, time_ns: i64) -> fmt::Result {
+    write!(out, "{}", local(time_ns).strftime("%Y-%m-%d %H:%M:%S%.3f"))
+}
+
 impl Lines {
-    fn write_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let time = local_time();
+    fn write_time(&self, writer: &mut Writer<'_>, record: &Record) -> fmt::Result {
+        let time = local(record.time_ns);
         match (self.form, &self.date) {
-            (LogForm::Unspool, LogDate::Format(format)) => {
+            (LogForm::Unspool | LogForm::Json, LogDate::Format(format)) => {
                 writer.write_str(&strftime(format, &time))
             }
-            (LogForm::Unspool, _) => write!(writer, "{}", time.strftime("%Y-%m-%d %H:%M:%S%.3f")),
+            (LogForm::Unspool | LogForm::Json, _) => write_human_time(writer, record.time_ns),
             (LogForm::Uwsgi, LogDate::Off) => Ok(()),
             (LogForm::Uwsgi, LogDate::Usual) => write!(writer, "{} - ", time.strftime(UWSGI_DATE)),
             (LogForm::Uwsgi, LogDate::Format(format)) => {
@@ -118,47 +144,13 @@ pub(crate) fn check_date(date: &LogDate) -> Result<(), (String, String)> {
 
 /// Now, where the machine stands.
 pub(crate) fn local_time() -> ZonedDateTime {
-    let now_ns = unspool_sys::clock::now_ns();
-    let time = jiff::Timestamp::from_nanosecond(i128::from(now_ns)).unwrap_or_default();
+    local(unspool_sys::clock::now_ns())
+}
+
+/// A time in nanoseconds since 1970, where the machine stands.
+pub(crate) fn local(time_ns: i64) -> ZonedDateTime {
+    let time = jiff::Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or_default();
     time.to_zoned_datetime(jiff::tz::TimeZone::system())
-}
-
-/// The parts of one event.
-#[derive(Debug, Default)]
-struct Line {
-    message: String,
-    fields: String,
-    detail: String,
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        match field.name() {
-            "detail" => value.clone_into(&mut self.detail),
-            "message" => value.clone_into(&mut self.message),
-            name => {
-                let odd = |c: char| c.is_whitespace() || c.is_control();
-                let quoted = value.is_empty() || value.contains(odd);
-                let _ = if quoted {
-                    write!(self.fields, " {name}={value:?}")
-                } else {
-                    write!(self.fields, " {name}={value}")
-                };
-            }
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
-            return;
-        }
-        // File names come from outside: a newline in one must not look like an event.
-        let text = format!("{value:?}");
-        let clean = text.chars().all(|c| !c.is_control());
-        let text = if clean { text } else { text.escape_debug().to_string() };
-        let _ = write!(self.fields, " {}={text}", field.name());
-    }
 }
 
 /// The log of a daemon.
@@ -169,6 +161,8 @@ pub(crate) struct Log {
     pipe: Option<LogPipe>,
     /// A file is among them.
     has_files: bool,
+    /// One of them is rotated.
+    rotates: bool,
 }
 
 impl Log {
@@ -176,6 +170,12 @@ impl Log {
     pub(crate) fn reopener(&self) -> Option<impl FnMut() + Send + 'static> {
         let queue = self.queue.clone();
         self.has_files.then_some(move || queue.reopen())
+    }
+
+    /// Has the log file moved away and begun anew; `None` if there is none.
+    pub(crate) fn rotator(&self) -> Option<impl FnMut() + Send + 'static> {
+        let queue = self.queue.clone();
+        self.rotates.then_some(move || queue.rotate())
     }
 
     /// Waits until what was logged is written, or nobody seems to read it.
@@ -188,19 +188,27 @@ impl Log {
 }
 
 /// Sends events to these places, by a queue; without any to standard error. `filter` is a level or
-/// a list of `target=level`.
+/// a list of `target=level`. `ring` gets them too.
 pub(crate) fn start(
     filter: Option<&str>,
     mut sinks: Vec<Sink>,
     config: &DaemonConfig,
+    ring: &Arc<LineRing>,
 ) -> io::Result<Log> {
+    let json = config.log_form == LogForm::Json;
     let elsewhere = !sinks.is_empty();
     if !elsewhere {
         sinks.push(Sink::stderr(background::keep_error_output()?.into()));
     }
     let has_files = sinks.iter().any(Sink::is_file);
-    let queue = LogQueue::start(sinks)?;
-    let pipe = elsewhere.then(|| LogPipe::start(queue.clone())).transpose()?;
+    let rotates = sinks.iter().any(Sink::is_rotated);
+    let queue = LogQueue::start(sinks, json)?;
+    // A line that a process printed is no JSON.
+    let pipe = (elsewhere || json).then(|| {
+        let ring = Arc::clone(ring);
+        LogPipe::start(Printed { queue: queue.clone(), ring, json })
+    });
+    let pipe = pipe.transpose()?;
     let writer = queue.clone();
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
@@ -217,10 +225,11 @@ pub(crate) fn start(
             colour: !elsewhere && io::stderr().is_terminal(),
             form: config.log_form,
             date: config.log_date.clone(),
+            ring: Arc::clone(ring),
         })
         .with_writer(move || writer.clone())
         .init();
-    Ok(Log { queue, pipe, has_files })
+    Ok(Log { queue, pipe, has_files, rotates })
 }
 
 /// An error with its causes.
@@ -241,7 +250,8 @@ pub(crate) fn complain(error: &dyn std::error::Error) {
 
 /// Prints a sentence to standard error.
 pub(crate) fn complain_text(text: &str) {
-    let text = format!("unspool: {text}");
+    // Names and what others said come from outside.
+    let text = format!("unspool: {}", display::clean_lines(text));
     // Nobody is left who could be told that this cannot be told.
     let _ = writeln!(io::stderr(), "{text}");
 }

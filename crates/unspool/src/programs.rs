@@ -89,7 +89,7 @@ pub(crate) fn schedule(
 
 /// A name for a configuration, the same in every daemon of it, also after an edit: from its files
 /// and their sections, or from the options where there are no files.
-fn key(config: &Config) -> String {
+pub(crate) fn key(config: &Config) -> String {
     let mut hash = Fnv::default();
     for (path, section) in &config.config_sections {
         let path = path.canonicalize().unwrap_or_else(|_| path.clone());

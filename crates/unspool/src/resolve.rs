@@ -2,22 +2,24 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use unspool_config::{Config, LogForm, Origin, Spooler};
+use unspool_config::{Config, Fork, LogForm, Origin, Spooler};
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_core::{Durability, Priority, RetryPolicy, UnknownDurability};
 use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
-    AdoptChoice, AdoptSettings, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
+    AdoptChoice, AdoptSettings, ForkPolicy, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
     SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
 use unspool_wire::control::{Import, Lines, Retry, Setup, Titles};
 
+use crate::bounds;
 use crate::logging::date_of_lines;
 use crate::security::{self, SecurityError};
-use crate::{exit, programs, serving, workers};
+use crate::{exit, hooks, programs, serving, workers};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +131,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
     let access = security::access(config)?;
     let mut spools: Vec<SpoolSettings> = Vec::new();
     for spooler in own.iter().filter(|spooler| !is_priority_of(spooler, &own)) {
-        let dir = SpoolDir::open_with(&spooler.path, &access)?;
+        let dir = SpoolDir::open_with(&spooler.path, &access)?.bounded(bounds::own(&config.bounds));
         access.check_folders(&dir)?;
         // Named twice, it is still one.
         if spools.iter().all(|known| known.dir.path() != dir.path()) {
@@ -140,6 +142,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
                 frequency: config.spooler_frequency,
                 retry: retry(config),
                 settle: config.spooler_settle,
+                tasks_max: usize::try_from(config.bounds.max_known).unwrap_or(usize::MAX),
                 adopt: adopt(config),
                 // In uWSGI's form the workers themselves say what becomes of their tasks.
                 quiet: config.spooler_quiet || config.daemon.log_form == LogForm::Uwsgi,
@@ -153,8 +156,19 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
     Ok(Settings {
         spools,
         programs: programs::settings(config)?,
+        hooks: hooks::of_supervisor(&config.hooks),
         schedule,
-        zygote: ZygoteSettings { python, setup },
+        zygote: ZygoteSettings {
+            python,
+            setup,
+            fork: match config.fork() {
+                Fork::Auto => ForkPolicy::Auto,
+                Fork::Always => ForkPolicy::Always,
+                Fork::Never => ForkPolicy::Never,
+            },
+            start_timeout: config.workers.start_timeout,
+            honour_stdin: config.daemon.honour_stdin,
+        },
         mules: MuleSettings {
             harakiri: config.mule_harakiri,
             reload_mercy: config.mule_reload_mercy,
@@ -162,7 +176,9 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
         },
         stop_timeout: config.stop_timeout,
         limits: workers::limits(config),
+        config_files: config.config_files.clone(),
         inquiries: None,
+        lines: Arc::default(),
         watch: watch(config),
         on_quit: if config.daemon.die_on_term { OnQuit::Reload } else { OnQuit::Stop },
         moments: Moments::default(),
@@ -181,6 +197,7 @@ fn watch(config: &Config) -> WatchSettings {
             unspool_config::TouchAction::Exec(command) => TouchAction::Exec(command.clone()),
             unspool_config::TouchAction::Signal(number) => TouchAction::Signal(*number),
             unspool_config::TouchAction::ReopenLog => TouchAction::ReopenLog,
+            unspool_config::TouchAction::RotateLog => TouchAction::RotateLog,
         },
     });
     WatchSettings {
@@ -213,7 +230,7 @@ pub(crate) fn spool_paths(config: &Config) -> Vec<PathBuf> {
 
 /// The interpreter of the workers: that of `virtualenv`, else the one beside this binary, else the
 /// first on the path.
-fn python(config: &Config) -> Result<PathBuf, ResolveError> {
+pub(crate) fn python(config: &Config) -> Result<PathBuf, ResolveError> {
     let of = |bin: &Path| {
         ["python3", "python"]
             .iter()
@@ -237,7 +254,7 @@ pub(crate) fn is_priority_of(spooler: &Spooler, all: &[&Spooler]) -> bool {
         && all.iter().any(|other| Some(other.path.as_path()) == spooler.path.parent())
 }
 
-fn setup(config: &Config) -> Result<Setup, ResolveError> {
+pub(crate) fn setup(config: &Config) -> Result<Setup, ResolveError> {
     let imports = config.imports.iter().map(|import| Import {
         kind: import.kind.as_str().to_owned(),
         target: import.target.clone(),
@@ -264,11 +281,14 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
             backoff_from: config.retry.backoff_from,
             backoff_max: config.retry.backoff_max.as_secs_f64(),
         },
+        hooks: hooks::of_application(&config.hooks)?,
         soft_time_limit: config.retry.soft_time_limit.map(|limit| limit.as_secs_f64()),
         harakiri: config.workers.harakiri.map(|limit| limit.as_secs_f64()),
+        handler_harakiri: config.workers.handler_harakiri.map(|limit| limit.as_secs_f64()),
         limit_as: config.workers.limit_as.map(|mib| mib.saturating_mul(1 << 20)),
         limit_nproc: config.workers.limit_nproc,
         security: security::of_workers(config)?,
+        bounds: bounds::of_workers(&config.bounds),
         autoreload: config.watched.autoreload.is_some(),
         autoreload_ignore: config.watched.autoreload_ignore.clone(),
         lines: Lines {
@@ -285,7 +305,7 @@ fn setup(config: &Config) -> Result<Setup, ResolveError> {
     })
 }
 
-fn retry(config: &Config) -> RetrySettings {
+pub(crate) fn retry(config: &Config) -> RetrySettings {
     let options = &config.retry;
     let ns = |duration: Duration| i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
     let policy = RetryPolicy {
@@ -299,6 +319,6 @@ fn retry(config: &Config) -> RetrySettings {
     RetrySettings { policy, delay: options.delay }
 }
 
-fn text(path: &Path) -> Result<String, ResolveError> {
+pub(crate) fn text(path: &Path) -> Result<String, ResolveError> {
     path.to_str().map(str::to_owned).ok_or_else(|| ResolveError::Text { path: path.to_owned() })
 }

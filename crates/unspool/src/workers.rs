@@ -72,6 +72,7 @@ pub(crate) fn limits(config: &Config) -> Limits {
         harakiri: workers.harakiri,
         handler_harakiri: workers.handler_harakiri,
         lifetime: workers.lifetime,
+        lifetime_delta: workers.lifetime_delta,
         memory: MemoryLimits {
             reload_on_rss: bytes(workers.reload_on_rss),
             reload_on_as: bytes(workers.reload_on_as),

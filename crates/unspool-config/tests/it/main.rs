@@ -6,6 +6,7 @@ mod daemon;
 mod docs;
 mod every_option;
 mod golden;
+mod hooks;
 mod messages;
 mod robust;
 mod settings;

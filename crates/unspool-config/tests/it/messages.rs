@@ -49,6 +49,14 @@ fn values_that_are_no_values() {
         "spooler-durability = fsync\n",
         "app.ini:2: `spooler-durability = fsync`: write none, file or group",
     );
+    check(
+        "spooler-fork = sometimes\n",
+        "app.ini:2: `spooler-fork = sometimes`: write auto, always or never",
+    );
+    check(
+        "spooler-start-timeout = 0\n",
+        "app.ini:2: `spooler-start-timeout = 0`: no worker starts at once; write seconds, as in 60",
+    );
     check("spooler-adopt = maybe\n", "app.ini:2: `spooler-adopt = maybe`: write run, hold or bury");
     check(
         "umask = 9\n",

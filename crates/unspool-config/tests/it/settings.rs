@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use unspool_config::{Config, ImportKind, Notice};
+use unspool_config::{Config, Fork, ImportKind, Notice};
 
 use crate::{load_in, load_ini, load_with, with_ini, write};
 
@@ -133,6 +133,23 @@ fn python_settings() {
     assert_eq!(config.daemon.umask, Some(0o22));
     assert_eq!(config.daemon.uid.as_deref(), Some("www-data"));
     assert!(config.lazy_apps && !config.master);
+}
+
+#[test]
+fn lazy_apps_asks_for_an_import_in_each_worker() {
+    for (lines, expected) in [
+        ("", Fork::Auto),
+        ("lazy-apps = true\n", Fork::Never),
+        ("lazy = true\n", Fork::Never),
+        ("lazy-apps = false\n", Fork::Auto),
+        ("spooler-fork = never # each\n", Fork::Never),
+        ("spooler-fork = always\nlazy-apps = true\n", Fork::Always),
+        ("lazy-apps = true\nspooler-fork = auto\n", Fork::Auto),
+    ] {
+        assert_eq!(config(lines).fork(), expected, "{lines}");
+    }
+    let limits = config("spooler-start-timeout = 0.5\n").workers;
+    assert_eq!(limits.start_timeout, Duration::from_millis(500));
 }
 
 #[test]

@@ -15,7 +15,8 @@ fn watched(lines: &str) -> Watched {
 fn touches_keep_their_order_and_their_paths_follow_chdir() {
     let watched = watched(
         "touch-exec = a  echo x ; echo y # z\nchdir = /srv\ntouch-signal = /b 7 # seven\n\
-         touch-chain-reload = c # the code\nfs-reload = d\ntouch-logreopen = e\nmaster-fifo = f\n",
+         touch-chain-reload = c # the code\nfs-reload = d\ntouch-logreopen = e\n\
+         touch-logrotate = g\nmaster-fifo = f\n",
     );
     let touches: Vec<_> =
         watched.touches.iter().map(|t| (t.option, t.path.to_str().unwrap(), &t.action)).collect();
@@ -27,6 +28,7 @@ fn touches_keep_their_order_and_their_paths_follow_chdir() {
             ("touch-chain-reload", "/srv/c", &TouchAction::Reload),
             ("fs-reload", "/srv/d", &TouchAction::Reload),
             ("touch-logreopen", "/srv/e", &TouchAction::ReopenLog),
+            ("touch-logrotate", "/srv/g", &TouchAction::RotateLog),
         ]
     );
     assert_eq!(watched.master_fifos, [Path::new("/srv/f")]);

@@ -1,6 +1,6 @@
 //! The bytes of a file into a message, ours and foreign ones.
 
-use super::mark::{self, FoundMark, Mark};
+use super::mark::{self, FoundMark, Mark, TaskId};
 use super::{HEADER_BYTES, KEY_FUNCTION, MODIFIER1};
 use crate::{Message, TaskPolicy};
 
@@ -142,6 +142,8 @@ impl<'a> Iterator for Fields<'a> {
 pub struct Peek<'a> {
     /// Function of `uwsgidecorators`, if its pair is within the bytes.
     pub function: Option<&'a [u8]>,
+    /// Its identity; `None` for a foreign file.
+    pub id: Option<TaskId>,
     /// Failed attempts so far.
     pub attempts: u8,
     /// What the task asks for itself.
@@ -162,11 +164,27 @@ pub fn peek(head: &[u8]) -> Option<Peek<'_>> {
     let end = head.len().min(HEADER_BYTES + pair_bytes);
     let fields = Fields { pairs: &head[HEADER_BYTES..end], overflow: &[] };
     let function = fields.into_iter().find(|(k, _)| *k == KEY_FUNCTION).map(|(_, v)| v);
+    let id = mark.as_ref().map(|(mark, _)| mark.id);
     let (announced, exact, policy) = match mark {
         Some((mark, found)) => (mark.file_bytes, true, found.policy),
         None => ((HEADER_BYTES + pair_bytes) as u64, false, TaskPolicy::default()),
     };
-    Some(Peek { function, attempts: header[3], policy, announced, exact })
+    Some(Peek { function, id, attempts: header[3], policy, announced, exact })
+}
+
+/// The last value of a key among the pairs that stand whole in the first bytes of a file, without judging
+/// the rest; those that overflowed are left out.
+pub fn peek_value<'a>(head: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let header = head.first_chunk::<HEADER_BYTES>().filter(|header| header[0] == MODIFIER1)?;
+    let pair_bytes = usize::from(u16::from_le_bytes([header[1], header[2]]));
+    let end = head.len().min(HEADER_BYTES + pair_bytes);
+    let fields = Fields { pairs: &head[HEADER_BYTES..end], overflow: &[] };
+    fields.filter(|(found, _)| *found == key).last().map(|(_, value)| value)
+}
+
+/// Our mark in the first bytes of a file; `None` where it is not there, or damaged.
+pub fn mark_of(head: &[u8]) -> Option<Mark> {
+    find_mark(head).ok()?.map(|(mark, _)| mark)
 }
 
 fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {

@@ -122,7 +122,7 @@ pub fn encode(
     Ok(out)
 }
 
-fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
+pub(super) fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
     if !message.module.is_empty() && !mark::is_module(&message.module) {
         return Err(InvalidMessage::Module);
     }
@@ -193,7 +193,7 @@ fn with_later_ones(message: &Message, moved: Vec<usize>) -> Vec<usize> {
 }
 
 /// Lengths here were checked against [`PAIRS_BYTES_MAX`] before.
-fn push_u16(out: &mut Vec<u8>, value: usize) {
+pub(super) fn push_u16(out: &mut Vec<u8>, value: usize) {
     out.extend_from_slice(&(value as u16).to_le_bytes());
 }
 

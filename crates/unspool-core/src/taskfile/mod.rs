@@ -13,14 +13,16 @@
 
 mod decode;
 mod encode;
+mod foreign;
 mod mark;
 mod signature;
 mod words;
 
-pub use decode::{Fields, Malformed, Peek, TaskFile, peek};
+pub use decode::{Fields, Malformed, Peek, TaskFile, mark_of, peek, peek_value};
 pub use encode::{InvalidMessage, encode};
+pub use foreign::encode_foreign;
 pub use mark::{Mark, TaskId};
-pub use signature::{BadSignature, verify};
+pub use signature::{BadSignature, signer, verify};
 
 /// First byte of every task file and spool packet.
 pub const MODIFIER1: u8 = 17;

@@ -50,6 +50,11 @@ pub fn verify(file: &[u8], keys: &Keyring) -> Result<(), BadSignature> {
     is_mac.then_some(()).ok_or_else(|| BadSignature::Wrong { key: name() })
 }
 
+/// The name of the key that a file says it is signed with, whether or not that is true.
+pub fn signer(file: &[u8]) -> Option<&[u8]> {
+    Some(mark::find(file).ok()??.signature?.key)
+}
+
 /// Writes the MAC of a file that is whole but for it and its checksum.
 pub(super) fn sign(file: &mut [u8], key: &SigningKey, mac_offset: usize) {
     let Some(parts) = parts(file, key.name(), mac_offset) else { return };

@@ -11,19 +11,31 @@ from collections.abc import Mapping
 from typing import Any
 
 from unspool import _policy, _process
+from unspool._cancel import TaskCancelled, cancel
 from unspool._errors import SharedStoreError, SoftTimeLimitExceeded, UnknownFunction
-from unspool._native import ConfigError, NotDurableError, SpoolError, __version__
+from unspool._native import (
+    CancelError,
+    ConfigError,
+    NotDurableError,
+    SpoolError,
+    SpoolFullError,
+    __version__,
+)
 from unspool._native import submit as _submit
 from unspool._process import configure
 
 __all__ = [
+    "CancelError",
     "ConfigError",
     "NotDurableError",
     "SharedStoreError",
     "SoftTimeLimitExceeded",
     "SpoolError",
+    "SpoolFullError",
+    "TaskCancelled",
     "UnknownFunction",
     "__version__",
+    "cancel",
     "configure",
     "spool",
 ]
@@ -37,7 +49,8 @@ def spool(
     options: Mapping[str, Any] | None = None,
     **pairs: Any,
 ) -> bytes:
-    """Submits a task; returns the absolute path of its file. Deleting that file cancels the task.
+    """Submits a task; returns the absolute path of its file. `cancel` takes it back, also once it
+    runs.
 
     The task is a dictionary, or keyword arguments, or both. Values are bytes, or str, int, float
     and bool, which arrive as text. Four keys have a meaning: `at` (seconds since 1970, not before),
@@ -49,8 +62,9 @@ def spool(
     configured one, else "group". `options` is what else the task asks for itself: `max_attempts`,
     `time_limit`, `expires` and the others that `uwsgidecorators.spool` lists.
 
-    Raises SpoolError, a ValueError, if nothing was submitted, and its subclass NotDurableError if
-    the task is there but may not survive a power cut.
+    Raises SpoolError, a ValueError, if nothing was submitted: its subclass SpoolFullError if the
+    spool takes no more for now. Raises its subclass NotDurableError if the task is there but may
+    not survive a power cut.
     """
     if not _process.is_configured() and not _names_spool({**(message or {}), **pairs}):
         raise SpoolError(_process.UNCONFIGURED)

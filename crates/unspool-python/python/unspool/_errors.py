@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable
+from types import TracebackType
+
+_PACKAGE = os.path.dirname(__file__)
+# Modules of ours beside the package.
+_BESIDE = tuple(
+    os.path.join(_PACKAGE, os.pardir, name) for name in ("uwsgi.py", "uwsgidecorators.py")
+)
+_OURS = (_PACKAGE + os.sep, *map(os.path.normpath, _BESIDE))
 
 
 def told() -> str:
-    """The traceback of the error that is being handled, in text that any log can take."""
-    kind = sys.exc_info()[0]
+    """The traceback of the error that is being handled, in text that any log can take.
+
+    It begins where the application's own code does, if the error came out of that.
+    """
+    kind, error, frames = sys.exc_info()
     try:
-        return encodable(traceback.format_exc())
+        lines = traceback.format_exception(kind, error, of_application(frames))
+        return encodable("".join(lines))
     except Exception:
         # An application may have broken the module `traceback`.
         name = kind.__name__ if kind is not None else "an error"
         return f"{name}, and its traceback could not be formatted"
+
+
+def of_application(frames: TracebackType | None) -> TracebackType | None:
+    """The frames from the first one that is not ours; all, if none is."""
+    first = frames
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_OURS):
+        first = first.tb_next
+    return first or frames
 
 
 def encodable(text: str) -> str:

@@ -10,10 +10,31 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterable
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from operator import attrgetter
 from types import ModuleType
+from typing import Any
+
+from unspool import _errors
+
+
+def load_all(imports: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Imports what the options name, in order. Returns what failed, with its number."""
+    failures = []
+    for number, item in imports:
+        try:
+            load(item["kind"], item["target"], item["callable"])
+        except BaseException:
+            failure = {"number": number, "target": item["target"], "traceback": _traceback()}
+            failures.append(failure)
+    return failures
+
+
+def _traceback() -> str:
+    text = _errors.told()
+    return text if len(text) <= 16_384 else text[:8192] + "\n[...]\n" + text[-8192:]
 
 
 def load(kind: str, target: str, callable: str | None = None) -> None:  # noqa: A002

@@ -109,7 +109,8 @@ def magic_table() -> dict[bytes, bytes]:
         "t": str(micro // 1_000_000),
         "T": str(micro),
     }
-    return {os.fsencode(name): os.fsencode(value) for name, value in values.items()}
+    # A machine may have no name.
+    return {os.fsencode(name): os.fsencode(value) for name, value in values.items() if value}
 
 
 def _name(look_up: Callable[[], str], number: int) -> str:

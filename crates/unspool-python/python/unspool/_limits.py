@@ -6,14 +6,17 @@ worker itself can do.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import resource
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from unspool import _native
+from unspool._cancel import TaskCancelled
 from unspool._errors import SoftTimeLimitExceeded
 
 # The daemon sends it before it kills a process for its time.
@@ -42,22 +45,52 @@ def keep_last_words(tails: int, row: int) -> None:
 
 
 def tell_tasks() -> None:
-    """Has tasks told when their time is over, by an exception."""
+    """Has tasks told when their time is over or they are cancelled, by an exception."""
     signal.signal(_native.look_signal(), _look)
 
 
 def _look(number: int, frame: object) -> None:
+    if _native.take_cancellation():
+        raise TaskCancelled("somebody cancelled the task")
     if _native.take_soft_timeout():
         raise SoftTimeLimitExceeded("the task runs longer than its soft time limit")
 
 
-def apply(setup: dict[str, Any], worker: int) -> None:
-    """Marks a new worker and sets its limits. Exits with a message where they leave no room."""
-    mark = _native.mark_process(setup["daemon_pid"], worker)
-    if mark is not None:
-        name, value = mark
+# The tracebacks come behind the line that says why.
+_TRACEBACK_SECONDS = 0.05
+
+
+@contextlib.contextmanager
+def ended_after(seconds: float | None, what: str, option: str) -> Iterator[None]:
+    """Ends this process if the block takes longer, after a line and the tracebacks of its threads;
+    None: no limit. A limit that the block sets itself takes its place."""
+    if seconds is None:
+        yield
+        return
+    pid = os.getpid()
+    line = f"unspool: {what} runs longer than `{option}` ({seconds:g} s); process {pid} ends"
+    note = _native.LateNote(seconds, line)
+    faulthandler.dump_traceback_later(seconds + _TRACEBACK_SECONDS, exit=True, file=2)
+    try:
+        yield
+    finally:
+        if os.getpid() == pid:
+            note.end()
+        faulthandler.cancel_dump_traceback_later()
+
+
+def mark(setup: dict[str, Any], worker: int) -> None:
+    """Marks a new worker, and all that it starts."""
+    found = _native.mark_process(setup["daemon_pid"], worker)
+    if found is not None:
+        name, value = found
         # For what is started with a copy of this dictionary as its environment.
         os.environ[name] = value
+
+
+def apply(setup: dict[str, Any], worker: int) -> None:
+    """Marks a new worker and sets its limits. Exits with a message where they leave no room."""
+    mark(setup, worker)
     if setup.get("limit_as") is not None:
         _limit_address_space(setup["limit_as"])
     if setup.get("limit_nproc") is not None:

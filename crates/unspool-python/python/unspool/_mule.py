@@ -16,8 +16,18 @@ from operator import attrgetter
 from types import FrameType, ModuleType
 from typing import Any
 
-from unspool import _limits, _mules, _native, _process, _titles
-from unspool._worker import call_hook, flush
+from unspool import (
+    _errors,
+    _hooks,
+    _limits,
+    _mules,
+    _native,
+    _own_import,
+    _process,
+    _steps,
+    _titles,
+)
+from unspool._worker import flush
 
 _NO_HOOK = (
     "unspool: a message to a mule is dropped, since nothing handles it: assign a function to "
@@ -41,11 +51,12 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """Runs a mule until the daemon lets it go, or its program ends."""
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
+    _own_import.import_application(setup, request)
     _limits.apply(setup, request["worker"])
     number = request["row"]
     _titles.show(f"unspool mule {number}")
     _process.become_worker(request["role"], request["worker"], number)
-    channel = _native.Worker(descriptors[0], -1, -1, 0, setup)
+    channel = _native.Worker(descriptors[0], -1, -1, -1, 0, setup)
     _mules.become(number, channel)
     _state.daemon_pid = setup["daemon_pid"]
     signal.signal(signal.SIGTERM, _terminated)
@@ -55,17 +66,18 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     random.seed()
     import uwsgi
 
+    _steps.take(setup, "as-mule")
     # Before the hook: with `@mule` and its kin the hook is the program, and does not return.
     channel.ready()
     try:
-        call_hook(uwsgi, "post_fork_hook")
+        _hooks.after_fork(uwsgi)
         program = _mules.program(number)
         if program is None:
             _handle_messages(uwsgi)
         else:
             _run_program(program)
     finally:
-        call_hook(uwsgi, "atexit")
+        _hooks.at_exit(uwsgi)
         flush()
 
 
@@ -121,10 +133,7 @@ def _run_program(program: str) -> None:
             module, _, name = program.partition(":")
             attrgetter(name.strip())(importlib.import_module(module.strip()))()
     except Exception as error:
-        frames = error.__traceback__
-        while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-            frames = frames.tb_next
-        traceback.print_exception(type(error), error, frames)
+        traceback.print_exception(type(error), error, _errors.of_application(error.__traceback__))
         sys.exit(1)
 
 

@@ -129,6 +129,7 @@ def wait_signal(wanted: int | None) -> int:
         _run(number)
         if wanted in (None, number):
             # Its program does now what it waited for.
+            _mule_row.say(_mule_row.SIGNAL)
             return number
         _mule_row.say(_mule_row.WAITS)
     _mule_row.say(_mule_row.BETWEEN)

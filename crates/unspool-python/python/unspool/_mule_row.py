@@ -12,14 +12,15 @@ import threading
 import time
 from typing import Any
 
-# What is done, since when (monotonic, ns), of a message its length; the last four numbers have a
-# bit for each signal whose handler runs.
+# What is done, since when (monotonic, ns), of a message its length or of a handler its signal; the
+# last four numbers have a bit for each signal whose handler runs.
 NUMBERS = 8
 _SIGNAL_BITS = 4
 # A mule that has never waited says nothing.
-_NOTHING, MESSAGE, SIGNAL, WAITS, BETWEEN = range(5)
+# `SIGNAL`: it does what it waited for a signal for, and nobody knows when it is done.
+_NOTHING, MESSAGE, SIGNAL, WAITS, BETWEEN, HANDLER = range(6)
 # The one that counts most first.
-_RANKS = (MESSAGE, SIGNAL, WAITS, BETWEEN)
+_RANKS = (MESSAGE, HANDLER, SIGNAL, WAITS, BETWEEN)
 
 
 class _State:
@@ -65,7 +66,7 @@ def say(what: int, size: int = 0) -> None:
 
 def begin(signal: int) -> None:
     """The handler of a signal is called: it is not called again, whatever becomes of this mule."""
-    say(SIGNAL)
+    say(HANDLER, signal)
     if _state.row is not None:
         _state.row[_SIGNAL_BITS + signal // 64] |= 1 << signal % 64
 

@@ -58,6 +58,14 @@ class Security(TypedDict):
     strict: bool
 
 
+class Bounds(TypedDict):
+    """How much a spool may hold; 0 is no bound. Sizes as in an ini file."""
+
+    max_pending: int
+    max_pending_bytes: str
+    min_free: str
+
+
 class Found(TypedDict):
     """What a configuration says about submitting."""
 
@@ -67,6 +75,7 @@ class Found(TypedDict):
     durability: str
     frequency: float
     security: Security
+    bounds: Bounds
 
 
 class _State:
@@ -113,6 +122,9 @@ def configure(
     *,
     durability: str | None = None,
     keys: AnyPath | None = None,
+    max_pending: int | None = None,
+    max_pending_bytes: int | str | None = None,
+    min_free: int | str | None = None,
 ) -> None:
     """Names the spool directory (or several, the default one first), or the ini file that does.
 
@@ -122,6 +134,10 @@ def configure(
 
     `durability` ("none", "file" or "group") is the default for this process. `keys` is a file of
     keys, which is read now: the first one signs this process's tasks (docs/howto/signing.md).
+
+    `max_pending` tasks, `max_pending_bytes` and `min_free` are the options `spooler-max-pending`
+    and so on: a task that would pass one of them is refused with SpoolFullError. Sizes are bytes,
+    or text as in an ini file: "200M", for `min_free` also a share of the disk, "5%". 0 is no bound.
     """
     if (spooler is None) == (config is None):
         raise _native.ConfigError(
@@ -141,6 +157,12 @@ def configure(
         found["durability"] = durability
     if keys is not None:
         found["security"]["keys"] = os.path.abspath(os.fsdecode(keys))
+    if max_pending is not None:
+        found["bounds"]["max_pending"] = max_pending
+    if max_pending_bytes is not None:
+        found["bounds"]["max_pending_bytes"] = str(max_pending_bytes)
+    if min_free is not None:
+        found["bounds"]["min_free"] = str(min_free)
     _become_producer(found, source)
 
 
@@ -159,6 +181,7 @@ def _named(paths: Iterable[AnyPath]) -> Found:
             "group": None,
             "strict": False,
         },
+        "bounds": {"max_pending": 0, "max_pending_bytes": "0", "min_free": "0"},
     }
 
 
@@ -175,6 +198,7 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
             "durability": setup["durability"],
             "frequency": setup["frequency"],
             "security": setup["security"],
+            "bounds": setup["bounds"],
         }
     )
     _join_store()
@@ -194,6 +218,12 @@ def _join_store() -> None:
 
 def _encoded(options: Iterable[tuple[str, str | None]]) -> list[tuple[str, bytes | None]]:
     return [(name, None if value is None else os.fsencode(value)) for name, value in options]
+
+
+def announce(role: str, number: int) -> None:
+    """Says what a process that still imports the application will be."""
+    _state.role = Role(role)
+    _state.number = number
 
 
 def become_worker(role: str, worker_id: int, number: int) -> None:
@@ -228,7 +258,7 @@ def _apply(found: Found) -> None:
         raise _native.ConfigError(str(error)) from None
     _state.shared = found["shared"]
     _state.live_daemon_until = 0.0
-    _native.configure(found["spoolers"], found["durability"], found["security"])
+    _native.configure(found["spoolers"], found["durability"], found["security"], found["bounds"])
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
     _state.frequency = found["frequency"]
     options.clear()

@@ -26,6 +26,8 @@ Handler = Callable[[int], object]
 SIGNALS = 256
 # All of them and all signals fit into one packet of the zygote's.
 SCHEDULES_MAX = 256
+# Bytes of the name by which people know a handler.
+HANDLER_NAME_MAX = 200
 TARGET_BYTES_MAX = 63
 PATH_BYTES_MAX = 4095
 
@@ -96,8 +98,7 @@ def register_signal(number: int, target: str, handler: Handler) -> None:
 
 def _refuse_second(number: int, handler: Handler) -> None:
     other = _handlers[number].handler
-    own = _owners is not None and _owners.owner(number) == os.getpid()
-    if own:
+    if is_own(number):
         # A worker may change its mind about what only it handles.
         return
     name = getattr(other, "__qualname__", repr(other))
@@ -270,19 +271,33 @@ def monitors() -> list[dict[str, Any]]:
     return [dict(monitor) for monitor in _monitors]
 
 
+def share_owners() -> None:
+    """Prepares what the processes of this zygote share; called once, before its first fork."""
+    global _owners
+    _owners = _RunTimeOwners()
+
+
 def snapshot() -> dict[str, Any]:
     """All that is registered, in the words of the control protocol."""
-    global _owners
-    # Before the first fork, so that all children share it.
-    _owners = _RunTimeOwners()
     return {
         "signals": [
-            {"signal": number, "target": registered.target}
+            {
+                "signal": number,
+                "target": registered.target,
+                "handler": _name_of(registered.handler),
+            }
             for number, registered in sorted(_handlers.items())
         ],
         "timers": [dict(timer) for timer in _timers],
         "crons": [dict(cron) for cron in _crons],
     }
+
+
+def _name_of(handler: Handler) -> str:
+    """A function's module and name, by which people know it and `unspool schedule` finds it."""
+    module = getattr(handler, "__module__", None)
+    name = getattr(handler, "__qualname__", None) or type(handler).__qualname__
+    return f"{module}.{name}"[:HANDLER_NAME_MAX] if module else name[:HANDLER_NAME_MAX]
 
 
 def has_handler(number: int) -> bool:
@@ -306,10 +321,23 @@ def _acting_for(target: str) -> Iterator[None]:
         _state.target = before
 
 
+def is_own(number: int) -> bool:
+    """Whether this process has registered the handler at run time."""
+    return _owners is not None and _owners.owner(number) == os.getpid()
+
+
+def is_for_spoolers(number: int) -> bool:
+    """Whether the target of the handler is a spooler."""
+    return number in _handlers and _names_spooler(_handlers[number].target)
+
+
 def acts_as_spooler() -> bool:
     """Whether the handler that runs now has a spooler as its target."""
-    target = _state.target
-    return target is not None and (target == "spooler" or target.startswith("/"))
+    return _state.target is not None and _names_spooler(_state.target)
+
+
+def _names_spooler(target: str) -> bool:
+    return target == "spooler" or target.startswith("/")
 
 
 def acts_as_worker() -> int:

@@ -9,22 +9,26 @@ from __future__ import annotations
 import os
 import random
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from unspool import (
     _errors,
+    _hooks,
     _limits,
     _lines,
     _native,
     _output,
+    _own_import,
     _process,
     _signals,
     _sources,
+    _stack,
+    _steps,
     _titles,
 )
+from unspool._cancel import TaskCancelled
 from unspool._errors import SoftTimeLimitExceeded, UnknownFunction
 
 NO_HANDLER = (
@@ -36,16 +40,18 @@ NO_HANDLER = (
 def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> None:
     """Runs a worker until the daemon lets it go.
 
-    ``descriptors`` are the worker's socket and, where it runs tasks, the slots file, the spool
-    directory and the memory in which the last that it prints is kept.
+    ``descriptors`` are the worker's socket and, where it runs tasks, the slots, the spool
+    directory, the memory in which the last that it prints is kept and, if the daemon has one, the
+    file in which it notes what it runs.
     """
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
+    _own_import.import_application(setup, request)
     _limits.apply(setup, request["worker"])
     tasks = request["role"] == "spool"
-    slots, tails, spool = -1, -1, None
+    slots, tails, notes, spool = -1, -1, -1, None
     if tasks:
-        slots, directory, tails = descriptors[1:4]
+        slots, directory, tails, notes = [*descriptors[1:], -1][:4]
         os.fchdir(directory)
         os.close(directory)
         spool = os.getcwd()
@@ -54,46 +60,44 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
         _output.watch_logging()
     _titles.show(f"unspool worker {request['worker']} ({request['role']})")
     _process.become_worker(request["role"], request["worker"], request["row"])
-    channel = _native.Worker(descriptors[0], slots, tails, request["row"], setup, spool)
+    channel = _native.Worker(descriptors[0], slots, tails, notes, request["row"], setup, spool)
     if tasks:
         _limits.tell_tasks()
+        _stack.be_asked()
     _signals.become_worker(channel)
     random.seed()
     import uwsgi
 
-    call_hook(uwsgi, "post_fork_hook")
+    if not tasks:
+        # uWSGI's web workers, which these stand for, take them, and its spoolers do not.
+        _steps.take(setup, "post-fork")
+    _hooks.after_fork(uwsgi)
     channel.ready()
-    _loop(channel, uwsgi)
+    _loop(channel, uwsgi, setup)
     if not tasks:
         # As in uWSGI, which calls it in the workers that handle signals and not in spoolers.
-        call_hook(uwsgi, "atexit")
+        _hooks.at_exit(uwsgi)
 
 
-def call_hook(uwsgi: Any, name: str) -> None:
-    """Calls what the application assigned to this name of `uwsgi`; what it raises is logged."""
-    hook = getattr(uwsgi, name, None)
-    if hook is not None:
-        try:
-            hook()
-        except Exception:
-            traceback.print_exc()
-
-
-def _loop(channel: _native.Worker, uwsgi: Any) -> None:
+def _loop(channel: _native.Worker, uwsgi: Any, setup: dict[str, Any]) -> None:
     receive = channel.receive
     pid = os.getpid()
     while True:
-        work = receive()
-        if work is None:
-            return
-        if isinstance(work, int):
-            report = _run_signal(channel, work)
-        else:
-            try:
+        try:
+            work = receive()
+            if work is None:
+                return
+            if isinstance(work, int):
+                report = _run_signal(channel, work, setup)
+            else:
                 report = _run_task(channel, uwsgi, work)
-            except SoftTimeLimitExceeded:
-                # Raised the moment that the task ended with an error of its own.
-                report = partial(channel.time_out, _errors.told())
+        except SoftTimeLimitExceeded:
+            # Raised the moment that the task began, or ended with an error of its own.
+            _native.handler_returned()
+            report = partial(channel.time_out, _errors.told())
+        except TaskCancelled:
+            _native.handler_returned()
+            report = channel.cancelled
         flush()
         if os.getpid() != pid:
             # The handler forked, and this is its child, which came back from it: the task is the
@@ -114,9 +118,14 @@ def _run_task(channel: _native.Worker, uwsgi: Any, task: dict[Any, Any]) -> Call
         result = handler(task)
         _native.handler_returned()
     except UnknownFunction as error:
+        _native.handler_returned()
         return partial(channel.not_registered, _errors.encodable(str(error)))
     except SoftTimeLimitExceeded:
+        _native.handler_returned()
         return partial(channel.time_out, _errors.told())
+    except TaskCancelled:
+        _native.handler_returned()
+        return channel.cancelled
     # SystemExit and KeyboardInterrupt too: a task must not end the worker of the others.
     except BaseException:
         _native.handler_returned()
@@ -151,10 +160,18 @@ def _whose(handler: Any) -> str:
     return ""
 
 
-def _run_signal(channel: _native.Worker, signal: int) -> Callable[[], None]:
+def _run_signal(channel: _native.Worker, signal: int, setup: dict[str, Any]) -> Callable[[], None]:
     """Calls the handler of a signal. Returns what reports its outcome."""
+    limit_s = None
+    option = "spooler-harakiri"
+    if _signals.is_own(signal):
+        # The daemon looks at tasks, and at handlers that all have, in workers for ticks.
+        if _process.role() is _process.Role.SIGNAL_WORKER and not _signals.is_for_spoolers(signal):
+            option = "harakiri"
+        limit_s = setup["harakiri" if option == "spooler-harakiri" else "handler_harakiri"]
     try:
-        _signals.dispatch(signal)
+        with _limits.ended_after(limit_s, f"the handler of signal {signal}", option):
+            _signals.dispatch(signal)
     except BaseException:
         return partial(channel.fail, _errors.told())
     return channel.tick_done

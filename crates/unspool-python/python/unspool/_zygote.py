@@ -1,8 +1,9 @@
 """The zygote: imports the application once and forks workers when the daemon asks.
 
 Owns the process that the daemon starts with a control socket as its standard input, and nothing
-else: what a worker does is in ``_worker``, what the application registers in ``_signals``. The
-protocol is one JSON object per packet; ``docs/design/worker-protocol.md`` specifies it.
+else: what a worker does is in ``_worker``, what the application registers in ``_signals``, and how
+workers import it themselves in ``_own_import``. The protocol is one JSON object per packet;
+``docs/design/worker-protocol.md`` specifies it.
 """
 
 from __future__ import annotations
@@ -16,27 +17,27 @@ import threading
 from typing import Any, NoReturn
 
 from unspool import (
-    _errors,
     _imports,
     _limits,
     _lines,
     _mule,
     _mules,
     _output,
-    _process,
+    _own_import,
     _requests,
     _signals,
     _sources,
+    _steps,
+    _surroundings,
     _titles,
     _unarmed,
     _worker,
 )
-from unspool._native import ConfigError
 
 PACKET_BYTES = 128 * 1024
 PROTOCOL_VERSION = 1
-# A worker's socket, its slots file, its spool directory and the memory of its output.
-DESCRIPTORS = 4
+# A worker's socket, its slots, its spool directory, the memory of its output, and its notes.
+DESCRIPTORS = 5
 # Ends of queues in one packet.
 QUEUE_DESCRIPTORS = 64
 
@@ -57,18 +58,18 @@ def main() -> None:
             f"{PROTOCOL_VERSION}: install the same version of both"
         )
     _requests.connect(descriptors[0])
+    if len(descriptors) > 1:
+        # `honour-stdin`: that of the daemon.
+        os.dup2(descriptors[1], 0)
+        os.close(descriptors[1])
     _mules.connect(setup, _receive_queues(control, setup))
     _prepare(setup)
     if setup["autoreload"]:
         _sources.record(setup["autoreload_ignore"])
-    failures = _import_application(setup["imports"])
-    if setup["chdir2"] is not None:
-        os.chdir(setup["chdir2"])
-    if setup["autoreload"]:
-        _sources.note_modules()
-        _send_parts(control, "sources", _sources.news())
-    _send_parts(control, "monitors", _signals.monitors())
-    _send(control, {"type": "ready", "failures": failures, **_registered()})
+    _signals.share_owners()
+    _steps.take(setup, "pre-app")
+    if not _import_application(control, setup):
+        return
     # What exists now is shared with all workers: keep the collector from touching its pages.
     gc.collect()
     gc.freeze()
@@ -93,47 +94,64 @@ def _take_control_socket() -> socket.socket:
 
 
 def _prepare(setup: dict[str, Any]) -> None:
-    for name, value in setup["env"]:
-        os.environ[name] = value
-    for name in setup["unenv"]:
-        os.environ.pop(name, None)
-    if setup["chdir"] is not None:
-        os.chdir(setup["chdir"])
-    # As in uWSGI, which puts each in front of those before it.
-    sys.path[:0] = [*reversed(setup["pythonpath"]), ".", ""]
     _titles.configure(setup["titles"])
     _titles.show("unspool zygote")
-    arguments = dict(setup["opt"]).get("pyargv") or ""
-    sys.argv = ["uwsgi", *(word for word in arguments.split(" ") if word)]
     _lines.configure(setup["lines"])
-    try:
-        _process.configure_daemon_child(setup)
-    except ConfigError as error:
-        sys.exit(f"unspool: {error}")
+    _surroundings.enter(setup)
 
 
-def _import_application(imports: list[dict[str, Any]]) -> list[dict[str, str]]:
-    failures = []
-    for item in imports:
-        try:
-            _imports.load(item["kind"], item["target"], item["callable"])
-        except BaseException:
-            failures.append({"target": item["target"], "traceback": _traceback()})
-    return failures
+def _import_application(control: socket.socket, setup: dict[str, Any]) -> bool:
+    """Imports the application, here or in a child, and tells the daemon. False in that child."""
+    if not setup["own_import"]:
+        failures = _imports.load_all(enumerate(setup["imports"]))
+        _steps.take(setup, "post-app")
+        _tell_application(control, control, setup, failures, _threads())
+        return True
+    shared, own = _own_import.divide(setup["imports"])
+    failures = _imports.load_all(shared)
+    # Those of the rest run in each worker too, and are not lost.
+    threads = _threads()
+
+    def tell(ready: socket.socket) -> None:
+        failures.extend(_imports.load_all(own))
+        _tell_application(control, ready, setup, failures, threads)
+
+    packet = _own_import.learn(tell, PACKET_BYTES)
+    if packet is None:
+        return False
+    setup["failed"] = _own_import.failed(packet)
+    _send_packet(control, packet)
+    return True
 
 
-def _traceback() -> str:
-    text = _errors.told()
-    return text if len(text) <= 16_384 else text[:8192] + "\n[...]\n" + text[-8192:]
+def _tell_application(
+    control: socket.socket,
+    ready: socket.socket,
+    setup: dict[str, Any],
+    failures: list[dict[str, Any]],
+    threads: list[str],
+) -> None:
+    """Tells what was imported and what it registered; the last packet goes to `ready`."""
+    if setup["chdir2"] is not None:
+        os.chdir(setup["chdir2"])
+    if setup["autoreload"]:
+        _sources.note_modules()
+        _send_parts(control, "sources", _sources.news())
+    _send_parts(control, "monitors", _signals.monitors())
+    numbers = [failure["number"] for failure in failures]
+    told = {"type": "ready", "failures": failures, "failed": numbers, "threads": threads[:100]}
+    _send(ready, {**told, **_registered()})
+
+
+def _threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t is not threading.main_thread()]
 
 
 def _registered() -> dict[str, Any]:
     decorators = sys.modules.get("uwsgidecorators")
     functions = sorted(getattr(decorators, "spooler_functions", {}))
-    threads = [t.name for t in threading.enumerate() if t is not threading.main_thread()]
     return {
         "functions": functions[:1000],
-        "threads": threads[:100],
         "remarks": [*_remarks(decorators), *_unarmed.remarks()],
         **_signals.snapshot(),
     }
@@ -180,7 +198,10 @@ def _fork(
         os.close(answer)
         _fork_again(question)
         control.close()
-        (_mule if request["role"] == "mule" else _worker).run(setup, request, descriptors)
+        try:
+            (_mule if request["role"] == "mule" else _worker).run(setup, request, descriptors)
+        finally:
+            _own_import.leave()
         return True
     os.close(question)
     text = os.read(answer, 32)
@@ -245,6 +266,10 @@ def _send(control: socket.socket, message: dict[str, Any]) -> None:
         message["functions"] = []
         message["remarks"] = [remark[:1000] for remark in message.get("remarks", [])[:10]]
         data = _packet(message)
+    _send_packet(control, data)
+
+
+def _send_packet(control: socket.socket, data: bytes) -> None:
     try:
         control.send(data)
     except (BrokenPipeError, ConnectionResetError):

@@ -11,15 +11,16 @@ mod survey;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use unspool_core::Priority;
 use unspool_sys::folder::{self, Folder, os_str};
-use unspool_sys::{clock, host, lock};
+use unspool_sys::{clock, file, host, lock};
 
 pub use survey::{Group, HeldTask, Look, Survey, count_nested, look, survey, walk};
 
-use crate::SpoolDir;
+use crate::layout::INTERNAL;
+use crate::{Listed, SpoolDir, SpoolView, TaskSummary, Whereabouts};
 
 /// The record's name in the internals.
 pub(crate) const ADOPTED: &[u8] = b"adopted";
@@ -121,6 +122,27 @@ impl Adoption {
         rule.map_or(self.default, |(_, verdict)| *verdict)
     }
 
+    /// Whether a task is held, by what its file says.
+    pub fn holds(&self, task: &Listed, seen: &TaskSummary) -> io::Result<bool> {
+        let Whereabouts::Pending(place) = task.whereabouts() else { return Ok(false) };
+        let folder = place.priority.as_ref();
+        if seen.id.is_some() || !self.suspects(folder, seen.submitted_ns, seen.due_ns) {
+            return Ok(false);
+        }
+        let function = match &seen.function {
+            Some(function) => function.clone(),
+            None => match self::look(task.folder(), task.name()) {
+                Err(error) if folder::is_failure(&error) => return Err(error),
+                // It is gone, or may not be read.
+                Err(_) => return Ok(false),
+                Ok(look) if look.ours => return Ok(false),
+                Ok(look) => look.function,
+            },
+        };
+        let folder = folder.map_or(&[][..], Priority::as_bytes);
+        Ok(self.verdict(folder, &function) != Verdict::Run)
+    }
+
     /// Takes in a decision. `false` if there are too many rules for one more.
     pub fn decide(&mut self, which: Selection, verdict: Verdict) -> bool {
         if which.is_all() {
@@ -170,16 +192,32 @@ pub enum AdoptError {
 
 /// Reads the record; `None` where no daemon has looked at the directory yet.
 pub fn read_adoption(spool: &SpoolDir) -> Result<Option<Adoption>, AdoptError> {
-    let fail = |source| failed(spool, "read", source);
-    let file = match spool.internal.open_to_read(ADOPTED) {
+    read_record(&spool.internal, &spool.internal_path())
+}
+
+/// The same of a spool that is only looked at.
+pub fn view_adoption(spool: &SpoolView) -> Result<Option<Adoption>, AdoptError> {
+    let path = spool.path().join(os_str(INTERNAL));
+    let fail = |source| AdoptError::Io { action: "read", path: path.join(os_str(ADOPTED)), source };
+    match spool.internal().map_err(fail)? {
+        Some(internal) => read_record(&internal, &path),
+        None => Ok(None),
+    }
+}
+
+/// Reads it in internals that have this path.
+pub(crate) fn read_record(internal: &Folder, path: &Path) -> Result<Option<Adoption>, AdoptError> {
+    let path = || path.join(os_str(ADOPTED));
+    let fail = |source| AdoptError::Io { action: "read", path: path(), source };
+    let file = match internal.open_to_read(ADOPTED) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fail(error)),
     };
     let mut text = vec![0u8; record::BYTES_MAX];
-    let got = folder::read_at(file.as_fd(), &mut text, 0).map_err(fail)?;
+    let got = file::read_at(file.as_fd(), &mut text, 0).map_err(fail)?;
     let parsed = record::parse(&text[..got]);
-    parsed.map(Some).ok_or_else(|| AdoptError::Damaged { path: record_path(spool) })
+    parsed.map(Some).ok_or_else(|| AdoptError::Damaged { path: path() })
 }
 
 /// Makes the record, unless it is there: then that one counts, whoever made it.
@@ -244,8 +282,8 @@ pub fn change_adoption(
 
 fn write_aside(internal: &Folder, name: &[u8], record: &Adoption) -> io::Result<OwnedFd> {
     let file = internal.create(name)?;
-    folder::write_all(file.as_fd(), &record::encode(record))?;
-    folder::sync_file(file.as_fd())?;
+    file::write_all(file.as_fd(), &record::encode(record))?;
+    file::sync_file(file.as_fd())?;
     Ok(file)
 }
 

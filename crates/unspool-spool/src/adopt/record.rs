@@ -1,6 +1,7 @@
 //! The text of the record. A line for each fact, names escaped to printable ASCII without blanks.
 
 use super::{Adoption, RULES_MAX, Selection, Verdict};
+use crate::escape::{escape, unescape};
 
 /// More than any record of ours.
 pub(super) const BYTES_MAX: usize = 1 << 20;
@@ -67,34 +68,6 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Adoption> {
 
 fn verdict(word: &str) -> Option<Verdict> {
     [Verdict::Undecided, Verdict::Run, Verdict::Hold].into_iter().find(|v| v.as_str() == word)
-}
-
-fn escape(name: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(name.len());
-    for byte in name {
-        if byte.is_ascii_graphic() && *byte != b'%' {
-            text.push(char::from(*byte));
-        } else {
-            // Writing into a String cannot fail.
-            let _ = write!(text, "%{byte:02x}");
-        }
-    }
-    text
-}
-
-fn unescape(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = text.bytes();
-    let mut name = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let digits = [bytes.next()?, bytes.next()?];
-            name.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            name.push(byte);
-        }
-    }
-    Some(name)
 }
 
 #[cfg(test)]

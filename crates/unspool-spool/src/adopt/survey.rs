@@ -7,7 +7,8 @@ use std::os::fd::AsFd;
 use unspool_core::Priority;
 use unspool_core::limits::PEEK_BYTES;
 use unspool_core::taskfile::{KEY_FUNCTION, TaskFile, peek};
-use unspool_sys::folder::{self, Folder};
+use unspool_sys::file;
+use unspool_sys::folder::Folder;
 
 use super::{Adoption, Verdict};
 use crate::{Found, Scan, SpoolDir, submitted_at_ns};
@@ -31,7 +32,7 @@ pub struct Look {
 pub fn look(folder: &Folder, name: &[u8]) -> io::Result<Look> {
     let file = folder.open_to_read(name)?;
     let mut head = vec![0u8; PEEK_BYTES];
-    let got = folder::read_at(file.as_fd(), &mut head, 0)?;
+    let got = file::read_at(file.as_fd(), &mut head, 0)?;
     let Some(seen) = peek(&head[..got]) else {
         return Ok(Look { ours: false, function: Vec::new() });
     };
@@ -40,7 +41,7 @@ pub fn look(folder: &Folder, name: &[u8]) -> io::Result<Look> {
     if function.is_empty() && !ours && announced > got {
         // A foreign file's pairs have 64 KiB at most.
         head.resize(announced, 0);
-        let whole = folder::read_at(file.as_fd(), &mut head, 0)?;
+        let whole = file::read_at(file.as_fd(), &mut head, 0)?;
         if let Ok(task) = TaskFile::parse(&head[..whole]) {
             let pair = task.fields().find(|(key, _)| *key == KEY_FUNCTION);
             function = pair.map(|(_, value)| value.to_vec()).unwrap_or_default();
@@ -141,7 +142,7 @@ pub fn walk(
     adoption: &Adoption,
     mut each: impl FnMut(&HeldTask<'_>) -> io::Result<()>,
 ) -> io::Result<()> {
-    walk_folder(&spool.top, &Place { depth: 0, path: Vec::new() }, adoption, &mut each)
+    walk_folder(spool.top(), &Place { depth: 0, path: Vec::new() }, adoption, &mut each)
 }
 
 struct Place {
@@ -175,7 +176,7 @@ fn walk_folder(
                     judge(folder, place, adoption, &name, submitted, stat.mtime_ns, each)?;
                 }
                 Found::Priority(name) => inner.push(name),
-                Found::Aside { .. } => {}
+                Found::Aside { .. } | Found::Unknown { .. } => {}
             }
         }
     }

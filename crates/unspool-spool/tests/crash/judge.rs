@@ -10,7 +10,8 @@ use std::path::Path;
 use unspool_core::Durability;
 use unspool_core::taskfile::TaskFile;
 use unspool_spool::{
-    Claimed, SchedulePlace, SpoolDir, claim, is_task_name, quarantine, read_adoption, read_all,
+    Attempt, Check, Claimed, Finding, FsckOptions, Level, RecordSweep, SchedulePlace, SpoolDir,
+    Told, claim, fsck, is_task_name, paused_in, quarantine, read_adoption, read_all, read_pauses,
 };
 use unspool_sys::Folder;
 
@@ -25,6 +26,40 @@ pub(crate) enum Crash {
     Power,
 }
 
+/// What comes after the crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Recovery {
+    /// The next start alone.
+    Start,
+    /// `unspool fsck --repair`, then the next start.
+    Fsck,
+    /// The next start, after a call that failed.
+    Unwell,
+}
+
+/// Problems that are there after a check, which may repair.
+fn problems(top: &Path, repair: bool) -> Result<Vec<Finding>, String> {
+    let options = FsckOptions { repair, ..FsckOptions::default() };
+    let mut found = Vec::new();
+    let summary = fsck(top, &options, &mut |told| {
+        if let Told::Found(finding) = told
+            && finding.level == Level::Problem
+        {
+            found.push(finding.clone());
+        }
+    })
+    .map_err(|error| error.to_string())?;
+    if repair && summary.left() == 0 {
+        found.clear();
+    }
+    Ok(found)
+}
+
+fn has_buried_record(task: &Path) -> bool {
+    let name = task.file_name().unwrap_or_default().to_string_lossy();
+    task.with_file_name(format!("attempts.{name}")).exists()
+}
+
 /// Files that may be run, by their path in the spool; the count of attempts is made 0.
 type Tasks = BTreeMap<String, Vec<u8>>;
 
@@ -34,11 +69,28 @@ pub(crate) fn judge(
     facts: &[Fact],
     whole: &[Vec<u8>],
     crash: Crash,
+    by: Recovery,
 ) -> Result<(), String> {
     let top = path.join("spool");
     let before = contents(&top);
     let spool = SpoolDir::open(&top).map_err(|error| format!("cannot open the spool: {error}"))?;
+    if by == Recovery::Fsck {
+        let left = problems(&top, true)?;
+        if !left.is_empty() {
+            return Err(format!("a repair leaves {left:?}"));
+        }
+    }
     let tasks = recover(&spool)?;
+    let left = problems(&top, false)?;
+    // A power cut can undo the new count of a buried task and keep all the rest of its burial; and
+    // where a task has no record, nothing tells a start of a burial that was cut.
+    let unnoticed = crash == Crash::Power || by == Recovery::Unwell;
+    let may_stay = |found: &Finding| {
+        found.check == Check::Dead && (unnoticed || !has_buried_record(&found.path))
+    };
+    if !left.iter().all(may_stay) {
+        return Err(format!("a start leaves {left:?}"));
+    }
     for (name, content) in &tasks {
         if !whole.contains(content) {
             return Err(format!("`{name}` would run and was never written: {content:?}"));
@@ -85,10 +137,28 @@ fn check(
                 return Err(format!("a file that is to be kept is there {copies} times"));
             }
         }
+        Fact::Recorded { error } => {
+            let forgotten =
+                later.iter().any(|fact| matches!(fact, Fact::Forgotten { error: e } if e == error));
+            let told = recorded(spool.path()).iter().any(|attempt| attempt.error == *error);
+            if crash == Crash::Processes && !forgotten && !told {
+                return Err(format!("the record of `{error}` is lost"));
+            }
+        }
         Fact::Adopted => match read_adoption(spool) {
             Ok(Some(_)) => {}
             other => return Err(format!("the record of the adoption: {other:?}")),
         },
+        Fact::Paused { why } | Fact::Resumed { why } => {
+            let pauses = read_pauses(spool.view()).map_err(|error| error.to_string())?;
+            let is_paused = pauses.iter().any(|pause| pause.why == *why);
+            let may_end =
+                later.iter().any(|fact| matches!(fact, Fact::Resuming { why: w } if w == why));
+            let is_over = matches!(fact, Fact::Resumed { .. });
+            if is_paused == is_over && (is_over || !may_end) {
+                return Err(format!("what was paused for `{why}` is paused: {is_paused}"));
+            }
+        }
         Fact::Taken { minute } => {
             let place = SchedulePlace::in_spool(spool, "key".to_owned());
             let store = place.and_then(|place| place.open()).map_err(|error| error.to_string())?;
@@ -96,7 +166,26 @@ fn check(
                 return Err(format!("minute {minute} would be fired again"));
             }
         }
-        Fact::Leaving { .. } | Fact::Stays { .. } => {}
+        Fact::TimerPaused { id, paused: true } => {
+            let resumed = later.iter().any(
+                |fact| matches!(fact, Fact::TimerPaused { id: other, paused: false } if other == id),
+            );
+            let found = paused_in(spool.view(), "key").map_err(|error| error.to_string())?;
+            if !resumed && !found.iter().any(|pause| pause.id == *id) {
+                return Err(format!("`{id}` was paused and would fire"));
+            }
+        }
+        Fact::Cancelled { path } => {
+            let name = relative(path);
+            if tasks.contains_key(&name) {
+                return Err(format!("`{name}` was cancelled and would run"));
+            }
+        }
+        Fact::Leaving { .. }
+        | Fact::Stays { .. }
+        | Fact::Forgotten { .. }
+        | Fact::Resuming { .. }
+        | Fact::TimerPaused { paused: false, .. } => {}
     }
     Ok(())
 }
@@ -111,12 +200,25 @@ fn relative(path: &Path) -> String {
 fn recover(spool: &SpoolDir) -> Result<Tasks, String> {
     let text = |error: std::io::Error| error.to_string();
     let mut tasks = Tasks::new();
+    let mut folders = vec![Some(spool.top().try_clone().map_err(text)?)];
     look_through(spool, spool.top(), "", &mut tasks)?;
     for priority in priorities(spool).map_err(text)? {
         if let Some(folder) = spool.priority_folder(&priority).map_err(text)? {
             let prefix = format!("{}/", String::from_utf8_lossy(priority.as_bytes()));
             look_through(spool, &folder, &prefix, &mut tasks)?;
+            folders.push(Some(folder));
         }
+    }
+    let mut sweep = RecordSweep::start(spool).map_err(text)?;
+    let mut failed = None;
+    while sweep
+        .step(spool, &folders, unspool_sys::clock::now_ns(), 10, |_, done| {
+            failed = failed.take().or(done.err());
+        })
+        .map_err(text)?
+    {}
+    if let Some(error) = failed {
+        return Err(format!("a record cannot be looked after: {error}"));
     }
     Ok(tasks)
 }
@@ -157,17 +259,36 @@ fn put_aside(spool: &SpoolDir, folder: &Folder, name: &[u8]) -> Result<(), Strin
     }
 }
 
-/// The contents of all files with a task's name, wherever they lie; empty ones left out.
+/// All attempts of all records, wherever they lie.
+fn recorded(top: &Path) -> Vec<Attempt> {
+    let mut found = Vec::new();
+    for folder in [top.join(".unspool/attempts"), top.join("dead")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let text = std::fs::read(entry.path()).unwrap_or_default();
+            let lines = text.split(|b| *b == b'\n');
+            found.extend(lines.filter_map(|line| serde_json::from_slice::<Attempt>(line).ok()));
+        }
+    }
+    found
+}
+
+/// The contents of all tasks, wherever they lie, with 0 attempts; empty ones and records left out.
 fn contents(path: &Path) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
+            if path.ends_with(".unspool") {
+                continue;
+            }
             found.extend(contents(&path));
         } else if is_task_name(std::os::unix::ffi::OsStrExt::as_bytes(
             entry.file_name().as_os_str(),
         )) {
-            let content = std::fs::read(&path).unwrap_or_default();
+            let mut content = std::fs::read(&path).unwrap_or_default();
+            if let Some(count) = content.get_mut(3) {
+                *count = 0;
+            }
             if !content.is_empty() {
                 found.push(content);
             }

@@ -22,7 +22,7 @@ use std::path::Path;
 use tempfile::TempDir;
 use unspool_sys::trace::{self, Call, Fault, How, Trace};
 
-use crate::judge::{Crash, judge};
+use crate::judge::{Crash, Recovery, judge};
 use crate::model::{History, Tree};
 use crate::random::Random;
 use crate::scenarios::{Fact, SCENARIOS, Scenario, Story};
@@ -92,10 +92,16 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Lays a state out and judges it.
-fn verdict(state: &Tree, facts: &[Fact], whole: &[Vec<u8>], crash: Crash) -> Result<(), String> {
+fn verdict(
+    state: &Tree,
+    facts: &[Fact],
+    whole: &[Vec<u8>],
+    crash: Crash,
+    by: Recovery,
+) -> Result<(), String> {
     let root = temporary();
     state.lay_out(root.path());
-    judge(root.path(), facts, whole, crash)
+    judge(root.path(), facts, whole, crash, by)
 }
 
 /// Crashes after each call of a run and returns how many states were looked at.
@@ -105,19 +111,23 @@ fn crash_everywhere(name: &str, run: &Run, most: usize, random: &mut Random) -> 
     for count in 0..=calls.len() {
         let history = History::new(&run.start, calls, count);
         let facts = run.facts_after(count);
-        let mut look = |state: &Tree, crash: Crash| {
-            states += 1;
-            if let Err(why) = verdict(state, &facts, &whole, crash) {
+        let look = |state: &Tree, crash: Crash, by: Recovery| {
+            if let Err(why) = verdict(state, &facts, &whole, crash, by) {
                 let (before, all) = (&calls[..count], calls.len());
                 panic!(
-                    "{name}: {crash:?} after {count} of {all} calls: {why}\ncalls {before:#?}\n\
+                    "{name}: {crash:?} after {count} of {all} calls, {by:?}: {why}\ncalls {before:#?}\n\
                      state {state:#?}"
                 );
             }
         };
-        look(&history.in_memory(), Crash::Processes);
+        let now = history.in_memory();
+        look(&now, Crash::Processes, Recovery::Start);
+        look(&now, Crash::Processes, Recovery::Fsck);
+        states += 1;
         for state in history.after_power_cut(most, random) {
-            look(&state, Crash::Power);
+            let by = if states % 2 == 0 { Recovery::Fsck } else { Recovery::Start };
+            look(&state, Crash::Power, by);
+            states += 1;
         }
     }
     states
@@ -165,7 +175,7 @@ fn without_flushes_the_model_loses_tasks() {
             matches!(fact, Fact::Acknowledged { durability, .. }
                 if *durability != unspool_core::Durability::None)
         });
-        let lost = verdict(&least, &facts, &run.whole(), Crash::Power).is_err();
+        let lost = verdict(&least, &facts, &run.whole(), Crash::Power, Recovery::Start).is_err();
         assert_eq!(lost, promised, "{}", scenario.name);
     }
 }
@@ -200,8 +210,9 @@ fn with_a_call_that_fails_every_promise_is_kept() {
                 let count = run.trace.calls.len();
                 let (facts, whole) = (run.facts_after(count), run.whole());
                 let history = History::new(&run.start, &run.trace.calls, count);
-                let cut = verdict(&history.least(), &facts, &whole, Crash::Power);
-                let now = judge(run.root.path(), &facts, &whole, Crash::Processes);
+                let by = if at % 2 == 0 { Recovery::Fsck } else { Recovery::Unwell };
+                let cut = verdict(&history.least(), &facts, &whole, Crash::Power, by);
+                let now = judge(run.root.path(), &facts, &whole, Crash::Processes, by);
                 if let Err(why) = cut.and(now) {
                     panic!(
                         "{}: call {at} ({call}) fails, {fault:?}: {why}\n{:#?}",

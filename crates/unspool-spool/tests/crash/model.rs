@@ -118,7 +118,7 @@ impl Tree {
             } else if let Some(file) = self.files.get(node) {
                 std::fs::write(&path, &file.content).unwrap();
                 let opened = std::fs::File::options().write(true).open(&path).unwrap();
-                unspool_sys::folder::set_mtime(std::os::fd::AsFd::as_fd(&opened), file.mtime_ns)
+                unspool_sys::file::set_mtime(std::os::fd::AsFd::as_fd(&opened), file.mtime_ns)
                     .unwrap();
             }
         }

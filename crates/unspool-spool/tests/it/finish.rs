@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use unspool_core::taskfile::TaskFile;
-use unspool_spool::{Claimed, claim, complete, count_failure, postpone};
+use unspool_spool::{Claimed, claim, complete, count_failure, move_due, postpone};
 use unspool_sys::clock;
 
 use crate::fixture::{FOREIGN, Fixture, message, name_of, parse_ours};
@@ -114,4 +114,38 @@ fn a_full_disk_stops_none_of_it() {
     if ran.is_none() {
         os::not_run("only root may mount a small disk");
     }
+}
+
+#[test]
+fn a_due_time_is_moved_if_nobody_changed_or_holds_the_task() {
+    let fixture = Fixture::undisturbed();
+    let path = fixture.submit(&[("a", "1")]);
+    let (top, name) = (fixture.spool.top(), name_of(&path));
+    let file = open(&path);
+    postpone(file.as_fd(), DUE_NS).unwrap();
+    assert!(!move_due(top, name, DUE_NS - 1, 5).unwrap());
+    assert!(unspool_sys::lock::try_lock(file.as_fd()).unwrap());
+    assert!(!move_due(top, name, DUE_NS, 5).unwrap());
+    assert_eq!(mtime_ns(&path), DUE_NS);
+    unspool_sys::lock::unlock(file.as_fd()).unwrap();
+    assert!(move_due(top, name, DUE_NS, DUE_NS + 7).unwrap());
+    assert_eq!(mtime_ns(&path), DUE_NS + 7);
+    assert!(matches!(claim(top, name, DUE_NS + 7).unwrap(), Claimed::Task(_)));
+    std::fs::remove_file(&path).unwrap();
+    assert!(!move_due(top, name, DUE_NS + 7, 5).unwrap());
+}
+
+#[test]
+fn what_was_due_stays_due_on_a_clock_that_was_set_back() {
+    let fixture = Fixture::undisturbed();
+    let path = fixture.submit(&[("a", "1")]);
+    let (top, name) = (fixture.spool.top(), name_of(&path));
+    let hour_ns = 3_600_000_000_000;
+    let back_ns = mtime_ns(&path) - hour_ns;
+    assert!(matches!(claim(top, name, back_ns).unwrap(), Claimed::Task(_)));
+    // A time that had not come when it was given has to come.
+    let due_ns = clock::now_ns() + hour_ns;
+    postpone(open(&path).as_fd(), due_ns).unwrap();
+    assert!(matches!(claim(top, name, due_ns - 1).unwrap(), Claimed::NotDue(at) if at == due_ns));
+    assert!(matches!(claim(top, name, due_ns).unwrap(), Claimed::Task(_)));
 }

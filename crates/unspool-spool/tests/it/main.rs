@@ -6,20 +6,26 @@
 #[path = "../../../unspool-sys/tests/it/child.rs"]
 mod child;
 mod fixture;
+mod fsck;
 mod os;
 mod roles;
 
 mod access;
 mod adopt;
+mod bounds;
+mod cancel;
+mod capsule;
 mod claim;
 mod durability;
 mod finish;
 mod killed;
+mod list;
 mod open;
 mod quarantine;
 mod read;
 mod scan;
 mod shared;
+mod steer;
 mod submit;
 mod trust;
 mod watch;

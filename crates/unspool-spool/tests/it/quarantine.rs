@@ -107,3 +107,15 @@ fn where_it_cannot_be_moved_it_stays_and_the_error_says_so() {
         assert_eq!(names_in(outside.path()), [""; 0]);
     }
 }
+
+#[test]
+fn a_file_that_its_writer_has_open_stays_however_old() {
+    let fixture = Fixture::undisturbed();
+    let path = fixture.write(NAME, b"half");
+    // Without a lock, as a submitter that was stopped in the middle.
+    let writer = std::fs::File::options().append(true).open(&path).unwrap();
+    assert_eq!(move_away(&fixture, fixture.spool.top(), NAME).unwrap(), None);
+    assert!(path.exists());
+    drop(writer);
+    assert!(move_away(&fixture, fixture.spool.top(), NAME).unwrap().is_some());
+}

@@ -30,6 +30,7 @@ fn scan(folder: &Folder, count: usize) -> Scanned {
                 Found::Task { name, .. } => scanned.tasks.push(text(&name)),
                 Found::Aside { name, .. } => scanned.aside.push(text(&name)),
                 Found::Priority(priority) => scanned.priorities.push(text(priority.as_bytes())),
+                Found::Unknown { name, error } => panic!("{name:?}: {error}"),
             }
         });
         assert!(found <= count);

@@ -17,6 +17,7 @@ use unspool_sys::clock;
 
 use super::Dispatcher;
 use super::index::{Kept, Seen, State, TaskKey};
+use crate::journal::journal;
 use crate::settings::{AdoptChoice, AdoptSettings, SpoolSettings};
 
 /// Files moved to `dead/` between two looks at everything else.
@@ -111,7 +112,7 @@ impl Dispatcher {
                 return true;
             }
             // It runs already: it is ours, or it was released.
-            Some(State::Ready | State::Delayed | State::Out) => return false,
+            Some(State::Ready | State::Delayed | State::Out | State::Paused) => return false,
             Some(State::Kept) | None => {}
         }
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return false };
@@ -123,6 +124,9 @@ impl Dispatcher {
         let top = priority.as_ref().map(Priority::as_bytes).unwrap_or_default();
         if content.ours || adopting.record.verdict(top, &content.function) == Verdict::Run {
             return false;
+        }
+        if self.index.find(lane, name).is_none() && !self.has_room_to_keep() {
+            return true;
         }
         let function = self.history.id(&content.function);
         self.index.keep(lane, name, seen, epoch, function);
@@ -220,16 +224,19 @@ impl Dispatcher {
             survey.add(top, function, one);
         }
         if decided > 0 {
-            info!(spool = %path, tasks = decided, "tasks are held, as decided");
+            journal!(HOLD_DECIDED, spool = %path, tasks = decided, "tasks are held, as decided");
         }
         let tasks = survey.tasks();
         let nested = adopting.nested.iter().map(|name| shown(name));
         let nested = nested.collect::<Vec<_>>().join(", ");
         if adopting.bury && tasks > 0 {
-            info!(spool = %path, tasks, groups = groups(&survey), "old tasks go to dead/");
+            journal!(
+                HOLD_BURYING, spool = %path, tasks, groups = groups(&survey),
+                "old tasks go to dead/"
+            );
         } else if tasks > 0 {
             let nested = (!nested.is_empty()).then(|| tracing::field::display(&nested));
-            warn!(
+            journal!(HOLD_FOUND,
                 spool = %path,
                 tasks,
                 nested_folders = nested,
@@ -239,7 +246,7 @@ impl Dispatcher {
                 groups(&survey)
             );
         } else if !nested.is_empty() {
-            warn!(
+            journal!(HOLD_NESTED,
                 spool = %path,
                 nested_folders = nested,
                 "tasks in folders of priorities' folders do not run; `unspool adopt --spooler \
@@ -272,14 +279,14 @@ impl Dispatcher {
                 .filter(|(_, _, _, verdict)| *verdict == Verdict::Run)
                 .map(|(task, ..)| task.key)
                 .collect();
-            let now_ns = clock::now_ns();
+            let now_ns = self.now_ns();
             for key in &released {
                 self.index.release(*key, now_ns);
             }
             let kept = self.index.kept().count();
             if !released.is_empty() {
                 let (spool, released) = (self.dir.path().display(), released.len());
-                info!(%spool, released, kept, "old tasks were decided to run");
+                journal!(HOLD_RELEASED, %spool, released, kept, "old tasks were decided to run");
             }
             adopting.unwritten = None;
             adopting.on_disk = Some(record.clone());
@@ -320,7 +327,10 @@ impl Dispatcher {
                 Ok(None) => {}
                 Err(error) => {
                     let task = String::from_utf8_lossy(&name);
-                    error!(%task, %error, "cannot move an old task to dead/; it stays held");
+                    journal!(
+                        HOLD_STUCK, %task, %error,
+                        "cannot move an old task to dead/; it stays held"
+                    );
                 }
             }
         }
@@ -329,7 +339,14 @@ impl Dispatcher {
         self.tally.outcomes.dead += buried;
         if over {
             let tasks = std::mem::take(&mut adopting.buried);
-            info!(spool = %self.dir.path().display(), tasks, "old tasks were moved to dead/");
+            journal!(
+                HOLD_BURIED, spool = %self.dir.path().display(), tasks,
+                "old tasks were moved to dead/"
+            );
+            // Those that there was no room to keep follow.
+            if tasks > 0 && self.keeps_more() {
+                self.start_scan();
+            }
         }
     }
 }

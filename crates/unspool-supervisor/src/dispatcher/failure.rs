@@ -6,8 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 
-use tracing::{error, warn};
+use tracing::field::display;
+use tracing::warn;
 use unspool_core::RetryPolicy;
+use unspool_core::taskfile::TaskId;
 use unspool_spool::{
     Attempt, Ending, SpoolDir, bury_claimed, count_deaths, count_failure, note_attempt, postpone,
     read_attempts, recorded_names,
@@ -18,9 +20,10 @@ use unspool_wire::task::Report;
 
 use super::Dispatcher;
 use super::hand_out::unlock;
-use super::outcome::function_of;
+use super::outcome::{attempt_of, function_of, id_of};
 use super::worker::Held;
 use crate::events::Cause;
+use crate::journal::journal;
 
 /// When a task is looked at again that could not be moved to `dead/`.
 const BURY_AGAIN_NS: i64 = 60_000_000_000;
@@ -106,14 +109,29 @@ impl Failure {
         Self { ending, pid, duration_ns: None, text, last_words, output, peak_rss: None }
     }
 
-    fn log(&self, task: &str, function: &str, attempt: u8, again_s: Option<f64>) {
+    fn log(&self, subject: &Subject, attempt: u8, again_s: Option<f64>) {
+        let Subject { task, function, id } = subject;
+        let id = id.map(display);
         let (pid, ms) = (self.pid, self.duration_ns.map(|ns| ns as f64 / 1e6));
         if self.ending.is_death() {
-            error!(%task, %function, pid, attempt, again_s, ms, "task failed: {}", self.text);
+            journal!(
+                TASK_FAILED, %task, %function, pid, attempt, again_s, ms, error = self.text, id,
+                "task failed: {}", self.text
+            );
         } else {
-            error!(%task, %function, pid, attempt, again_s, ms, detail = self.text, "task failed");
+            journal!(
+                TASK_FAILED, %task, %function, pid, attempt, again_s, ms, detail = self.text, id,
+                "task failed"
+            );
         }
     }
+}
+
+/// A task, as the log names it.
+struct Subject {
+    task: String,
+    function: String,
+    id: Option<TaskId>,
 }
 
 /// How the worker of a task ended.
@@ -145,7 +163,7 @@ impl Death {
     /// What it is for the task that ran; `None`: an interruption, which does not count.
     pub(super) fn failure(&self) -> Option<Failure> {
         let (ending, text) = match &self.cause {
-            Cause::Interrupted { .. } => return None,
+            Cause::Interrupted { .. } | Cause::Cancelled => return None,
             Cause::Limit { why } => (Ending::Killed, format!("its worker was killed: {why}")),
             Cause::OutOfMemory => {
                 (Ending::Oom, "the kernel killed its worker for want of memory".to_owned())
@@ -182,7 +200,12 @@ impl Dispatcher {
         death.last_words = text(tail.last_words());
         if !death.last_words.is_empty() {
             let detail = death.last_words.trim_end();
-            error!(pid = death.pid, detail, "a worker told what its threads did as it died");
+            journal!(
+                WORKER_LAST_WORDS,
+                pid = death.pid,
+                detail,
+                "a worker told what its threads did as it died"
+            );
         }
     }
 
@@ -197,10 +220,14 @@ impl Dispatcher {
         self.retry_delay_ns.unwrap_or(self.frequency_ns)
     }
 
+    fn subject(&self, held: &Held) -> Subject {
+        Subject { task: self.display(held.key), function: function_of(held), id: held.claim.id }
+    }
+
     /// Counts a failed attempt, records it, and puts the task off or buries it.
     pub(super) fn failed(&mut self, held: Held, failure: Failure) {
-        let (task, function) = (self.display(held.key), function_of(&held));
-        self.tally.failed(&task, &function, &failure.text);
+        let subject = self.subject(&held);
+        self.tally.failed(&subject.task, &subject.function, &failure.text);
         if failure.ending.is_death() {
             self.tally.outcomes.died += 1;
         }
@@ -209,15 +236,15 @@ impl Dispatcher {
         let limit = self.passed_limit(&held, &failure, &policy, attempt);
         let random = host::random::<4>().map_or(0, u32::from_ne_bytes);
         let delay_ns = policy.delay_after(attempt, random);
-        let due_ns = clock::now_ns().saturating_add(delay_ns);
+        let due_ns = self.now_ns().saturating_add(delay_ns);
         let again_s = limit.is_none().then_some(delay_ns as f64 / 1e9);
         // Before the log tells of it: who reads that may look for the record and the count.
         self.record(&held, &failure, attempt, limit.is_none().then_some(due_ns));
         let Some(why) = limit else {
             self.count(held, attempt, due_ns);
-            return failure.log(&task, &function, attempt, again_s);
+            return failure.log(&subject, attempt, again_s);
         };
-        failure.log(&task, &function, attempt, again_s);
+        failure.log(&subject, attempt, again_s);
         self.bury(held, attempt, &why);
     }
 
@@ -244,10 +271,17 @@ impl Dispatcher {
 
     /// Whether a task that was just claimed must not run any more: if so, what became of it is done.
     pub(super) fn is_given_up(&mut self, held: Held) -> Option<Held> {
+        if self.lost.others_changed() {
+            self.lost.look(&self.dir, self.scanner.is_running());
+        }
         if !self.lost.is_empty()
-            && let Some(pid) = self.lost.take(&self.dir, &held.claim.stat)
+            && let Some(run) = self.lost.take(&self.dir, &held.claim.stat)
         {
-            self.failed(held, Failure::bare(Ending::Lost, pid, LOST));
+            if run.cancelled {
+                self.cancelled_and_lost(held, run.pid);
+            } else {
+                self.failed(held, Failure::bare(Ending::Lost, run.pid, LOST));
+            }
             return None;
         }
         let attempts = self.attempts_of(&held);
@@ -280,11 +314,10 @@ impl Dispatcher {
             return true;
         }
         let Some((_, name)) = self.index.name(held.key) else { return false };
-        // An interruption counts in no file but its record.
-        self.failures.may_be_recorded(&name)
-            && read_attempts(&self.dir, &name).is_ok_and(|attempts| {
-                attempts.iter().any(|attempt| attempt.outcome != Ending::Expired)
-            })
+        // An interruption counts in no file but its record. So does that somebody wants it to be tried
+        // again, of which this daemon has not heard.
+        read_attempts(self.dir.view(), &name)
+            .is_ok_and(|attempts| attempts.iter().any(|attempt| attempt.outcome != Ending::Expired))
     }
 
     /// Which limit the failed attempts of a task have reached.
@@ -300,7 +333,7 @@ impl Dispatcher {
         }
         let asked = || {
             let (_, name) = self.index.name(held.key)?;
-            Some(read_attempts(&self.dir, &name).ok()?.last()?.outcome == Ending::Retry)
+            Some(read_attempts(self.dir.view(), &name).ok()?.last()?.outcome == Ending::Retry)
         };
         let retried = over(policy.retries_max) && asked() == Some(true);
         retried.then(|| format!("it asked {attempts} times"))
@@ -308,10 +341,18 @@ impl Dispatcher {
 
     /// A stop or a reload ended the task's worker: it runs again, and that is no failure of its own.
     pub(super) fn interrupted(&mut self, held: Held, death: &Death) {
-        let Cause::Interrupted { by } = death.cause else { return };
+        let by = match death.cause {
+            Cause::Interrupted { by } => by,
+            // It ran a task that was cancelled, and began this one as it was killed.
+            _ => "the cancellation of another task",
+        };
         let (task, function) = (self.display(held.key), function_of(&held));
         self.tally.outcomes.interrupted += 1;
-        warn!(%task, %function, pid = death.pid, "task interrupted by {by}; it runs again");
+        journal!(
+            TASK_INTERRUPTED, %task, %function, pid = death.pid, attempt = attempt_of(&held),
+            id = id_of(&held),
+            "task interrupted by {by}; it runs again"
+        );
         let failure = death.as_failure(Ending::Interrupted, format!("interrupted by {by}"));
         let attempt = self.attempts_of(&held);
         self.record(&held, &failure, attempt, Some(clock::now_ns()));
@@ -358,7 +399,7 @@ impl Dispatcher {
 
     /// Writes an attempt into the task's record, as far as there is room.
     fn record(&mut self, held: &Held, failure: &Failure, attempt: u8, again_ns: Option<i64>) {
-        let Some((_, name)) = self.index.name(held.key) else { return };
+        let Some((lane, name)) = self.index.name(held.key) else { return };
         let function = held.claim.function.as_deref().unwrap_or_default();
         let mut attempt = Attempt {
             duration: failure.duration_ns.map(|ns| ns as f64 / 1e9),
@@ -368,7 +409,8 @@ impl Dispatcher {
             output: failure.output.clone(),
             peak_rss: failure.peak_rss,
             ..Attempt::ended(failure.ending, attempt, clock::now_ns(), &failure.text)
-        };
+        }
+        .of_priority(self.index.priority(lane));
         if attempt.traceback.is_empty() {
             attempt.traceback.clone_from(&failure.last_words);
         }
@@ -381,7 +423,10 @@ impl Dispatcher {
         }
         if let Err(error) = noted {
             let task = self.display(held.key);
-            warn!(%task, %error, "cannot write the record of an attempt; the task is not affected");
+            journal!(
+                TASK_UNRECORDED, %task, %error, id = id_of(held),
+                "cannot write the record of an attempt; the task is not affected"
+            );
             if failure.ending.is_death() {
                 self.remember(held.claim.stat.inode, |unwritten| {
                     unwritten.deaths = unwritten.deaths.saturating_add(1);
@@ -394,14 +439,28 @@ impl Dispatcher {
     fn bury(&mut self, held: Held, attempts: u8, why: &str) {
         let Some((lane, name)) = self.index.name(held.key) else { return unlock(&held) };
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return unlock(&held) };
-        let (task, function) = (self.display(held.key), function_of(&held));
+        let Subject { task, function, id } = self.subject(&held);
+        let id = id.map(display);
         match bury_claimed(&self.dir, folder, &name, &held.claim.file) {
             Ok(Some(buried)) => {
                 self.tally.outcomes.dead += 1;
                 let path = buried.path.display();
-                error!(%task, %function, attempts, moved_to = %path, "task given up: {why}");
+                if why == EXPIRED {
+                    journal!(
+                        TASK_EXPIRED, %task, %function, attempts, error = why, id, moved_to = %path,
+                        "task given up: {why}"
+                    );
+                } else {
+                    journal!(
+                        TASK_BURIED, %task, %function, attempts, error = why, id, moved_to = %path,
+                        "task given up: {why}"
+                    );
+                }
                 if let Some(error) = buried.incomplete {
-                    warn!(%task, %error, "its record or its count could not follow it");
+                    journal!(
+                        TASK_UNRECORDED, %task, %error, id,
+                        "its record or its count could not follow it"
+                    );
                 }
                 self.failures.unwritten.remove(&held.claim.stat.inode);
                 self.failures.recorded.remove(&name);
@@ -413,19 +472,19 @@ impl Dispatcher {
                 self.index.remove(held.key);
             }
             Err(error) => {
-                let again_s = BURY_AGAIN_NS / 1_000_000_000;
-                error!(
-                    %task, %function, %error, again_s,
-                    "task is to be given up ({why}) and cannot be moved to dead/: it stays, and does \
-                     not run"
-                );
-                let due_ns = clock::now_ns() + BURY_AGAIN_NS;
+                let due_ns = self.now_ns() + BURY_AGAIN_NS;
                 if attempts > 0 {
                     self.count(held, attempts, due_ns);
                 } else {
                     let noted = postpone(held.claim.file.as_fd(), due_ns);
                     self.put_off(held, due_ns, noted);
                 }
+                let again_s = BURY_AGAIN_NS / 1_000_000_000;
+                journal!(TASK_UNBURIED,
+                    %task, %function, %error, again_s, id,
+                    "task is to be given up ({why}) and cannot be moved to dead/: it stays, and does \
+                     not run"
+                );
             }
         }
     }
@@ -445,7 +504,10 @@ impl Dispatcher {
         self.failures.recorded.remove(&name);
         if let Err(error) = unspool_spool::forget_attempts(&self.dir, &name) {
             let task = self.display(held.key);
-            warn!(%task, %error, "cannot remove the record of a task that is done");
+            journal!(
+                TASK_UNRECORDED, %task, %error, id = id_of(held),
+                "cannot remove the record of a task that is done"
+            );
         }
     }
 }

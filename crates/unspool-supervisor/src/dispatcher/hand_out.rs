@@ -6,19 +6,21 @@
 
 use std::os::fd::AsFd;
 
-use tracing::{error, warn};
+use tracing::warn;
 use unspool_core::limits::REVOKE_AFTER_NS;
 use unspool_spool::{Claimed, claim};
-use unspool_sys::folder::stat_file;
+use unspool_sys::file::stat_file;
 use unspool_sys::slots::{HandedTask, Slot, SlotState};
 use unspool_sys::{clock, lock};
 use unspool_wire::task::{Handed, ToWorker};
 
 use super::index::TaskKey;
-use super::outcome::DAMAGED;
+use super::outcome::{DAMAGED, attempt_of, function_of, id_of};
 use super::worker::{Held, Stage};
 use super::{Dispatcher, Life};
 use crate::events::{ToSupervisor, WorkerId};
+use crate::explanation::PutOff;
+use crate::journal::journal;
 
 /// Tasks claimed between two looks at everything else.
 const CLAIMS_MAX: usize = 64;
@@ -26,6 +28,12 @@ const CLAIMS_MAX: usize = 64;
 const BUSY_AGAIN_NS: i64 = 1_000_000_000;
 /// When claiming goes on after the system refused one.
 const CLAIM_AGAIN_NS: u64 = 1_000_000_000;
+/// Tasks that the disk fails to give, without one that it gives, until it is taken for the failure
+/// of all of it: then so many are tried each `CLAIM_AGAIN_NS`.
+const FAILURES_MAX: u32 = 16;
+/// A task that cannot be opened is tried again after `spooler-frequency`, then after twice as long each
+/// time, up to this.
+const OPEN_AGAIN_NS_MAX: i64 = 3_600_000_000_000;
 /// What a task of unknown duration counts as: enough that none is handed out behind it.
 const UNKNOWN_NS: u64 = unspool_core::limits::AHEAD_NS_MAX + 1;
 
@@ -33,7 +41,10 @@ impl Dispatcher {
     /// Hands out what is due, as far as workers take it.
     pub(super) fn hand_out(&mut self) {
         let now_ns = clock::monotonic_ns();
-        if self.life != Life::Running || !self.scanner.knows_enough(now_ns) {
+        if self.life != Life::Running
+            || !self.scanner.knows_enough(now_ns)
+            || self.undeleted.stops_all()
+        {
             return;
         }
         let mut batches: Vec<(WorkerId, Vec<u8>, Vec<Handed>)> = Vec::new();
@@ -112,36 +123,69 @@ impl Dispatcher {
             self.index.remove(key);
             return None;
         };
-        let now_ns = clock::now_ns();
+        let now_ns = self.now_ns();
         match claim(folder, &name, now_ns) {
             Ok(Claimed::Task(claim)) => {
+                self.claims_failed = 0;
                 let name = claim.function.as_deref().unwrap_or_default();
                 let function = self.history.id(name);
-                self.index.set_function(key, function);
+                self.index.opened(key, function);
                 let expected_ns = self.history.expected_ns(function).unwrap_or(UNKNOWN_NS);
-                return self.is_given_up(Held { key, claim, function, expected_ns });
+                let held = Held { key, claim, function, expected_ns };
+                let held = self.is_set_aside(held)?;
+                journal!(
+                    TASK_CLAIMED, task = %self.display(key), function = %function_of(&held),
+                    attempt = attempt_of(&held), id = id_of(&held),
+                    "task claimed"
+                );
+                return self.is_given_up(held);
             }
             Ok(Claimed::Gone | Claimed::NotATask) => self.index.remove(key),
             // Held until the file changes: the try itself raises a hint about it.
             Ok(Claimed::Busy(stat)) => {
                 self.index.delay(key, now_ns + BUSY_AGAIN_NS, Some(stat.ctime_ns));
+                self.index.note_put_off(key, PutOff::Busy);
             }
             Ok(Claimed::NotDue(due_ns)) => self.index.delay(key, due_ns, None),
             Ok(Claimed::Suspect(stat)) => self.suspect(key, &stat, DAMAGED, "it is cut short"),
             Err(error) if is_shortage(&error) => {
-                error!(%error, "cannot open any task; trying again in a second");
+                journal!(SPOOL_SHORTAGE, %error, "cannot open any task; trying again in a second");
+                self.claim_error = Some(error.to_string());
                 self.index.put_back(key);
                 self.claim_again_at_ns = clock::monotonic_ns() + CLAIM_AGAIN_NS;
             }
             Err(error) => {
                 let ctime_ns = folder.stat(&name).ok().flatten().map(|stat| stat.ctime_ns);
-                let name = String::from_utf8_lossy(&name);
-                let again_s = self.frequency_ns as f64 / 1e9;
-                error!(task = %name, %error, again_s, "cannot open a task");
-                self.index.delay(key, now_ns + self.frequency_ns, ctime_ns);
+                self.cannot_open(key, &error, ctime_ns);
             }
         }
         None
+    }
+
+    /// Puts a task off that cannot be opened, each time for twice as long.
+    fn cannot_open(&mut self, key: TaskKey, error: &std::io::Error, ctime_ns: Option<i64>) {
+        let now_ns = self.now_ns();
+        let before = self.index.cannot_open(key, now_ns);
+        let wait_ns = open_again_ns(self.frequency_ns, before);
+        if is_device_failure(error) {
+            self.claims_failed += 1;
+            if self.claims_failed.is_multiple_of(FAILURES_MAX) {
+                self.claim_again_at_ns = clock::monotonic_ns() + CLAIM_AGAIN_NS;
+            }
+        }
+        let (task, again_s) = (self.display(key), wait_ns as f64 / 1e9);
+        if self.claims_failed <= FAILURES_MAX {
+            journal!(TASK_UNOPENED, %task, %error, again_s, "cannot open a task");
+        } else if self.claims_failed.is_multiple_of(FAILURES_MAX) {
+            let tasks = self.claims_failed;
+            journal!(
+                TASK_UNOPENED, %task, %error, tasks,
+                "cannot open this one of so many tasks, one after another"
+            );
+        }
+        self.index.delay(key, now_ns.saturating_add(wait_ns), ctime_ns);
+        self.index.note_put_off(key, PutOff::Unreadable);
+        self.claim_error = Some(error.to_string());
     }
 
     /// Notes a task in the worker and in the shared slots. Sending comes later, in one packet.
@@ -153,6 +197,12 @@ impl Dispatcher {
         batches: &mut Vec<(WorkerId, Vec<u8>, Vec<Handed>)>,
     ) {
         let Some((lane, name)) = self.index.name(held.key) else { return };
+        journal!(
+            TASK_HANDED, task = %self.display(held.key), function = %function_of(&held),
+            pid = self.workers.get(&id).map(|worker| worker.pid),
+            attempt = attempt_of(&held), id = id_of(&held),
+            "task handed to a worker"
+        );
         let Some(worker) = self.workers.get_mut(&id) else { return self.give_back(held) };
         let task = HandedTask {
             inode: held.claim.stat.inode,
@@ -161,7 +211,7 @@ impl Dispatcher {
         };
         let slot = match worker.put(held, now_ns) {
             Ok(slot) => slot,
-            Err(held) => return self.give_back(held),
+            Err(held) => return self.give_back(*held),
         };
         let row = worker.row;
         if worker.needs_folder(lane)
@@ -249,7 +299,12 @@ impl Dispatcher {
 
     /// A worker keeps the reports of short tasks back for a moment; if the next one turns out to be
     /// long, the shared slots tell what was done before it.
-    fn settle_unreported(&mut self, id: WorkerId) {
+    pub(super) fn settle_unreported(&mut self, id: WorkerId) {
+        let runs = |row: &[Slot]| row.iter().any(|slot| slot.state() == SlotState::Running);
+        let row = self.workers.get(&id).and_then(|worker| self.slots.row(worker.row));
+        // Then it has sent all reports that it does not keep back.
+        let goes_on = row.is_some_and(runs);
+        self.read_worker(id);
         let Some(worker) = self.workers.get_mut(&id) else { return };
         let Some(row) = self.slots.row(worker.row) else { return };
         let deleted =
@@ -257,7 +312,11 @@ impl Dispatcher {
         let slots: Vec<u8> = worker
             .handed()
             .filter(|(slot, held, _)| {
-                row[usize::from(*slot)].state() == SlotState::Done && deleted(held)
+                let shared = &row[usize::from(*slot)];
+                // What became of one that was cancelled the report tells, unless it is kept back: then
+                // it was done.
+                let is_told = shared.is_cancelled() && !goes_on;
+                shared.state() == SlotState::Done && !is_told && deleted(held)
             })
             .map(|(slot, _, _)| slot)
             .collect();
@@ -285,24 +344,55 @@ impl Dispatcher {
         (started_ns != 0).then(|| clock::monotonic_ns().saturating_sub(started_ns))
     }
 
-    pub(super) fn free_slot(&self, row: usize, slot: u8) {
+    pub(super) fn free_slot(&mut self, row: usize, slot: u8) {
+        self.look_at_note(row, slot);
         if let Some(slot) = self.slots.row(row).and_then(|row| row.get(usize::from(slot))) {
             slot.free();
         }
     }
 }
 
-/// Whether the system lacks something without which no task can be opened.
+/// When a task is tried again that could not be opened, as often before.
+fn open_again_ns(frequency_ns: i64, before: u8) -> i64 {
+    let doubled = frequency_ns.max(1).saturating_mul(1 << before.min(30));
+    doubled.min(OPEN_AGAIN_NS_MAX.max(frequency_ns))
+}
+
+/// Whether no task can be opened, for want of something or since the file system is read-only.
 fn is_shortage(error: &std::io::Error) -> bool {
     const ENOMEM: i32 = 12;
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
-    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE))
+    const EROFS: i32 = 30;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | EROFS))
+}
+
+/// Whether the disk failed to give a task: perhaps this one alone.
+fn is_device_failure(error: &std::io::Error) -> bool {
+    const EIO: i32 = 5;
+    const ESTALE: i32 = 116;
+    const EUCLEAN: i32 = 117;
+    matches!(error.raw_os_error(), Some(EIO | ESTALE | EUCLEAN))
 }
 
 /// Releases a lease also where a duplicate of the descriptor lives on in some process.
 pub(super) fn unlock(held: &Held) {
     if let Err(error) = lock::unlock(held.claim.file.as_fd()) {
         warn!(%error, "cannot release a task; it is free when its descriptors are closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_cannot_be_opened_waits_ever_longer_up_to_an_hour() {
+        let seconds = |frequency: i64, before: u8| {
+            open_again_ns(frequency * 1_000_000_000, before) / 1_000_000_000
+        };
+        assert_eq!([0, 1, 2, 6, 7, 255].map(|n| seconds(30, n)), [30, 60, 120, 1920, 3600, 3600]);
+        assert_eq!((seconds(7200, 0), seconds(7200, 255)), (7200, 7200));
+        assert!(open_again_ns(0, 0) > 0);
     }
 }

@@ -1,6 +1,6 @@
 //! The index: what the dispatcher knows of the tasks in its spool, and which one is next.
 //!
-//! Names, due times and order only; no file is open here and none is touched. A task costs about
+//! Names, due times, lengths and order only; no file is open here and none is touched. A task costs about
 //! 140 bytes, so that a million delayed ones fit. Only what happens once in a scan or a reload is
 //! linear in their number.
 
@@ -10,9 +10,18 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use unspool_core::Priority;
-use unspool_spool::PREFIX;
+use unspool_spool::{PREFIX, Pending};
 
+use crate::explanation::PutOff;
 use crate::snapshot::Depth;
+
+mod evict;
+mod kept;
+mod lanes;
+mod pause;
+mod place;
+
+pub(super) use self::evict::{Evicted, Stay};
 
 /// A task in the index. Valid until it is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +38,8 @@ pub(super) enum State {
     Out,
     /// An old one of uWSGI's: waits until somebody decides about it.
     Kept,
+    /// Due, and its function is paused.
+    Paused,
 }
 
 #[derive(Debug)]
@@ -41,11 +52,19 @@ struct Entry {
     seen: u32,
     /// Index of its function plus one; 0 while unknown.
     function: u32,
+    /// Of its file.
+    bytes: u32,
+    /// How often in a row it could not be opened.
+    unopened: u8,
     state: State,
+    /// Why it is put off; until it leaves its place.
+    put_off: PutOff,
     due_ns: i64,
     submitted_ns: i64,
     /// Set while the due time is ours and not the file's: the file's change time at that moment.
     held_ctime_ns: i64,
+    /// The due time stands in the file, and is the end of a wait that began here.
+    waits: bool,
 }
 
 /// Items of earlier places that may lie in a heap, beside as many as there are tasks.
@@ -61,6 +80,16 @@ struct Lane {
     depth: Depth,
     /// Its folder is gone and no task is in it.
     retired: bool,
+    /// None of its tasks is next.
+    paused: bool,
+}
+
+impl Lane {
+    /// Where its tasks stand, as it is told: what would be due is paused with its folder.
+    fn depth(&self) -> Depth {
+        let Depth { due, paused, .. } = self.depth;
+        if self.paused { Depth { due: 0, paused: paused + due, ..self.depth } } else { self.depth }
+    }
 }
 
 /// All tasks that the dispatcher knows.
@@ -75,12 +104,15 @@ pub(super) struct Index {
     /// Lanes in the order in which they are served.
     order: Vec<u32>,
     ready: usize,
+    kept: usize,
+    bytes: u64,
     places: u32,
+    /// Tasks that were taken out or are gone, but for evicted ones.
+    turnover: u64,
 }
 
 /// What a look at a file told.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::struct_field_names, reason = "the unit is part of every name")]
 pub(super) struct Seen {
     /// When the task is due.
     pub(super) due_ns: i64,
@@ -88,6 +120,8 @@ pub(super) struct Seen {
     pub(super) ctime_ns: i64,
     /// When the task was submitted.
     pub(super) submitted_ns: i64,
+    /// Length of the file.
+    pub(super) bytes: u64,
 }
 
 /// A task of the state [`State::Kept`].
@@ -100,76 +134,14 @@ pub(super) struct Kept {
 }
 
 impl Index {
-    /// The lane of a folder, made if it is new.
-    pub(super) fn lane(&mut self, priority: Option<&Priority>) -> u32 {
-        let is_it = |lane: &Lane| lane.priority.as_ref() == priority;
-        if let Some(known) = self.lanes.iter().position(is_it) {
-            self.lanes[known].retired = false;
-            return known as u32;
-        }
-        let new = Lane {
-            priority: priority.cloned(),
-            ready: BinaryHeap::new(),
-            depth: Depth::default(),
-            retired: false,
-        };
-        let lane = if let Some(free) = self.lanes.iter().position(|lane| lane.retired) {
-            self.lanes[free] = new;
-            free
-        } else {
-            self.lanes.push(new);
-            self.lanes.len() - 1
-        };
-        let mut order: Vec<u32> = (0..self.lanes.len() as u32).collect();
-        // Priorities ascending; no priority comes last.
-        order.sort_by(|a, b| {
-            let (a, b) = (&self.lanes[*a as usize].priority, &self.lanes[*b as usize].priority);
-            a.is_none().cmp(&b.is_none()).then_with(|| a.cmp(b))
-        });
-        self.order = order;
-        lane as u32
-    }
-
-    /// Lets a lane be used for another priority, if no task is in it.
-    pub(super) fn retire_lane(&mut self, lane: u32) {
-        let used = self.entries.iter().flatten().any(|entry| entry.lane == lane);
-        if let Some(lane) =
-            self.lanes.get_mut(lane as usize).filter(|lane| lane.priority.is_some() && !used)
-        {
-            lane.retired = true;
-        }
-    }
-
-    /// The lane of a priority that has one.
-    pub(super) fn known_lane(&self, priority: &Priority) -> Option<u32> {
-        let known = |lane: &Lane| lane.priority.as_ref() == Some(priority) && !lane.retired;
-        self.lanes.iter().position(known).map(|lane| lane as u32)
-    }
-
-    /// The priority of a lane.
-    pub(super) fn priority(&self, lane: u32) -> Option<&Priority> {
-        self.lanes.get(lane as usize).and_then(|lane| lane.priority.as_ref())
-    }
-
-    /// Lanes there are, those that wait for another priority included.
-    pub(super) fn lane_count(&self) -> usize {
-        self.lanes.len()
-    }
-
-    /// Lanes in use.
-    pub(super) fn lanes_used(&self) -> usize {
-        self.lanes.iter().filter(|lane| !lane.retired).count()
-    }
-
     /// Tasks known, and those of them that are due and wait for a worker.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.by_name.len(), self.ready)
     }
 
-    /// Where the tasks of each folder in use stand, in the order in which folders are served.
-    pub(super) fn depths(&self) -> impl Iterator<Item = (Option<&Priority>, Depth)> {
-        let lanes = self.order.iter().filter_map(|lane| self.lanes.get(*lane as usize));
-        lanes.filter(|lane| !lane.retired).map(|lane| (lane.priority.as_ref(), lane.depth))
+    /// All tasks known, and a number that changes with every change of them.
+    pub(super) fn pending(&self) -> (Pending, u32) {
+        (Pending { tasks: self.by_name.len() as u64, bytes: self.bytes }, self.places)
     }
 
     /// Since when the first task of a folder has been due: of all folders, the earliest.
@@ -182,23 +154,41 @@ impl Index {
     }
 
     /// Takes in what a look at a file told. A task that is out, or that is held and whose file has
-    /// not changed since, stays as it is.
-    pub(super) fn see(&mut self, lane: u32, name: &[u8], seen: Seen, epoch: u32, now_ns: i64) {
+    /// not changed since, stays as it is. What was due when its file last changed is due. Returns
+    /// whether it is new.
+    pub(super) fn see(
+        &mut self,
+        lane: u32,
+        name: &[u8],
+        seen: Seen,
+        epoch: u32,
+        now_ns: i64,
+    ) -> bool {
+        let now_ns = now_ns.max(seen.ctime_ns);
         let Some(key) = self.find(lane, name) else {
             let key = self.insert(lane, name, seen, epoch);
             self.place(key, seen.due_ns, now_ns);
-            return;
+            return true;
         };
-        let Some(entry) = self.entry_mut(key) else { return };
+        let Some(entry) = self.entry_mut(key) else { return false };
         entry.seen = epoch;
+        let (was, is) = (entry.bytes, file_bytes(seen.bytes));
+        entry.bytes = is;
         let held = entry.held_ctime_ns == seen.ctime_ns;
         let moved = entry.due_ns != seen.due_ns || entry.state == State::Kept;
         let held = held && entry.state != State::Kept;
-        if entry.state == State::Out || held || (!moved && entry.held_ctime_ns == 0) {
-            return;
+        let stays = entry.state == State::Out || held || (!moved && entry.held_ctime_ns == 0);
+        let put_off = entry.state == State::Ready && seen.due_ns > now_ns;
+        if !stays {
+            (entry.held_ctime_ns, entry.waits) = (0, false);
         }
-        entry.held_ctime_ns = 0;
-        self.place(key, seen.due_ns, now_ns);
+        self.bytes = self.bytes + u64::from(is) - u64::from(was);
+        if !stays {
+            // One that was left out may be next now.
+            self.turnover += u64::from(put_off);
+            self.place(key, seen.due_ns, now_ns);
+        }
+        false
     }
 
     /// Moves what is due by now to its lane.
@@ -241,6 +231,9 @@ impl Index {
 
     /// The task of a lane to run next, left where it is.
     pub(super) fn best_in(&mut self, lane: u32) -> Option<TaskKey> {
+        if self.is_paused(lane) {
+            return None;
+        }
         while let Some(Reverse((_, id, place))) = self.lanes.get(lane as usize)?.ready.peek() {
             if self.is_current(*id, *place) {
                 return Some(TaskKey(*id));
@@ -248,6 +241,21 @@ impl Index {
             self.lanes[lane as usize].ready.pop();
         }
         None
+    }
+
+    /// A number that grows when there may be more room than before.
+    pub(super) fn turnover(&self) -> u64 {
+        self.turnover
+    }
+
+    /// Lanes in the order in which they are served.
+    pub(super) fn order(&self) -> &[u32] {
+        &self.order
+    }
+
+    /// When a task was submitted.
+    pub(super) fn submitted_ns(&self, key: TaskKey) -> Option<i64> {
+        self.entry(key).map(|entry| entry.submitted_ns)
     }
 
     /// The lane of a task.
@@ -272,6 +280,7 @@ impl Index {
 
     /// Takes a task out: it is claimed, or about to be.
     pub(super) fn take(&mut self, key: TaskKey) {
+        self.turnover += 1;
         self.leave(key, State::Out);
     }
 
@@ -288,17 +297,44 @@ impl Index {
         self.leave(key, State::Out);
         if let Some(entry) = self.entry_mut(key) {
             entry.held_ctime_ns = held_ctime_ns.unwrap_or(0);
+            entry.waits = false;
             self.place(key, due_ns, i64::MIN);
         }
     }
 
+    /// Puts a task off for a while, which is noted in its file.
+    pub(super) fn wait_until(&mut self, key: TaskKey, due_ns: i64) {
+        self.delay(key, due_ns, None);
+        if let Some(entry) = self.entry_mut(key) {
+            entry.waits = true;
+        }
+    }
+
+    /// The tasks that were put off for a while and have not run since, and until when.
+    pub(super) fn waits(&self) -> Vec<(TaskKey, i64)> {
+        let entries = (0..).zip(&self.entries);
+        let waits = entries.filter_map(|(id, entry)| {
+            let entry = entry.as_ref().filter(|entry| entry.waits)?;
+            matches!(entry.state, State::Ready | State::Delayed)
+                .then_some((TaskKey(id), entry.due_ns))
+        });
+        waits.collect()
+    }
+
+    /// The wait of a task ends at another time, as its file now says.
+    pub(super) fn move_wait(&mut self, key: TaskKey, due_ns: i64, now_ns: i64) {
+        self.place(key, due_ns, now_ns);
+    }
+
     /// Forgets a task.
     pub(super) fn remove(&mut self, key: TaskKey) {
+        self.turnover += 1;
         self.leave(key, State::Out);
         let Some(entry) = self.entries.get_mut(key.0 as usize).and_then(Option::take) else {
             return;
         };
         *self.depth_of(entry.lane, State::Out) -= 1;
+        self.bytes -= u64::from(entry.bytes);
         let hash = hash(&self.hasher, entry.lane, &entry.name);
         if let Ok(found) = self.by_name.find_entry(hash, |id| *id == key.0) {
             found.remove();
@@ -349,42 +385,6 @@ impl Index {
         }
     }
 
-    /// Takes in an old task that waits until somebody decides about it.
-    pub(super) fn keep(&mut self, lane: u32, name: &[u8], seen: Seen, epoch: u32, function: u32) {
-        let known = self.find(lane, name);
-        let key = known.unwrap_or_else(|| self.insert(lane, name, seen, epoch));
-        self.leave(key, State::Kept);
-        let Some(entry) = self.entry_mut(key) else { return };
-        (entry.seen, entry.function, entry.due_ns) = (epoch, function + 1, seen.due_ns);
-        entry.held_ctime_ns = seen.ctime_ns;
-    }
-
-    /// Notes that an old task was seen again. `false` if its file has changed.
-    pub(super) fn is_kept_as(&mut self, lane: u32, name: &[u8], ctime_ns: i64, epoch: u32) -> bool {
-        let Some(key) = self.find(lane, name) else { return false };
-        let Some(entry) = self.entry_mut(key) else { return false };
-        entry.seen = epoch;
-        entry.held_ctime_ns == ctime_ns
-    }
-
-    /// The old tasks that wait until somebody decides.
-    pub(super) fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.entries.iter().enumerate().filter_map(|(id, entry)| {
-            let entry = entry.as_ref().filter(|entry| entry.state == State::Kept)?;
-            let function = entry.function.wrapping_sub(1);
-            let (lane, due_ns) = (entry.lane, entry.due_ns);
-            Some(Kept { key: TaskKey(id as u32), lane, function, due_ns })
-        })
-    }
-
-    /// Lets an old task run like any other.
-    pub(super) fn release(&mut self, key: TaskKey, now_ns: i64) {
-        let Some(entry) = self.entry_mut(key) else { return };
-        entry.held_ctime_ns = 0;
-        let due_ns = entry.due_ns;
-        self.place(key, due_ns, now_ns);
-    }
-
     /// Finds a task by its place and name.
     pub(super) fn find(&self, lane: u32, name: &[u8]) -> Option<TaskKey> {
         let short = name.strip_prefix(PREFIX)?;
@@ -411,11 +411,22 @@ impl Index {
         self.entry(key).and_then(|entry| entry.function.checked_sub(1))
     }
 
-    /// Remembers the function of a task.
-    pub(super) fn set_function(&mut self, key: TaskKey, function: u32) {
+    /// A task was opened: remembers its function.
+    pub(super) fn opened(&mut self, key: TaskKey, function: u32) {
         if let Some(entry) = self.entry_mut(key) {
-            entry.function = function + 1;
+            (entry.function, entry.unopened) = (function + 1, 0);
         }
+    }
+
+    /// A task cannot be opened. From now on it comes after all that were there before, so that those
+    /// which cannot be opened keep no others from their turn. Returns how often in a row that was so
+    /// before.
+    pub(super) fn cannot_open(&mut self, key: TaskKey, now_ns: i64) -> u8 {
+        let Some(entry) = self.entry_mut(key) else { return 0 };
+        let before = entry.unopened;
+        entry.unopened = before.saturating_add(1);
+        entry.submitted_ns = entry.submitted_ns.max(now_ns);
+        before
     }
 
     fn insert(&mut self, lane: u32, name: &[u8], seen: Seen, epoch: u32) -> TaskKey {
@@ -426,12 +437,17 @@ impl Index {
             place: 0,
             seen: epoch,
             function: 0,
+            bytes: file_bytes(seen.bytes),
+            unopened: 0,
             state: State::Out,
+            put_off: PutOff::No,
             due_ns: seen.due_ns,
             submitted_ns: seen.submitted_ns,
             held_ctime_ns: 0,
+            waits: false,
         };
         *self.depth_of(lane, State::Out) += 1;
+        self.bytes += u64::from(entry.bytes);
         let id = if let Some(id) = self.free.pop() {
             self.entries[id as usize] = Some(entry);
             id
@@ -469,7 +485,7 @@ impl Index {
         let place = self.next_place();
         let Some(entry) = self.entry_mut(key) else { return };
         let was = std::mem::replace(&mut entry.state, State::Ready);
-        entry.place = place;
+        (entry.place, entry.put_off) = (place, PutOff::No);
         let (lane, item) = (entry.lane, Reverse((entry.submitted_ns, key.0, place)));
         self.moved(lane, was, State::Ready);
         self.lanes[lane as usize].ready.push(item);
@@ -487,7 +503,7 @@ impl Index {
         let place = self.next_place();
         let Some(entry) = self.entry_mut(key) else { return };
         let was = std::mem::replace(&mut entry.state, to);
-        entry.place = place;
+        (entry.place, entry.put_off) = (place, PutOff::No);
         let lane = entry.lane;
         self.moved(lane, was, to);
         if was == State::Ready {
@@ -496,6 +512,8 @@ impl Index {
     }
 
     fn moved(&mut self, lane: u32, from: State, to: State) {
+        self.kept -= usize::from(from == State::Kept);
+        self.kept += usize::from(to == State::Kept);
         *self.depth_of(lane, from) -= 1;
         *self.depth_of(lane, to) += 1;
     }
@@ -507,6 +525,7 @@ impl Index {
             State::Delayed => &mut depth.delayed,
             State::Out => &mut depth.running,
             State::Kept => &mut depth.held,
+            State::Paused => &mut depth.paused,
         }
     }
 
@@ -528,6 +547,11 @@ impl Index {
     }
 }
 
+/// No task file is longer than 32 bits hold.
+fn file_bytes(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 fn hash(hasher: &DefaultHashBuilder, lane: u32, name: &[u8]) -> u64 {
     hasher.hash_one((lane, name))
 }
@@ -536,96 +560,4 @@ fn hash(hasher: &DefaultHashBuilder, lane: u32, name: &[u8]) -> u64 {
 mod model;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn name(text: &str) -> Vec<u8> {
-        [PREFIX, text.as_bytes()].concat()
-    }
-
-    fn seen(due_ns: i64, submitted_ns: i64) -> Seen {
-        Seen { due_ns, ctime_ns: 1, submitted_ns }
-    }
-
-    fn drain(index: &mut Index) -> Vec<String> {
-        let mut names = Vec::new();
-        while let Some(key) = index.best() {
-            let (_, name) = index.name(key).unwrap();
-            names.push(String::from_utf8(name[PREFIX.len()..].to_vec()).unwrap());
-            index.remove(key);
-        }
-        names
-    }
-
-    #[test]
-    fn due_tasks_come_by_priority_then_by_submission() {
-        let mut index = Index::default();
-        let top = index.lane(None);
-        let ten = index.lane(Some(&Priority::new(b"10").unwrap()));
-        let five = index.lane(Some(&Priority::new(b"5").unwrap()));
-        let mail = index.lane(Some(&Priority::new(b"mail").unwrap()));
-        for (lane, text, submitted) in
-            [(top, "t1", 1), (mail, "m", 2), (ten, "x", 3), (five, "b", 9), (five, "a", 8)]
-        {
-            index.see(lane, &name(text), seen(0, submitted), 1, 100);
-        }
-        assert_eq!(drain(&mut index), ["a", "b", "x", "m", "t1"]);
-        assert_eq!(index.counts(), (0, 0));
-    }
-
-    #[test]
-    fn a_delayed_task_waits_for_its_time_and_follows_its_file() {
-        let mut index = Index::default();
-        let top = index.lane(None);
-        index.see(top, &name("a"), seen(500, 1), 1, 100);
-        index.see(top, &name("b"), seen(300, 2), 1, 100);
-        assert!(index.best().is_none());
-        assert_eq!(index.next_due(), Some(300));
-        // Touched: due earlier.
-        index.see(top, &name("a"), Seen { due_ns: 200, ctime_ns: 2, submitted_ns: 1 }, 1, 100);
-        assert_eq!(index.next_due(), Some(200));
-        index.promote(250);
-        assert_eq!(drain(&mut index), ["a"]);
-        index.promote(300);
-        assert_eq!(drain(&mut index), ["b"]);
-        assert_eq!(index.next_due(), None);
-    }
-
-    #[test]
-    fn a_held_task_waits_until_its_file_changes_or_a_reload() {
-        let mut index = Index::default();
-        let top = index.lane(None);
-        index.see(top, &name("a"), seen(0, 1), 1, 100);
-        let key = index.best().unwrap();
-        index.take(key);
-        index.delay(key, 1000, Some(1));
-        // Closing our own descriptor raises an event, and the file is as it was.
-        index.see(top, &name("a"), seen(0, 1), 1, 100);
-        assert!(index.best().is_none());
-        index.see(top, &name("a"), Seen { due_ns: 0, ctime_ns: 2, submitted_ns: 1 }, 1, 100);
-        assert_eq!(index.best(), Some(key));
-        index.take(key);
-        index.delay(key, 1000, Some(2));
-        index.release_held(100);
-        index.promote(100);
-        assert_eq!(index.best(), Some(key));
-    }
-
-    #[test]
-    fn what_a_scan_does_not_meet_is_forgotten_unless_it_is_out() {
-        let mut index = Index::default();
-        let top = index.lane(None);
-        for text in ["a", "b", "c"] {
-            index.see(top, &name(text), seen(0, 1), 1, 100);
-        }
-        let out = index.find(top, &name("b")).unwrap();
-        index.take(out);
-        index.see(top, &name("c"), seen(0, 1), 2, 100);
-        index.sweep(2);
-        assert!(index.find(top, &name("a")).is_none());
-        assert_eq!(index.state(out), Some(State::Out));
-        assert_eq!(drain(&mut index), ["c"]);
-        index.put_back(out);
-        assert_eq!(drain(&mut index), ["b"]);
-    }
-}
+mod tests;

@@ -3,14 +3,17 @@
 use std::collections::VecDeque;
 use std::io;
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use unspool_core::Priority;
-use unspool_spool::{Change, Found, GARBAGE_AGE_NS, Scan, Watch, delete_garbage, submitted_at_ns};
+use unspool_spool::{
+    Change, Found, GARBAGE_AGE_NS, Scan, Watch, delete_garbage, is_due, submitted_at_ns,
+};
 use unspool_sys::clock;
 use unspool_sys::folder::{Folder, Stat};
 
-use super::index::{Seen, State};
+use super::index::{Evicted, Seen, State};
 use super::{Dispatcher, KEY_CREATIONS, KEY_WATCH};
+use crate::journal::journal;
 
 /// Entries looked at between two looks at everything else.
 const STEP_ENTRIES: usize = 500;
@@ -19,6 +22,12 @@ pub(super) const LANES_MAX: usize = 1024;
 /// A scan of a watched spool happens at most this often, and takes at most this share of time.
 const SCAN_EVERY_NS: u64 = 30_000_000_000;
 const SCAN_SHARE: u64 = 1000;
+/// See [`SCAN_SHARE`], while there are more tasks than are kept in memory.
+const SCAN_SHARE_IN_PART: u64 = 20;
+/// A scan of what could not be looked at comes after this, then after twice as long each time.
+const SCAN_SOON_NS: u64 = 1_000_000_000;
+/// Reads of events that fail one after another, after which there are only scans.
+const READS_FAILED_MAX: u32 = 8;
 /// Tasks wait for the first scan, so that they run in order, but no longer than this.
 const FIRST_SCAN_NS: u64 = 1_000_000_000;
 
@@ -27,6 +36,7 @@ const CREATIONS_EVERY_NS: u64 = 100_000_000;
 
 /// The state of scanning.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Scanner {
     running: Option<(u32, Scan)>,
     folders: VecDeque<u32>,
@@ -36,6 +46,16 @@ pub(super) struct Scanner {
     /// Something was missed: start again when this scan is over.
     again: bool,
     failed: bool,
+    /// It looks at all folders, not only at new ones.
+    is_whole: bool,
+    /// Folders that it found and that there is no lane for.
+    beyond: usize,
+    /// The last whole scan found some.
+    had_beyond: bool,
+    /// Scans that failed one after another.
+    failures: u32,
+    /// Reads of events that failed one after another.
+    reads_failed: u32,
     first_done: bool,
 }
 
@@ -55,6 +75,16 @@ impl Scanner {
         self.running.is_some() || !self.folders.is_empty()
     }
 
+    /// Whether all that is there was seen: a scan is over, and met everything.
+    pub(super) fn is_settled(&self) -> bool {
+        self.first_done && !self.is_running() && !self.failed
+    }
+
+    /// Whether the scan that runs, or ran last, could not look at all folders.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// The number of the scan that runs, or ran last.
     pub(super) fn epoch(&self) -> u32 {
         self.epoch
@@ -63,6 +93,22 @@ impl Scanner {
     /// When the next scan starts, on the monotonic clock.
     pub(super) fn next_ns(&self) -> Option<u64> {
         self.next_ns
+    }
+
+    /// Starts the next scan at a time.
+    pub(super) fn scan_at(&mut self, at_ns: u64) {
+        self.next_ns = Some(at_ns);
+    }
+
+    /// Something could not be looked at: a scan does, soon, and later each time that it fails too.
+    pub(super) fn scan_soon(&mut self, now_ns: u64) {
+        self.failed = true;
+        if self.is_running() {
+            return;
+        }
+        let wait_ns = SCAN_SOON_NS << self.failures.min(5);
+        let soon_ns = now_ns + wait_ns.min(SCAN_EVERY_NS);
+        self.next_ns = Some(self.next_ns.map_or(soon_ns, |at_ns| at_ns.min(soon_ns)));
     }
 
     /// Whether enough is known to choose the next task.
@@ -78,9 +124,7 @@ impl Dispatcher {
         self.folders.push(Some(self.dir.top().try_clone()?));
         let watch = Watch::new().and_then(|mut watch| {
             watch.add(&self.dir, None, 0)?;
-            if self.adopting.is_some() {
-                watch.add_internal(&self.dir)?;
-            }
+            watch.add_internal(&self.dir)?;
             Ok(watch)
         });
         match watch {
@@ -89,7 +133,7 @@ impl Dispatcher {
                 self.poll.add_once(watch.creations(), KEY_CREATIONS)?;
                 self.watch = Some(watch);
             }
-            Err(error) => warn!(
+            Err(error) => journal!(SPOOL_UNWATCHED,
                 spool = %self.dir.path().display(),
                 %error,
                 "cannot watch the spool; scanning it at `spooler-frequency` instead"
@@ -103,14 +147,19 @@ impl Dispatcher {
         // The event that tells of it comes when nobody has it open any more, which is never.
         self.top_gone |= !self.dir.is_in_place();
         self.reread_adoption();
+        self.reread_pauses();
         let scanner = &mut self.scanner;
         if scanner.is_running() {
             scanner.again = true;
             return;
         }
+        self.lost.scan_begins(&self.dir);
+        self.room.begin(self.index.turnover());
         scanner.epoch = scanner.epoch.wrapping_add(1);
         scanner.started_ns = clock::monotonic_ns();
         scanner.failed = false;
+        scanner.is_whole = true;
+        scanner.had_beyond = std::mem::take(&mut scanner.beyond) > 0;
         scanner.next_ns = None;
         scanner.folders = (0..self.folders.len() as u32).collect();
     }
@@ -118,7 +167,8 @@ impl Dispatcher {
     /// Goes on with the scan that runs, or starts one whose time has come.
     pub(super) fn scan_step(&mut self) {
         if !self.scanner.is_running() {
-            if self.scanner.next_ns.is_some_and(|at_ns| at_ns <= clock::monotonic_ns()) {
+            let is_time = self.scanner.next_ns.is_some_and(|at_ns| at_ns <= clock::monotonic_ns());
+            if is_time || self.has_room_again() {
                 self.start_scan();
             }
             return;
@@ -150,6 +200,7 @@ impl Dispatcher {
         let more = scan.step(folder, STEP_ENTRIES, |thing| found.push(thing));
         for thing in found {
             match thing {
+                Found::Unknown { name, error } => self.cannot_look(&name, &error),
                 Found::Task { name, stat } => self.take_in(lane, &name, &stat),
                 Found::Aside { name, stat } => self.collect(lane, &name, &stat),
                 Found::Priority(priority) if lane == 0 => self.add_priority(&priority),
@@ -165,31 +216,43 @@ impl Dispatcher {
         if clock::now_ns() - stat.ctime_ns > GARBAGE_AGE_NS {
             let result = delete_garbage(folder, name);
             let name = String::from_utf8_lossy(name);
-            info!(file = %name, ?result, "deleting an unfinished submission of a day ago or more");
+            journal!(
+                SUBMISSION_DELETED, file = %name, ?result,
+                "deleting an unfinished submission of a day ago or more"
+            );
         }
     }
 
     fn scan_failed(&mut self, lane: u32, error: &io::Error) {
         self.scanner.failed = true;
         let folder = self.dir.folder_path(self.index.priority(lane));
-        error!(folder = %folder.display(), %error, "cannot scan; trying again later");
+        journal!(
+            SPOOL_SCAN_FAILED, folder = %folder.display(), %error,
+            "cannot scan; trying again later"
+        );
     }
 
     fn scan_over(&mut self) {
         let now_ns = clock::monotonic_ns();
         let cost_ns = now_ns.saturating_sub(self.scanner.started_ns);
-        // What a scan that failed did not meet may well be there; that of one new folder, which
-        // may follow it, meets even less.
+        if !std::mem::take(&mut self.scanner.is_whole) {
+            return self.new_folder_scanned(now_ns);
+        }
+        // What a scan that failed did not meet may well be there.
         if !self.scanner.failed {
             self.index.sweep(self.scanner.epoch);
             self.adopt_scanned();
-            self.lost.scanned(&self.dir);
+            // So may what lies in a folder that it did not look at.
+            if self.scanner.beyond == 0 {
+                self.lost.scanned(&self.dir);
+                self.sweep_records();
+            }
         }
         if !self.scanner.first_done {
             self.scanner.first_done = true;
             let (tasks, due) = self.index.counts();
             let held = self.adopting.as_ref().map(|_| self.index.kept().count());
-            info!(
+            journal!(SPOOL_SCANNED,
                 spool = %self.dir.path().display(),
                 tasks,
                 due,
@@ -199,10 +262,34 @@ impl Dispatcher {
             );
         }
         let every_ns = match self.watch {
-            Some(_) => SCAN_EVERY_NS.max(cost_ns.saturating_mul(SCAN_SHARE)),
+            Some(_) if self.room.is_enough() => {
+                SCAN_EVERY_NS.max(cost_ns.saturating_mul(SCAN_SHARE))
+            }
+            Some(_) => SCAN_EVERY_NS.max(cost_ns.saturating_mul(SCAN_SHARE_IN_PART)),
             None => (self.frequency_ns as u64).max(cost_ns),
         };
-        self.scanner.next_ns = Some(now_ns + every_ns);
+        self.room_scanned(cost_ns);
+        self.scanner.next_ns = Some(now_ns + self.scan_within_ns(every_ns));
+        if self.scanner.failed {
+            self.scanner.scan_soon(now_ns);
+            self.scanner.failures = self.scanner.failures.saturating_add(1);
+        } else {
+            self.scanner.failures = 0;
+        }
+        if self.room.is_enough() && !self.scanner.failed && self.scanner.beyond == 0 {
+            self.counting.scanned(&self.dir);
+        }
+        if std::mem::take(&mut self.scanner.again) {
+            self.start_scan();
+        }
+    }
+
+    /// A scan of a new folder is over, which says nothing about others: neither what is gone nor what
+    /// there is room for, or when to look next.
+    fn new_folder_scanned(&mut self, now_ns: u64) {
+        if self.scanner.failed {
+            self.scanner.scan_soon(now_ns);
+        }
         if std::mem::take(&mut self.scanner.again) {
             self.start_scan();
         }
@@ -214,6 +301,10 @@ impl Dispatcher {
         let result = watch.read(|change| changes.push(change));
         self.watch = Some(watch);
         self.creations.changed = true;
+        self.counting.heard();
+        if result.is_ok() {
+            self.scanner.reads_failed = 0;
+        }
         self.watched(changes, result);
     }
 
@@ -250,8 +341,7 @@ impl Dispatcher {
 
     fn watched(&mut self, mut changes: Vec<Change>, result: io::Result<()>) {
         if let Err(error) = result {
-            error!(%error, "cannot read file system events; scanning instead");
-            self.start_scan();
+            self.cannot_read_events(&error);
         }
         // A submission is seen twice in a row: renamed, then closed.
         changes.dedup();
@@ -276,10 +366,32 @@ impl Dispatcher {
                     }
                 }
                 Change::FolderGone(lane) => self.folder_gone(lane),
-                Change::Adopted => self.reread_adoption(),
+                Change::Adopted => {
+                    self.reread_adoption();
+                    // What there was no room to keep may be decided too.
+                    if self.keeps_more() {
+                        self.start_scan();
+                    }
+                }
+                Change::Paused => self.reread_pauses(),
                 Change::Missed => self.start_scan(),
             }
         }
+    }
+
+    /// Events that cannot be read are there for ever, and would keep this thread busy.
+    fn cannot_read_events(&mut self, error: &io::Error) {
+        error!(%error, "cannot read file system events; scanning instead");
+        self.scanner.reads_failed += 1;
+        if self.scanner.reads_failed >= READS_FAILED_MAX
+            && let Some(watch) = self.watch.take()
+        {
+            error!("events are no longer read; scanning at `spooler-frequency` until a restart");
+            let _ = self.poll.remove(watch.changes());
+            let _ = self.poll.remove(watch.creations());
+            self.creations.again_ns = None;
+        }
+        self.start_scan();
     }
 
     /// Looks at one file that an event named. With fewer names than `links` it is not whole yet.
@@ -295,33 +407,50 @@ impl Dispatcher {
                 self.take_in(lane, name, &stat);
             }
             Ok(_) => {}
-            Err(error) => {
-                let name = String::from_utf8_lossy(name);
-                warn!(%name, %error, "cannot look at a task; the next scan does");
-            }
+            Err(error) => self.cannot_look(name, &error),
         }
     }
 
+    fn cannot_look(&mut self, name: &[u8], error: &io::Error) {
+        let name = String::from_utf8_lossy(name);
+        warn!(%name, %error, "cannot look at a task; the next scan does");
+        self.seen_in_part();
+        self.scanner.scan_soon(clock::monotonic_ns());
+    }
+
     fn take_in(&mut self, lane: u32, name: &[u8], stat: &Stat) {
-        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
-        let submitted_ns = submitted_at_ns(folder, name, stat);
+        // Also of what there is no room for: it was met.
         if !self.lost.is_empty() {
             self.lost.saw(stat);
         }
-        let seen = Seen { due_ns: stat.mtime_ns, ctime_ns: stat.ctime_ns, submitted_ns };
+        let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
+        let submitted_ns = submitted_at_ns(folder, name, stat);
+        let seen = Seen {
+            due_ns: stat.mtime_ns,
+            ctime_ns: stat.ctime_ns,
+            submitted_ns,
+            bytes: stat.bytes,
+        };
         if self.adopting.is_some() && self.keep_back(lane, name, seen) {
             return;
         }
-        self.index.see(lane, name, seen, self.scanner.epoch, clock::now_ns());
+        let task = if is_due(stat, self.now_ns()) {
+            Evicted::Due { lane, submitted_ns }
+        } else {
+            Evicted::Delayed { due_ns: stat.mtime_ns }
+        };
+        if !self.has_room(name, lane, task) {
+            return;
+        }
+        if self.index.see(lane, name, seen, self.scanner.epoch, self.now_ns()) {
+            journal!(TASK_SEEN, task = %self.shown(lane, name), "task seen");
+        }
     }
 
     /// A folder of a priority is there: watch it, then scan it.
     fn add_priority(&mut self, priority: &Priority) {
         if self.index.known_lane(priority).is_none() && self.index.lanes_used() >= self.lanes_max {
-            let priority = String::from_utf8_lossy(priority.as_bytes());
-            warn!(%priority, "too many priorities; the tasks of this one do not run");
-            self.seen_in_part();
-            return;
+            return self.leave_out(priority);
         }
         let lane = self.index.lane(Some(priority));
         if self.has_folder(lane, priority) {
@@ -335,6 +464,7 @@ impl Dispatcher {
                 let priority = String::from_utf8_lossy(priority.as_bytes());
                 error!(%priority, %error, "cannot open a priority's folder");
                 self.seen_in_part();
+                self.scanner.scan_soon(clock::monotonic_ns());
                 return;
             }
         };
@@ -351,14 +481,28 @@ impl Dispatcher {
         }
         self.folders.resize_with(self.index.lane_count(), || None);
         self.folders[lane as usize] = Some(folder);
+        self.pause_lanes();
         for worker in self.workers.values_mut() {
             worker.forget_folder(lane);
         }
-        if !self.scanner.is_running() {
-            // What the next scan costs is measured from here.
-            self.scanner.started_ns = clock::monotonic_ns();
-        }
         self.scanner.folders.push_back(lane);
+    }
+
+    /// There is no lane for a folder. Its tasks are not known: nobody is told how many there are in all,
+    /// and nothing that may belong to them is taken for gone.
+    fn leave_out(&mut self, priority: &Priority) {
+        self.scanner.beyond += 1;
+        if self.scanner.beyond == 1 && !self.scanner.had_beyond {
+            let priority = String::from_utf8_lossy(priority.as_bytes());
+            warn!(
+                spool = %self.dir.path().display(), %priority, limit = self.lanes_max,
+                "there are more folders of priorities than the limit (1024, and half of the files that \
+                 may be open): the tasks of this one do not run, and of those that follow; remove empty \
+                 folders, or raise `LimitNOFILE`"
+            );
+        }
+        self.seen_in_part();
+        self.counting.stop();
     }
 
     /// Whether a lane's folder is open and still has the name of its priority.
@@ -375,6 +519,7 @@ impl Dispatcher {
             return;
         }
         self.index.clear_lane(lane);
+        self.room.forget_lane(lane);
         if let Some(folder) = self.folders.get_mut(lane as usize) {
             *folder = None;
         }

@@ -1,24 +1,22 @@
-//! What daemons left behind that died together with their workers: their slots name the tasks that
+//! What daemons left behind that died together with their workers: their notes name the tasks that
 //! ran, and each of those is an attempt that failed.
 //!
-//! A slot counts only if the file is as it was when it was claimed, and nobody holds it: a worker that
+//! A note counts only if the file is as it was when it was claimed, and nobody holds it: a worker that
 //! outlived its daemon finishes its task and applies the outcome itself.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use tracing::warn;
-use unspool_spool::{SpoolDir, forget_present};
-use unspool_sys::folder::{Folder, Stat, stat_file};
-use unspool_sys::slots::{HandedTask, SlotState, SlotTable};
-use unspool_sys::{clock, lock};
+use unspool_spool::{
+    DeadNotes, LivingDaemon, Run, SpoolDir, is_abandoned, remove_daemon, runs_in, take_dead_notes,
+};
+use unspool_sys::clock;
+use unspool_sys::file::stat_file;
+use unspool_sys::folder::{Folder, Stat};
 
-/// The file of a daemon's slots in its folder.
-pub(crate) const SLOTS: &[u8] = b"slots";
-
-/// A folder younger than this and without slots may be one that its daemon is still making.
-const DEAD_AGE_NS: i64 = 60_000_000_000;
+/// Other daemons of the spool whose lives are watched. What more of them leave is met by the next scan.
+const OTHERS_MAX: usize = 16;
 
 /// What of a daemon is left.
 #[derive(Debug)]
@@ -26,16 +24,19 @@ struct DeadDaemon {
     name: Vec<u8>,
     folder: Folder,
     /// Locked: nobody else collects it.
-    _slots: OwnedFd,
+    _notes: DeadNotes,
     /// Its tasks that are not accounted for yet.
     open: usize,
 }
 
 /// A task that ran when its daemon died.
 #[derive(Debug, Clone, Copy)]
-struct LostRun {
+pub(super) struct LostRun {
     daemon: usize,
-    pid: u32,
+    /// Its worker.
+    pub(super) pid: u32,
+    /// Somebody had cancelled it.
+    pub(super) cancelled: bool,
     seen: bool,
 }
 
@@ -45,34 +46,80 @@ pub(crate) struct LostRuns {
     daemons: Vec<Option<DeadDaemon>>,
     /// By inode and change time.
     runs: BTreeMap<(u64, i64), LostRun>,
+    /// The name of this daemon's own folder.
+    own: Vec<u8>,
+    /// Those that run the spool, too.
+    others: Vec<LivingDaemon>,
+    /// The folder of all, and when it had changed last as they were looked at.
+    folder: Option<Folder>,
+    changed_ns: i64,
 }
 
 impl LostRuns {
     /// Takes over what dead daemons left in a spool. What they did not run is removed at once.
     pub(crate) fn collect(dir: &SpoolDir) -> Self {
         let mut found = Self::default();
-        for (name, folder) in dir.daemon_folders().unwrap_or_default() {
-            if let Some(slots) = dead_slots(&folder) {
-                found.add(dir, name, folder, slots);
-            } else if is_abandoned(&folder) {
-                remove(dir, &name, &folder);
-            }
-        }
+        found.look(dir, false);
         found
     }
 
-    fn add(&mut self, dir: &SpoolDir, name: Vec<u8>, folder: Folder, slots: OwnedFd) {
+    /// This daemon has a folder of this name now.
+    pub(crate) fn is_own(&mut self, name: &[u8]) {
+        self.own = name.to_vec();
+    }
+
+    /// Whether another daemon has died since they were looked at, or one is new. It is asked of every
+    /// task, and costs two calls.
+    pub(super) fn others_changed(&self) -> bool {
+        self.others.iter().any(|other| !other.lives())
+            || self.folder_changed_ns() != self.changed_ns
+    }
+
+    fn folder_changed_ns(&self) -> i64 {
+        let stat = self.folder.as_ref().and_then(|folder| stat_file(folder.as_fd()).ok());
+        stat.map_or(0, |stat| stat.mtime_ns)
+    }
+
+    /// The same as [`Self::collect`], and who else lives. A scan that `scans` while this is done may
+    /// have met their files already.
+    pub(super) fn look(&mut self, dir: &SpoolDir, scans: bool) {
+        self.others.clear();
+        self.folder = dir.daemons_folder().ok();
+        self.changed_ns = self.folder_changed_ns();
+        for (name, folder) in dir.daemon_folders().unwrap_or_default() {
+            if name == self.own || self.daemons.iter().flatten().any(|dead| dead.name == name) {
+                continue;
+            }
+            if let Some(notes) = take_dead_notes(&folder) {
+                self.add(dir, name, folder, notes, scans);
+            } else if is_abandoned(&folder, clock::now_ns()) {
+                remove(dir, &name, &folder);
+            } else if self.others.len() < OTHERS_MAX {
+                self.others.extend(LivingDaemon::open(name, &folder));
+            }
+        }
+    }
+
+    /// A scan begins.
+    pub(super) fn scan_begins(&mut self, dir: &SpoolDir) {
+        self.look(dir, false);
+        for run in self.runs.values_mut() {
+            run.seen = false;
+        }
+    }
+
+    fn add(&mut self, dir: &SpoolDir, name: Vec<u8>, folder: Folder, notes: DeadNotes, seen: bool) {
         let number = self.daemons.len();
-        let runs = running(&slots).unwrap_or_else(|error| {
+        let runs = runs_in(&notes).unwrap_or_else(|error| {
             warn!(%error, "cannot read what a dead daemon ran; its attempts do not count");
             Vec::new()
         });
-        for (task, pid) in &runs {
-            let run = LostRun { daemon: number, pid: *pid, seen: false };
-            self.runs.insert((task.inode, task.ctime_ns), run);
+        for Run { inode, ctime_ns, pid, cancelled } in runs {
+            let run = LostRun { daemon: number, pid, cancelled, seen };
+            self.runs.insert((inode, ctime_ns), run);
         }
         let open = self.runs.values().filter(|run| run.daemon == number).count();
-        let daemon = DeadDaemon { name, folder, _slots: slots, open };
+        let daemon = DeadDaemon { name, folder, _notes: notes, open };
         self.daemons.push(Some(daemon));
         if open == 0 {
             self.finish(dir, number);
@@ -99,13 +146,13 @@ impl LostRuns {
         }
     }
 
-    /// The process that ran a task which was just claimed, if its daemon died meanwhile. Its attempt
-    /// is accounted for then: the caller has to count it.
-    pub(super) fn take(&mut self, dir: &SpoolDir, stat: &Stat) -> Option<u32> {
+    /// The run of a task which was just claimed, if its daemon died meanwhile. Its attempt is accounted
+    /// for then: the caller has to count it.
+    pub(super) fn take(&mut self, dir: &SpoolDir, stat: &Stat) -> Option<LostRun> {
         self.settle(dir, (stat.inode, stat.ctime_ns))
     }
 
-    fn settle(&mut self, dir: &SpoolDir, key: (u64, i64)) -> Option<u32> {
+    fn settle(&mut self, dir: &SpoolDir, key: (u64, i64)) -> Option<LostRun> {
         let run = self.runs.remove(&key)?;
         if let Some(Some(daemon)) = self.daemons.get_mut(run.daemon) {
             daemon.open -= 1;
@@ -113,7 +160,7 @@ impl LostRuns {
                 self.finish(dir, run.daemon);
             }
         }
-        Some(run.pid)
+        Some(run)
     }
 
     fn finish(&mut self, dir: &SpoolDir, number: usize) {
@@ -123,35 +170,7 @@ impl LostRuns {
     }
 }
 
-/// The slots of a daemon that is dead, locked. They are locked before they have a length.
-fn dead_slots(folder: &Folder) -> Option<OwnedFd> {
-    let slots = folder.open_file(SLOTS).ok()?;
-    let dead = lock::try_lock(slots.as_fd()).unwrap_or(false);
-    let whole = stat_file(slots.as_fd()).is_ok_and(|stat| stat.bytes > 0);
-    (dead && whole).then_some(slots)
-}
-
-fn running(slots: &OwnedFd) -> io::Result<Vec<(HandedTask, u32)>> {
-    let table = SlotTable::open(slots.try_clone()?)?;
-    let rows = (0..table.workers()).filter_map(|worker| table.row(worker));
-    let running = rows.flatten().filter(|slot| slot.state() == SlotState::Running);
-    Ok(running.map(|slot| (slot.named(), slot.pid())).collect())
-}
-
-/// Whether a daemon died before it had slots.
-fn is_abandoned(folder: &Folder) -> bool {
-    let stat = folder.stat(b".").ok().flatten();
-    let old = stat.is_some_and(|stat| clock::now_ns() - stat.ctime_ns >= DEAD_AGE_NS);
-    old && match folder.open_file(SLOTS) {
-        Ok(slots) => lock::try_lock(slots.as_fd()).unwrap_or(false),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
-}
-
 fn remove(dir: &SpoolDir, name: &[u8], folder: &Folder) {
-    let _ = forget_present(folder);
-    let _ = folder.unlink(SLOTS);
-    if let Ok(daemons) = dir.daemons_folder() {
-        let _ = daemons.remove_sub(name);
-    }
+    // What stays is looked at again by the next start.
+    let _ = remove_daemon(dir, name, folder);
 }

@@ -6,17 +6,28 @@
 //! machinery itself is fatal, and is reported to the supervisor.
 
 mod adopt;
+mod cancel;
+mod counting;
 mod demand;
+mod explain;
 mod failure;
+mod find;
 mod hand_out;
 mod history;
 mod index;
 mod look;
 mod lost;
+mod notes;
 mod outcome;
+mod pace;
+mod pauses;
 mod pools;
+mod records;
+mod room;
 mod state;
+mod steps;
 mod tally;
+mod undeleted;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -36,14 +47,24 @@ use unspool_sys::{clock, host};
 use unspool_wire::task::ToWorker;
 
 pub(crate) use self::adopt::{Adopting, begin as begin_adopting};
+use self::cancel::Cancels;
+use self::counting::Counting;
 use self::demand::Demand;
 use self::failure::{Death, Failures};
+use self::find::Finding;
 use self::history::History;
 use self::index::Index;
 use self::look::{Creations, Scanner};
-pub(crate) use self::lost::{LostRuns, SLOTS};
+pub(crate) use self::lost::LostRuns;
+pub(crate) use self::notes::Notes;
+use self::pace::Pace;
+use self::pauses::Paused;
+use self::records::Sweeper;
+use self::room::Room;
+use self::steps::Steps;
 use self::tally::Tally;
-use self::worker::{Held, Stage, Worker};
+use self::undeleted::Undeleted;
+use self::worker::{Stage, Worker};
 use crate::events::{Pool, ToDispatcher, ToSupervisor, WorkerId};
 use crate::limits::LookBy;
 use crate::settings::RetrySettings;
@@ -57,6 +78,8 @@ pub(crate) struct Start {
     pub(crate) frequency: Duration,
     pub(crate) retry: RetrySettings,
     pub(crate) settle: Duration,
+    /// Tasks that are kept in memory.
+    pub(crate) tasks_max: usize,
     pub(crate) adopting: Option<Adopting>,
     pub(crate) lost: LostRuns,
     pub(crate) quiet: bool,
@@ -64,6 +87,7 @@ pub(crate) struct Start {
     pub(crate) wear: Wear,
     pub(crate) cheap: bool,
     pub(crate) slots: Arc<SlotTable>,
+    pub(crate) notes: Option<Notes>,
     pub(crate) tails: Arc<TailTable>,
     pub(crate) look_by: LookBy,
     pub(crate) inbox: Receiver<ToDispatcher>,
@@ -130,6 +154,7 @@ struct Dispatcher {
     wear: Wear,
     demand: Demand,
     slots: Arc<SlotTable>,
+    notes: Option<Notes>,
     tails: Arc<TailTable>,
     look_by: LookBy,
     inbox: Receiver<ToDispatcher>,
@@ -138,25 +163,34 @@ struct Dispatcher {
     poll: Poll,
     timer: WallTimer,
     timer_at: Option<i64>,
+    steps: Steps,
     watch: Option<Watch>,
     creations: Creations,
     index: Index,
     history: History,
     scanner: Scanner,
+    sweeper: Sweeper,
+    counting: Counting,
+    room: Room,
     /// While old tasks may be held.
     adopting: Option<Adopting>,
     /// Open folders by lane; `None` where the folder is gone.
     folders: Vec<Option<Folder>>,
     workers: BTreeMap<WorkerId, Worker>,
-    /// Tasks that are done and whose files could not be deleted. Their leases are kept: nobody
-    /// may run them again.
-    undeleted: Vec<Held>,
-    retry_deletes_at_ns: u64,
+    undeleted: Undeleted,
+    cancels: Cancels,
     /// After a claim failed for want of something, no claim before this.
     claim_again_at_ns: u64,
+    /// Claims that failed one after another.
+    claims_failed: u32,
+    /// What the last claim said that failed.
+    claim_error: Option<String>,
     /// The last round of claims ended at its bound, not for want of tasks or workers.
     more_to_claim: bool,
     tally: Tally,
+    pace: Pace,
+    finding: Finding,
+    paused: Paused,
     life: Life,
     /// The directory was removed, or another one has its name.
     top_gone: bool,
@@ -215,6 +249,7 @@ impl Dispatcher {
             pools: start.pools,
             wear: start.wear,
             slots: start.slots,
+            notes: start.notes,
             tails: start.tails,
             look_by: start.look_by,
             inbox: start.inbox,
@@ -223,19 +258,28 @@ impl Dispatcher {
             poll,
             timer,
             timer_at: None,
+            steps: Steps::new(),
             watch: None,
             creations: Creations::default(),
             index: Index::default(),
             history: History::default(),
             scanner: Scanner::default(),
+            sweeper: Sweeper::default(),
+            counting: Counting::default(),
+            room: Room::new(start.tasks_max),
             adopting: start.adopting,
             folders: Vec::new(),
             workers: BTreeMap::new(),
-            undeleted: Vec::new(),
-            retry_deletes_at_ns: 0,
+            undeleted: Undeleted::default(),
+            cancels: Cancels::default(),
             claim_again_at_ns: 0,
+            claims_failed: 0,
+            claim_error: None,
             more_to_claim: false,
             tally: Tally::default(),
+            pace: Pace::default(),
+            finding: Finding::default(),
+            paused: Paused::default(),
             life: Life::Running,
             top_gone: false,
             lanes_max: look::LANES_MAX.min(host::open_files_limit() / 2),
@@ -250,6 +294,7 @@ impl Dispatcher {
         let mut keys = Vec::new();
         while self.life != Life::Over {
             self.poll.wait(&mut keys, self.timeout_ns())?;
+            self.heed_steps();
             for key in &keys {
                 match *key {
                     KEY_INBOX => self.read_inbox(),
@@ -265,10 +310,14 @@ impl Dispatcher {
             self.read_creations();
             self.scan_step();
             self.bury_step();
-            self.index.promote(clock::now_ns());
+            self.sweep_step();
+            self.find_step();
+            self.index.promote(self.now_ns());
             self.retry_deletes();
             self.revoke_stuck();
             self.hand_out();
+            self.counting.tell(self.index.pending());
+            self.pace.note(self.tally.outcomes.runs(), clock::monotonic_ns());
             self.publish_demand();
             self.let_idle_go();
             self.arm_timer()?;
@@ -284,7 +333,9 @@ impl Dispatcher {
 
     /// How long the next wait may be, on the monotonic clock. Due times have a timer of their own.
     fn timeout_ns(&self) -> Option<u64> {
-        if self.scanner.is_running() || self.more_to_claim || self.is_burying() {
+        let scanning =
+            self.scanner.is_running() || self.sweeper.is_running() || self.finding.is_running();
+        if scanning || self.has_room_again() || self.more_to_claim || self.is_burying() {
             return Some(0);
         }
         let now_ns = clock::monotonic_ns();
@@ -293,8 +344,11 @@ impl Dispatcher {
         if let Some(at_ns) = self.creations.again_ns {
             earlier(at_ns);
         }
-        if !self.undeleted.is_empty() {
-            earlier(self.retry_deletes_at_ns);
+        if let Some(at_ns) = self.counting.next_ns(self.index.pending().1) {
+            earlier(at_ns);
+        }
+        if let Some(at_ns) = self.undeleted.next_ns() {
+            earlier(at_ns);
         }
         if self.claim_again_at_ns > now_ns {
             earlier(self.claim_again_at_ns);
@@ -344,7 +398,7 @@ impl Dispatcher {
                 }
                 ToDispatcher::Recycle { worker } => self.recycle(worker),
                 ToDispatcher::Retire { before } => {
-                    self.index.release_held(clock::now_ns());
+                    self.index.release_held(self.now_ns());
                     self.leave(|worker| worker.generation < before);
                 }
                 ToDispatcher::Tick { worker, signal } => self.tick(worker, signal),
@@ -352,6 +406,9 @@ impl Dispatcher {
                     let given_ns = frequency.map(|frequency| frequency.as_nanos() as i64);
                     self.frequency_ns = given_ns.unwrap_or(self.first_frequency_ns);
                 }
+                ToDispatcher::Cancel(order) => self.cancel(&order),
+                ToDispatcher::Explain { client, place } => self.explain(client, &place),
+                ToDispatcher::Find { client, name } => self.find_named(client, name),
                 ToDispatcher::LogState => self.log_state(),
                 ToDispatcher::Report => self.report(),
                 ToDispatcher::Stop => {
@@ -409,6 +466,8 @@ impl Dispatcher {
             }
             self.free_slot(worker.row, slot);
         }
+        // What became of its tasks stands in their files by now.
+        self.note_end(worker.row);
     }
 
     /// Tells the supervisor that a worker has to go. Its tasks are settled when it is gone.

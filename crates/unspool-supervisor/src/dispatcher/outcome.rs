@@ -3,13 +3,16 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use tracing::{error, info, warn};
+use tracing::error;
+use tracing::field::DisplayValue;
 use unspool_core::Outcome;
-use unspool_spool::{Ending, complete, postpone, quarantine};
-use unspool_sys::folder::{self, Stat};
+use unspool_core::taskfile::TaskId;
+use unspool_spool::{Ending, postpone, quarantine};
+use unspool_sys::clock;
+use unspool_sys::file;
+use unspool_sys::folder::Stat;
 use unspool_sys::slots::SlotState;
 use unspool_sys::socket::{self, Received};
-use unspool_sys::{clock, lock};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Report};
 
@@ -19,15 +22,15 @@ use super::hand_out::unlock;
 use super::index::TaskKey;
 use super::worker::{Held, Stage};
 use crate::events::{ToSupervisor, WorkerId};
+use crate::explanation::PutOff;
+use crate::journal::journal;
 
 /// When a damaged file is looked at again that changed before it could be moved.
 const LOOK_AGAIN_NS: i64 = 1_000_000_000;
 /// What is said of a file that is moved to `corrupt/`.
 pub(super) const DAMAGED: &str = "file is not a whole task";
 /// "No such file or directory" on Linux.
-const ENOENT: i32 = 2;
-/// When deleting a finished task is tried again.
-const DELETE_AGAIN_NS: u64 = 1_000_000_000;
+pub(super) const ENOENT: i32 = 2;
 
 /// A file that changed less than this ago may change again without a change of its time: clocks of
 /// file systems tick every few milliseconds.
@@ -65,7 +68,7 @@ impl Dispatcher {
                 if worker.stage == Stage::Starting {
                     worker.stage = Stage::Ready;
                 }
-                self.outbox.send(ToSupervisor::Ready { worker: id });
+                self.outbox.send(ToSupervisor::Ready { worker: id, pid });
             }
             FromWorker::Reports(reports) => {
                 if !worker.useful {
@@ -102,10 +105,17 @@ impl Dispatcher {
         }
         self.free_slot(row, report.slot);
         let (Some(held), Some(outcome)) = (held, report.outcome) else { return };
-        if !matches!(outcome, Outcome::Malformed | Outcome::Refused | Outcome::UnknownFunction) {
+        if !matches!(
+            outcome,
+            Outcome::Malformed | Outcome::Refused | Outcome::UnknownFunction | Outcome::Cancelled
+        ) {
             self.history.record(held.function, report.duration_ns);
         }
         match outcome {
+            _ if outcome != Outcome::Done && self.cancels.has(held.key) => {
+                self.cancelled(held, pid, outcome, &report);
+            }
+            Outcome::Cancelled => self.cancelled(held, pid, outcome, &report),
             Outcome::Done => self.done(held, pid, Some(&report)),
             Outcome::Retry if self.policy_of(&held).retries_max == 0 => {
                 self.retry(held, pid, &report);
@@ -117,11 +127,14 @@ impl Dispatcher {
             }
             Outcome::Ignored | Outcome::UnknownFunction => self.not_taken(held, &report),
             Outcome::Malformed | Outcome::Refused => {
-                let stat = folder::stat_file(held.claim.file.as_fd()).unwrap_or(held.claim.stat);
+                let stat = file::stat_file(held.claim.file.as_fd()).unwrap_or(held.claim.stat);
                 unlock(&held);
+                let key = held.key;
+                // One that is open is not moved.
+                drop(held);
                 let damaged = outcome == Outcome::Malformed;
                 let what = if damaged { DAMAGED } else { "task refused" };
-                self.suspect(held.key, &stat, what, &report.text);
+                self.suspect(key, &stat, what, &report.text);
             }
         }
     }
@@ -129,11 +142,15 @@ impl Dispatcher {
     /// A task is done. `report` is `None` where the worker's is still to come.
     pub(super) fn done(&mut self, held: Held, pid: u32, report: Option<&Report>) {
         self.tally.outcomes.done += 1;
+        self.done_before_cancelled(held.key);
         match report.map_or(0, |report| report.errno) {
             0 => {}
             ENOENT => {
                 let task = self.display(held.key);
-                warn!(%task, "task is done, but was moved while it ran; there it runs again");
+                journal!(
+                    TASK_MOVED, %task, id = id_of(&held),
+                    "task is done, but was moved while it ran; there it runs again"
+                );
                 unlock(&held);
                 self.index.remove(held.key);
                 return;
@@ -141,9 +158,11 @@ impl Dispatcher {
             errno => {
                 let error = io::Error::from_raw_os_error(errno);
                 let task = self.display(held.key);
-                error!(%task, %error, "task is done and its file cannot be deleted; trying again");
-                self.retry_deletes_at_ns = clock::monotonic_ns() + DELETE_AGAIN_NS;
-                self.undeleted.push(held);
+                journal!(
+                    TASK_UNDELETED, %task, %error, id = id_of(&held),
+                    "task is done and its file cannot be deleted; trying again"
+                );
+                self.keep_undeleted(held, &error);
                 return;
             }
         }
@@ -151,7 +170,11 @@ impl Dispatcher {
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.map(|report| report.duration_ns as f64 / 1e6);
-            info!(%task, %function, pid, ms, "task done");
+            journal!(
+                TASK_FINISHED, %task, %function, pid, ms, attempt = attempt_of(&held),
+                id = id_of(&held),
+                "task done"
+            );
         }
         self.index.remove(held.key);
     }
@@ -161,9 +184,13 @@ impl Dispatcher {
         if !self.quiet {
             let (task, function) = (self.display(held.key), function_of(&held));
             let ms = report.duration_ns as f64 / 1e6;
-            info!(%task, %function, pid, ms, "task asked to run again");
+            journal!(
+                TASK_RETRIED, %task, %function, pid, ms, attempt = attempt_of(&held),
+                id = id_of(&held),
+                "task asked to run again"
+            );
         }
-        let due_ns = clock::now_ns().saturating_add(self.policy_of(&held).delay_ns);
+        let due_ns = self.now_ns().saturating_add(self.policy_of(&held).delay_ns);
         let noted = postpone(held.claim.file.as_fd(), due_ns);
         self.put_off(held, due_ns, noted);
     }
@@ -173,15 +200,21 @@ impl Dispatcher {
         let file = held.claim.file.as_fd();
         let held_ctime_ns = noted.err().map(|error| {
             self.cannot_note(&held, &error);
-            folder::stat_file(file).map_or(held.claim.stat.ctime_ns, |stat| stat.ctime_ns)
+            file::stat_file(file).map_or(held.claim.stat.ctime_ns, |stat| stat.ctime_ns)
         });
         unlock(&held);
-        self.index.delay(held.key, due_ns, held_ctime_ns);
+        match held_ctime_ns {
+            Some(_) => self.index.delay(held.key, due_ns, held_ctime_ns),
+            None => self.index.wait_until(held.key, due_ns),
+        }
     }
 
     fn cannot_note(&self, held: &Held, error: &io::Error) {
         let task = self.display(held.key);
-        warn!(%task, %error, "cannot note in the task's file that it failed; it runs again anyway");
+        journal!(
+            TASK_UNRECORDED, %task, %error, id = id_of(held),
+            "cannot note in the task's file that it failed; it runs again anyway"
+        );
     }
 
     /// The application does not know the task: it stays, uncounted, until later or a reload.
@@ -189,20 +222,30 @@ impl Dispatcher {
         let (task, again_s) = (self.display(held.key), self.frequency_ns as f64 / 1e9);
         if report.text.is_empty() {
             self.tally.outcomes.ignored += 1;
-            info!(%task, again_s, "task ignored by its handler");
+            journal!(
+                TASK_IGNORED, %task, function = %function_of(&held), again_s, id = id_of(&held),
+                "task ignored by its handler"
+            );
         } else {
             self.tally.outcomes.unknown += 1;
-            error!(%task, again_s, "task not run: {}", report.text);
+            journal!(
+                TASK_UNKNOWN, %task, function = %function_of(&held), again_s, error = report.text,
+                id = id_of(&held),
+                "task not run: {}", report.text
+            );
         }
         unlock(&held);
         let ctime_ns = held.claim.stat.ctime_ns;
-        self.index.delay(held.key, clock::now_ns() + self.frequency_ns, Some(ctime_ns));
+        self.index.delay(held.key, self.now_ns() + self.frequency_ns, Some(ctime_ns));
+        let is_ignored = report.text.is_empty();
+        let why = if is_ignored { PutOff::Ignored } else { PutOff::Unknown };
+        self.index.note_put_off(held.key, why);
     }
 
     /// A file that cannot be a whole task, or may not run: it may still be in the making, so it is
     /// left alone until it has not changed for a while, and then moved to `corrupt/`.
     pub(super) fn suspect(&mut self, key: TaskKey, stat: &Stat, what: &str, why: &str) {
-        let (now_ns, settled_ns) = (clock::now_ns(), stat.ctime_ns + self.settle_ns);
+        let (now_ns, settled_ns) = (self.now_ns(), stat.ctime_ns + self.settle_ns);
         let age_ns = now_ns - stat.ctime_ns;
         if (0..YOUNG_NS.min(self.settle_ns)).contains(&age_ns) {
             self.index.delay(key, now_ns + YOUNG_NS, None);
@@ -211,35 +254,44 @@ impl Dispatcher {
         if now_ns < settled_ns {
             if what != DAMAGED {
                 let (task, in_s) = (self.display(key), (settled_ns - now_ns) as f64 / 1e9);
-                warn!(%task, in_s, "{what}: {why}; it goes to corrupt/");
+                journal!(TASK_SUSPECT, %task, in_s, "{what}: {why}; it goes to corrupt/");
             }
             self.index.delay(key, settled_ns, Some(stat.ctime_ns));
+            let why = if what == DAMAGED { PutOff::Damaged } else { PutOff::Refused };
+            self.index.note_put_off(key, why);
             return;
         }
         let Some((lane, name)) = self.index.name(key) else { return };
         let Some(Some(folder)) = self.folders.get(lane as usize) else { return };
-        let task = String::from_utf8_lossy(&name);
+        let task = self.shown(lane, &name);
         match quarantine(&self.dir, folder, &name, stat) {
             Ok(Some(path)) => {
                 self.tally.outcomes.corrupt += 1;
                 let path = path.display();
-                error!(%task, moved_to = %path, "{what}: {why}");
+                if what == DAMAGED {
+                    journal!(TASK_CORRUPT, %task, moved_to = %path, error = why, "{what}: {why}");
+                } else {
+                    journal!(TASK_REFUSED, %task, moved_to = %path, error = why, "{what}: {why}");
+                }
                 self.index.remove(key);
             }
             Ok(None) => {
-                self.index.delay(key, clock::now_ns() + LOOK_AGAIN_NS, Some(stat.ctime_ns));
+                self.index.delay(key, self.now_ns() + LOOK_AGAIN_NS, Some(stat.ctime_ns));
             }
             Err(error) => {
                 let source = std::error::Error::source(&error).map(ToString::to_string);
                 error!(%task, cause = source.unwrap_or_default(), "{error}");
-                self.index.delay(key, clock::now_ns() + self.frequency_ns, Some(stat.ctime_ns));
+                self.index.delay(key, self.now_ns() + self.frequency_ns, Some(stat.ctime_ns));
             }
         }
     }
 
     /// What becomes of a task whose worker is gone.
     pub(super) fn orphaned(&mut self, held: Held, state: SlotState, death: &Death) {
-        let gone = folder::stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
+        if self.cancels.has(held.key) {
+            return self.orphaned_by_cancel(held, state, death);
+        }
+        let gone = file::stat_file(held.claim.file.as_fd()).is_ok_and(|stat| stat.links == 0);
         // With a second name, the file outlives its task.
         if gone || (state == SlotState::Done && self.is_nameless(held.key)) {
             self.forget_attempts(&held);
@@ -265,38 +317,30 @@ impl Dispatcher {
         })
     }
 
-    /// Tries again to delete finished tasks.
-    pub(super) fn retry_deletes(&mut self) {
-        let now_ns = clock::monotonic_ns();
-        if self.undeleted.is_empty() || now_ns < self.retry_deletes_at_ns {
-            return;
-        }
-        self.retry_deletes_at_ns = now_ns + DELETE_AGAIN_NS;
-        for held in std::mem::take(&mut self.undeleted) {
-            let deleted = self.index.name(held.key).is_none_or(|(lane, name)| {
-                match self.folders.get(lane as usize) {
-                    Some(Some(folder)) => complete(folder, &name).is_ok(),
-                    _ => true,
-                }
-            });
-            if deleted {
-                let _ = lock::unlock(held.claim.file.as_fd());
-                self.index.remove(held.key);
-            } else {
-                self.undeleted.push(held);
-            }
-        }
-    }
-
     /// A task's name relative to its spool, for the log.
     pub(super) fn display(&self, key: TaskKey) -> String {
         let Some((lane, name)) = self.index.name(key) else { return String::new() };
-        let name = String::from_utf8_lossy(&name);
+        self.shown(lane, &name)
+    }
+
+    /// The same, of a file in a folder.
+    pub(super) fn shown(&self, lane: u32, name: &[u8]) -> String {
+        let name = String::from_utf8_lossy(name);
         match self.index.priority(lane) {
             None => name.into_owned(),
             Some(priority) => format!("{}/{name}", String::from_utf8_lossy(priority.as_bytes())),
         }
     }
+}
+
+/// Its identity, for the log.
+pub(super) fn id_of(held: &Held) -> Option<DisplayValue<TaskId>> {
+    held.claim.id.map(tracing::field::display)
+}
+
+/// Which attempt runs, from 1.
+pub(super) fn attempt_of(held: &Held) -> u8 {
+    held.claim.attempts.saturating_add(1)
 }
 
 pub(super) fn function_of(held: &Held) -> String {

@@ -12,10 +12,10 @@ impl Dispatcher {
     /// The best task for a pool.
     pub(super) fn best_for(&mut self, pool: usize) -> Option<TaskKey> {
         match self.pools.get(pool).and_then(|pool| pool.only.as_ref()) {
-            None => self.index.best(),
+            None => self.first(),
             Some(priority) => {
                 let lane = self.index.known_lane(priority)?;
-                self.index.best_in(lane)
+                self.first_in(lane)
             }
         }
     }
@@ -31,7 +31,8 @@ impl Dispatcher {
             && !self.waits(worker)
     }
 
-    fn serves(&self, worker: &Worker, lane: u32) -> bool {
+    /// Whether a worker runs the tasks of a folder.
+    pub(super) fn serves(&self, worker: &Worker, lane: u32) -> bool {
         worker.only.as_ref().is_none_or(|only| self.index.priority(lane) == Some(only))
     }
 

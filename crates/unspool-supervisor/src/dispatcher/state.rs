@@ -1,9 +1,8 @@
 //! How a spool is doing: what SIGUSR1 asks for.
 
-use tracing::info;
-
 use super::Dispatcher;
 use super::worker::Stage;
+use crate::journal::journal;
 use crate::snapshot::Outcomes;
 
 impl Dispatcher {
@@ -18,6 +17,9 @@ impl Dispatcher {
         });
         let pending = known.saturating_sub(handed);
         let Outcomes { done, failed, .. } = self.tally.outcomes;
-        info!(%spool, pending, due, running, done, failed, workers, "state of the spool");
+        journal!(
+            SPOOL_STATE, %spool, pending, due, running, done, failed, workers,
+            "state of the spool"
+        );
     }
 }

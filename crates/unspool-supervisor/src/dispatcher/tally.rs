@@ -47,7 +47,7 @@ fn shown(priority: &Priority) -> String {
 impl Dispatcher {
     /// Tells the supervisor how the spool is.
     pub(super) fn report(&mut self) {
-        let now_ns = clock::now_ns();
+        let now_ns = self.now_ns();
         self.index.promote(now_ns);
         let priorities = self
             .index
@@ -66,9 +66,13 @@ impl Dispatcher {
             outcomes: self.tally.outcomes,
             run_time_us: self.tally.run_time_ns / 1000,
             last_error: self.tally.last_error.clone(),
+            complete: self.scanner.is_settled() && self.room.is_enough(),
+            bytes: self.index.pending().0.bytes,
             scanning: self.scanner.is_running(),
             unwatched: self.watch.is_none(),
-            undeleted: self.undeleted.len(),
+            undeleted: self.undeleted.count(),
+            pauses: self.paused.account(),
+            pauses_failed: self.paused.failed(),
             workers: self.workers.values().map(|worker| self.account_of(worker)).collect(),
             ..SpoolSnapshot::default()
         };

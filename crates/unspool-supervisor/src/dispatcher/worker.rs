@@ -137,8 +137,8 @@ impl Worker {
     }
 
     /// Takes a free slot for a task; gives the task back if there is none.
-    pub(super) fn put(&mut self, held: Held, now_ns: u64) -> Result<u8, Held> {
-        let Some(slot) = self.free.pop() else { return Err(held) };
+    pub(super) fn put(&mut self, held: Held, now_ns: u64) -> Result<u8, Box<Held>> {
+        let Some(slot) = self.free.pop() else { return Err(Box::new(held)) };
         if self.outstanding() == 1 {
             self.progress_ns = now_ns;
         }

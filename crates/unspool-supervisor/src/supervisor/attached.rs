@@ -6,7 +6,7 @@
 
 use std::os::fd::AsFd;
 
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 use unspool_sys::process::{Child, Exit};
 use unspool_sys::{clock, program};
 
@@ -15,6 +15,7 @@ use super::programs::start;
 use super::{KIND_ATTACHED, Supervisor};
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
+use crate::journal::journal;
 use crate::programs::{AttachedDaemon, ProgramSettings, Surroundings};
 use crate::snapshot::DaemonSnapshot;
 
@@ -167,7 +168,12 @@ impl Attached {
         }
         for daemon in self.left() {
             let pid = daemon.child.as_ref().map_or(0, Child::pid);
-            info!(pid, command = daemon.settings.shown, "stopping attached daemon");
+            journal!(
+                ATTACHED_STOPPING,
+                pid,
+                command = daemon.settings.shown,
+                "stopping attached daemon"
+            );
             daemon.signal(daemon.settings.stop_signal);
         }
     }
@@ -176,7 +182,12 @@ impl Attached {
     pub(super) fn kill(&mut self) {
         for daemon in self.left() {
             let pid = daemon.child.as_ref().map_or(0, Child::pid);
-            warn!(pid, command = daemon.settings.shown, "attached daemon does not end: killing it");
+            journal!(
+                ATTACHED_KILLED,
+                pid,
+                command = daemon.settings.shown,
+                "attached daemon does not end: killing it"
+            );
             if let Some(child) = &daemon.child {
                 child.kill_group();
             }
@@ -213,7 +224,12 @@ impl Supervisor {
                 Next::Kill => {
                     let pid = daemon.pid();
                     let command = &daemon.settings.shown;
-                    warn!(pid, command, "attached daemon does not end: killing it");
+                    journal!(
+                        ATTACHED_KILLED,
+                        pid,
+                        command,
+                        "attached daemon does not end: killing it"
+                    );
                     daemon.signal(SIGKILL);
                 }
             }
@@ -232,7 +248,7 @@ impl Supervisor {
         match started {
             Ok(child) => {
                 let pid = child.pid();
-                info!(pid, command, "attached daemon started");
+                journal!(ATTACHED_STARTED, pid, command, "attached daemon started");
                 daemon.since_ns = clock::monotonic_ns();
                 daemon.starts += 1;
                 let limit_ns = daemon.settings.frequency.as_nanos() as u64;
@@ -248,7 +264,10 @@ impl Supervisor {
             }
             Err(error) => {
                 let directory = daemon.surroundings.directory.display().to_string();
-                error!(command, directory, %error, "cannot start attached daemon");
+                journal!(
+                    ATTACHED_FAILED, command, directory, %error,
+                    "cannot start attached daemon"
+                );
                 daemon.start_later();
             }
         }
@@ -264,7 +283,12 @@ impl Supervisor {
         if let Some(process) = pid.filter(|_| !own).and_then(alive) {
             let pid = process.pid();
             if self.poll.add(process.as_fd(), KIND_ATTACHED | number as u64).is_ok() {
-                info!(pid, command = daemon.settings.shown, "attached daemon runs");
+                journal!(
+                    ATTACHED_FOUND,
+                    pid,
+                    command = daemon.settings.shown,
+                    "attached daemon runs"
+                );
                 daemon.found = Some(process);
                 daemon.since_ns = clock::monotonic_ns();
                 daemon.next = None;
@@ -283,7 +307,8 @@ impl Supervisor {
                 } else {
                     let again_ms = daemon.start_later();
                     let command = &daemon.settings.shown;
-                    warn!(
+                    journal!(
+                        ATTACHED_DIED,
                         pidfile,
                         again_ms,
                         command,
@@ -332,17 +357,29 @@ impl Supervisor {
         let Some(daemon) = self.attached.daemons.get_mut(number) else { return };
         let command = &daemon.settings.shown;
         if self.ladder.is_some() {
-            info!(pid, command, "attached daemon {how}");
+            journal!(ATTACHED_ENDED, pid, command, cause = how, "attached daemon {how}");
             return;
         }
         if std::mem::take(&mut daemon.restarting) {
             daemon.backoff.reset();
-            info!(pid, command, "attached daemon {how}; starting it again");
+            journal!(
+                ATTACHED_ENDED,
+                pid,
+                command,
+                cause = how,
+                "attached daemon {how}; starting it again"
+            );
             daemon.next = Some((Next::Start, 0));
             return;
         }
         if daemon.settings.control {
-            warn!(pid, command, "attached daemon {how}; stopping, since it controls this one");
+            journal!(
+                ATTACHED_DIED,
+                pid,
+                command,
+                cause = how,
+                "attached daemon {how}; stopping, since it controls this one"
+            );
             self.stop();
             return;
         }
@@ -351,7 +388,14 @@ impl Supervisor {
         }
         let again_ms = daemon.start_later();
         let command = &daemon.settings.shown;
-        warn!(pid, again_ms, command, "attached daemon {how}; starting it again");
+        journal!(
+            ATTACHED_DIED,
+            pid,
+            again_ms,
+            command,
+            cause = how,
+            "attached daemon {how}; starting it again"
+        );
     }
 
     /// The application was reloaded: those without a pidfile are started again, as in uWSGI.
@@ -375,7 +419,13 @@ impl Supervisor {
         };
         if let Some(pid) = daemon.pid().filter(|_| self.ladder.is_none()) {
             let command = &daemon.settings.shown;
-            info!(pid, signal, command, "reloading attached daemon since {path} was touched");
+            journal!(
+                ATTACHED_RELOADED,
+                pid,
+                signal,
+                command,
+                "reloading attached daemon since {path} was touched"
+            );
             daemon.signal(signal);
         }
     }
@@ -387,7 +437,12 @@ impl Supervisor {
         if self.ladder.is_some() {
             return;
         }
-        info!(pid, command = daemon.settings.shown, "restarting attached daemon {why}");
+        journal!(
+            ATTACHED_RELOADED,
+            pid,
+            command = daemon.settings.shown,
+            "restarting attached daemon {why}"
+        );
         daemon.restarting = true;
         daemon.signal(signal);
         daemon.next = Some((Next::Kill, clock::monotonic_ns() + END_NS_MAX));

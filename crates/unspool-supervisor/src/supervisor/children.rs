@@ -2,19 +2,19 @@
 
 use std::os::fd::AsFd;
 
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 use unspool_core::limits::WORKERS_MAX;
 use unspool_sys::descent::kill_descent;
 use unspool_sys::process::{self, Child, Exit};
 use unspool_sys::{clock, host, socket};
 use unspool_wire::control::{Role, ToZygote};
 
+use super::cancel::Cancelling;
+use super::limits::TRACEBACK_NS;
 use super::{KIND_MULE_SOCKET, KIND_TICK_SOCKET, KIND_WORKER, Supervisor};
 use crate::events::{Cause, ToDispatcher, WorkerId};
+use crate::journal::journal;
 use crate::uwsgi_lines;
-
-/// A worker that is not ready this long after it was asked for is killed.
-const START_NS_MAX: u64 = 60_000_000_000;
 
 /// Whether a worker counts among those that its pool should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub(super) struct WorkerProcess {
     pub(super) pool: usize,
     pub(super) row: Option<usize>,
     pub(super) generation: u32,
+    /// It imports the application itself.
+    pub(super) own_import: bool,
     pub(super) ready: bool,
     pub(super) useful: bool,
     /// When it was asked for, in seconds since 1970.
@@ -55,6 +57,8 @@ pub(super) struct WorkerProcess {
     pub(super) ready_ns: u64,
     /// Its task has run too long: when it is killed, unless it has ended by then.
     pub(super) kill_ns: Option<u64>,
+    /// Its task was cancelled.
+    pub(super) cancelling: Option<Cancelling>,
     /// It is of an earlier generation and has to be gone by then.
     pub(super) gone_by_ns: Option<u64>,
     /// It has to be ready, or to have ended, by then.
@@ -128,6 +132,7 @@ impl Supervisor {
             return false;
         }
         let Some(zygote) = &self.zygote else { return false };
+        let own_import = zygote.own_import;
         let (ours, theirs) = match socket::pair() {
             Ok(pair) => pair,
             Err(error) => {
@@ -145,21 +150,20 @@ impl Supervisor {
         let packet = ToZygote::Fork { worker: id, role, spool: spool as u32, row: number };
         let mut fds = vec![theirs.as_fd()];
         if role == Role::Spool {
-            fds.push(self.spools[spool].slots.file());
-            fds.push(self.spools[spool].folder.as_fd());
-            fds.push(self.spools[spool].tails.file());
+            fds.extend(self.spools[spool].lent());
         }
         if !zygote.send(&packet, &fds) {
             warn!(worker = id, "the zygote does not take packets");
             return false;
         }
-        debug!(worker = id, ?role, "asked for a worker");
+        journal!(WORKER_ASKED, worker = id, ?role, "asked for a worker");
         let process = WorkerProcess {
             role,
             spool,
             pool,
             row,
             generation: self.generation,
+            own_import,
             ready: false,
             useful: false,
             asked_at: clock::now_ns().div_euclid(1_000_000_000),
@@ -171,8 +175,9 @@ impl Supervisor {
             child: None,
             ready_ns: 0,
             kill_ns: None,
+            cancelling: None,
             gone_by_ns: None,
-            deadline_ns: Some(clock::monotonic_ns() + START_NS_MAX),
+            deadline_ns: Some(clock::monotonic_ns() + self.start_ns_max(own_import)),
         };
         self.workers.insert(id, process);
         let generation = self.generation;
@@ -208,6 +213,7 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 worker.child = Some(child);
+                journal!(WORKER_STARTED, worker = id, pid, "worker started");
                 match worker.role {
                     Role::Spool => uwsgi_lines::spawned(&self.spools[worker.spool].path, pid),
                     Role::Mule => uwsgi_lines::spawned_mule(self.mules.number_of(id), pid),
@@ -224,15 +230,19 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn worker_ready(&mut self, id: WorkerId) {
+    pub(super) fn worker_ready(&mut self, id: WorkerId, pid: u32) {
         let Some(worker) = self.workers.get_mut(&id) else { return };
         worker.ready = true;
         worker.deadline_ns = None;
         worker.ready_ns = clock::monotonic_ns();
         let (ready_ns, replaces) = (worker.ready_ns, worker.replaces);
-        let pid = worker.child.as_ref().map_or(0, Child::pid);
         let (role, spool) = (worker.role, worker.spool);
-        debug!(worker = id, pid, "worker is ready");
+        if worker.own_import {
+            self.worker_imported();
+        } else {
+            self.forking.works();
+        }
+        journal!(WORKER_READY, worker = id, pid, "worker is ready");
         if role == Role::Spool {
             self.watch_from(ready_ns);
             self.succeed(spool, replaces);
@@ -261,6 +271,10 @@ impl Supervisor {
 
     /// A worker's process has ended.
     pub(super) fn worker_ended(&mut self, id: WorkerId) {
+        if self.workers.get(&id).is_some_and(|worker| worker.own_import && !worker.ready) {
+            // What it could not import.
+            self.read_requests();
+        }
         let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
         // What it started goes with it, unless it was let go in peace. Until it is reaped, its
         // number is still its own.
@@ -270,7 +284,11 @@ impl Supervisor {
         self.note_death(id);
         let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
         match child.try_wait() {
-            Ok(Some(exit)) => self.forget_worker(id, exit),
+            Ok(Some(exit)) => {
+                let pid = child.pid();
+                self.forget_worker(id, exit);
+                self.show_worker_failures(id, pid);
+            }
             Ok(None) => {}
             Err(error) => {
                 warn!(worker = id, %error, "cannot learn how a worker ended");
@@ -310,6 +328,9 @@ impl Supervisor {
             self.mule_gone(id, exit, &worker);
             return;
         }
+        // The end of a task that was cancelled says nothing about the application.
+        let blameless = worker.useful || worker.cause == Cause::Cancelled;
+        let cause = worker.cause.of_end(exit);
         let message = ToDispatcher::Detach {
             worker: id,
             exit,
@@ -326,8 +347,10 @@ impl Supervisor {
             // One that was asked for and never forked had no number, and nothing to leave.
             if worker.child.is_some() {
                 match exit {
-                    Exit::Status(0) => info!(pid, "worker left"),
-                    exit => info!(pid, "worker {exit}; it was to leave"),
+                    Exit::Status(0) => {
+                        journal!(WORKER_LEFT, pid, "worker left");
+                    }
+                    exit => journal!(WORKER_LEFT, pid, %cause, "worker {exit}; it was to leave"),
                 }
                 if self.ladder.is_some() {
                     uwsgi_lines::annihilated(pid);
@@ -340,10 +363,10 @@ impl Supervisor {
         if let Some(count) = worker.row.and_then(|row| spool.respawns.get_mut(row)) {
             *count += 1;
         }
-        let delay = if worker.useful { std::time::Duration::ZERO } else { spool.backoff.failed() };
+        let delay = if blameless { std::time::Duration::ZERO } else { spool.backoff.failed() };
         spool.spawn_at_ns = Some(clock::monotonic_ns() + delay.as_nanos() as u64);
         let again_ms = delay.as_millis() as u64;
-        warn!(pid, again_ms, "worker {exit}; replacing it");
+        journal!(WORKER_DIED, pid, again_ms, %cause, "worker {exit}; replacing it");
         uwsgi_lines::respawning();
     }
 
@@ -356,7 +379,7 @@ impl Supervisor {
     /// Kills workers that should be ready, or gone, by now.
     pub(super) fn kill_late_workers(&mut self) {
         let now_ns = clock::monotonic_ns();
-        let (mut stuck, mut late) = (None, Vec::new());
+        let (mut stuck, mut late, mut unready) = (None, Vec::new(), Vec::new());
         for (id, worker) in &mut self.workers {
             if worker.deadline_ns.is_none_or(|by_ns| by_ns > now_ns) {
                 continue;
@@ -366,13 +389,33 @@ impl Supervisor {
                 worker.deadline_ns = Some(now_ns + END_NS_MAX);
                 continue;
             };
-            let wanted = if worker.ready { "ended" } else { "ready" };
-            error!(worker = id, pid = child.pid(), "worker is not {wanted} in time; killing it");
             worker.deadline_ns = Some(now_ns + END_NS_MAX);
-            late.push(*id);
+            let (worker_id, pid) = (*id, child.pid());
+            if worker.ready {
+                journal!(
+                    WORKER_LATE,
+                    worker = worker_id,
+                    pid,
+                    "worker is not ended in time; killing it"
+                );
+                late.push(worker_id);
+            } else {
+                journal!(
+                    WORKER_LATE,
+                    worker = worker_id,
+                    pid,
+                    "worker is not ready in time; killing it. Its threads do this:"
+                );
+                child.end_with_traceback();
+                worker.kill_ns = Some(now_ns + TRACEBACK_NS);
+                unready.push(worker.own_import);
+            }
         }
         for id in late {
             self.kill_worker(id);
+        }
+        for own_import in unready {
+            self.started_late(own_import);
         }
         if let Some(generation) = stuck {
             self.zygote_stuck(generation);
@@ -402,6 +445,7 @@ impl Supervisor {
         let zygotes = [&self.zygote, &self.next_zygote].into_iter().flatten();
         zygotes.chain(&self.leaving_zygotes).any(|zygote| zygote.child.pid() == pid)
             || self.touch_commands.has(pid)
+            || self.hooks.owns(pid)
             || self.crons.owns(pid)
             || self.attached.owns(pid)
             || self.workers.values().any(|w| w.child.as_ref().is_some_and(|c| c.pid() == pid))

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use unspool_sys::clock;
 use unspool_sys::fifo::Fifo;
+use unspool_sys::poll::Poll;
 
 use super::{KEY_FIFO, Supervisor};
 use crate::settings::WatchSettings;
@@ -42,8 +43,9 @@ impl MasterFifo {
         Ok(Self { paths, open, remove, rest_until_ns: None })
     }
 
-    pub(super) fn fifo(&self) -> Option<&Fifo> {
-        self.open.as_ref()
+    /// Has the loop wait for commands, if there is a FIFO.
+    pub(super) fn watch(&self, poll: &Poll) -> io::Result<()> {
+        self.open.as_ref().map_or(Ok(()), |fifo| poll.add_once(fifo.as_fd(), KEY_FIFO))
     }
 
     /// When it is waited for again.
@@ -119,7 +121,7 @@ impl Supervisor {
             }
             b'Q' => self.stop_now(),
             b'l' => self.reopen_log(),
-            b'L' => warn!("master FIFO: the log is not rotated here; rotate it and send `l`"),
+            b'L' => self.rotate_log(),
             b's' => self.log_state(),
             b'P' => {
                 if !self.moments.write_pidfiles.reached() {

@@ -10,14 +10,16 @@ use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 use unspool_spool::{SchedulePlace, ScheduleStore};
 use unspool_sys::clock;
+use unspool_wire::schedule::TimerPause;
 
 use super::Supervisor;
-use super::schedule::Due;
+use super::schedule::{Due, Firing};
 use crate::dispatcher::Outbox;
 use crate::events::ToSupervisor;
+use crate::journal::journal;
 
 /// How long an answer is waited for.
 const ANSWER_NS_MAX: u64 = 5_000_000_000;
@@ -31,8 +33,17 @@ const REQUESTS_MAX: usize = 8;
 enum Request {
     /// Take this minute.
     Take(i64),
+    /// Write down what is paused from now on, and answer who asked.
+    Change { client: u32, change: Change },
     /// Let another daemon lead.
     Resign,
+}
+
+/// What is paused, or not any more.
+#[derive(Debug)]
+pub(super) enum Change {
+    Pause(TimerPause),
+    Resume(String),
 }
 
 /// The supervisor's end.
@@ -40,20 +51,23 @@ enum Request {
 pub(super) struct Leader {
     /// Until the thread is started.
     start: Option<(SchedulePlace, Outbox)>,
+    /// What tells the configuration from others.
+    key: String,
     requests: Option<SyncSender<Request>>,
     /// `None` until the thread has said so.
     leads: Option<bool>,
     /// When it is taken to lead though it has not said so.
     unknown_until_ns: Option<u64>,
     /// Signals of timers that were due before it was known.
-    held: BTreeSet<u8>,
+    held: BTreeSet<(u8, String)>,
     /// The minute that is being taken, what is due in it, and when that runs in any case.
-    taking: Option<(i64, Vec<Due>, u64)>,
+    taking: Option<(i64, Vec<Firing>, u64)>,
 }
 
 impl Leader {
     pub(super) fn new(place: SchedulePlace, outbox: Outbox) -> Self {
         Self {
+            key: place.key().to_owned(),
             start: Some((place, outbox)),
             requests: None,
             leads: None,
@@ -69,7 +83,7 @@ impl Leader {
         let (sender, requests) = sync_channel(REQUESTS_MAX);
         let started = std::thread::Builder::new()
             .name("schedule".to_owned())
-            .spawn(move || Keeper { place, outbox, store: None, leads: None }.run(&requests));
+            .spawn(move || Keeper::new(place, outbox).run(&requests));
         match started {
             Ok(_) => {
                 self.requests = Some(sender);
@@ -88,9 +102,22 @@ impl Leader {
         [taking, self.unknown_until_ns].into_iter().flatten().min()
     }
 
+    /// Which configuration's daemons it is about.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Whether this daemon fires; `None` if it is not known, or there is nothing to fire.
     pub(super) fn standing(&self) -> Option<bool> {
         self.leads
+    }
+
+    /// Asks for a pause to be written down. `false` if nobody can be asked.
+    pub(super) fn change(&mut self, client: u32, change: Change) -> bool {
+        self.ensure();
+        self.requests
+            .as_ref()
+            .is_some_and(|r| r.try_send(Request::Change { client, change }).is_ok())
     }
 
     /// Asks for a minute. `false` if nobody can be asked: what is due in it runs at once.
@@ -117,13 +144,15 @@ impl Supervisor {
             self.take_minute(minute);
         }
         if self.zygote.is_some() {
-            for (signal, own) in self.schedule.due_timers(clock::monotonic_ns()) {
+            for tick in self.schedule.due_timers(clock::monotonic_ns()) {
                 match self.leader.leads {
-                    _ if own => self.raise(signal),
-                    Some(true) => self.raise(signal),
-                    Some(false) => {}
-                    None => {
-                        self.leader.held.insert(signal);
+                    Some(false) if !tick.own => {}
+                    None if !tick.own => {
+                        self.leader.held.insert((tick.signal, tick.id));
+                    }
+                    _ => {
+                        self.schedule.note(&tick.id);
+                        self.raise(tick.signal);
                     }
                 }
             }
@@ -153,12 +182,17 @@ impl Supervisor {
         let held = std::mem::take(&mut self.leader.held);
         self.leader.leads = Some(leads);
         if leads {
-            info!("this daemon fires crons and timers");
-            for signal in held {
-                self.raise(signal);
+            journal!(SCHEDULE_TAKEN, "this daemon fires crons and timers");
+            for (signal, id) in held {
+                // What is paused was said before.
+                if !self.schedule.paused.contains_key(&id) {
+                    self.schedule.note(&id);
+                    self.raise(signal);
+                }
             }
         } else {
-            info!(
+            journal!(
+                SCHEDULE_ELSEWHERE,
                 "another daemon of this configuration fires crons and timers; this one does once \
                  that has ended"
             );
@@ -198,15 +232,19 @@ impl Supervisor {
         }
     }
 
-    fn fire(&mut self, due: Vec<Due>) {
-        if self.ladder.is_some() {
-            return;
-        }
-        for due in due {
-            match due {
-                Due::Signal(signal) => self.raise(signal),
-                Due::Command(number) => self.start_cron(number),
+    fn fire(&mut self, due: Vec<Firing>) {
+        for firing in due {
+            if self.ladder.is_none() {
+                self.fire_one(&firing);
             }
+        }
+    }
+
+    pub(super) fn fire_one(&mut self, firing: &Firing) {
+        self.schedule.note(&firing.id);
+        match firing.due {
+            Due::Signal(signal) => self.raise(signal),
+            Due::Command(number) => self.start_cron(number),
         }
     }
 
@@ -230,9 +268,16 @@ struct Keeper {
     outbox: Outbox,
     store: Option<ScheduleStore>,
     leads: Option<bool>,
+    /// What was last said of what is paused.
+    paused: Vec<TimerPause>,
+    said: bool,
 }
 
 impl Keeper {
+    fn new(place: SchedulePlace, outbox: Outbox) -> Self {
+        Self { place, outbox, store: None, leads: None, paused: Vec::new(), said: false }
+    }
+
     fn run(mut self, requests: &Receiver<Request>) {
         loop {
             self.look();
@@ -241,6 +286,7 @@ impl Keeper {
                     let taken = self.take(minute);
                     self.outbox.send(ToSupervisor::Minute { minute, taken });
                 }
+                Ok(Request::Change { client, change }) => self.change(client, change),
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Request::Resign) | Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -264,10 +310,51 @@ impl Keeper {
                 true
             }
         };
+        // Before it fires, it has to know what does not.
+        self.look_for_pauses();
         if self.leads != Some(leads) {
             self.leads = Some(leads);
             self.outbox.send(ToSupervisor::Leads(leads));
         }
+    }
+
+    /// Another daemon, or a command without one, may have changed them.
+    fn look_for_pauses(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        match store.paused_if_changed() {
+            Ok(None) => {}
+            Ok(Some(paused)) if paused == self.paused => {}
+            Ok(Some(paused)) => {
+                self.paused.clone_from(&paused);
+                self.outbox.send(ToSupervisor::Paused { paused, answer: None });
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.said, true) {
+                    warn!(%error, "cannot read which timers and crons are paused");
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, client: u32, change: Change) {
+        self.look();
+        let changed = match &self.store {
+            None => Err("there is no place to write it down".to_owned()),
+            Some(store) => match change {
+                Change::Pause(pause) => store.pause(pause),
+                Change::Resume(id) => store.resume(&id),
+            }
+            .map_err(|error| format!("it cannot be written down: {error}")),
+        };
+        let answer = match changed {
+            Ok(paused) => {
+                self.paused = paused;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        let paused = self.paused.clone();
+        self.outbox.send(ToSupervisor::Paused { paused, answer: Some((client, answer)) });
     }
 
     fn try_to_lead(&mut self) -> io::Result<bool> {
@@ -320,7 +407,7 @@ mod tests {
             let (sender, answers) = sync_channel(16);
             let outbox = Outbox { sender, waker: Arc::new(Waker::new().unwrap()) };
             let (requests, asked) = sync_channel(REQUESTS_MAX);
-            let keeper = Keeper { place, outbox, store: None, leads: None };
+            let keeper = Keeper::new(place, outbox);
             let thread = std::thread::spawn(move || keeper.run(&asked));
             Self { requests: Some(requests), answers, thread: Some(thread) }
         }

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use tracing::{error, warn};
 use unspool_sys::clock;
 use unspool_sys::memory::{Memory, killed_for_memory, memory};
 use unspool_sys::slots::{Slot, SlotState};
@@ -15,6 +14,7 @@ use unspool_wire::control::Role;
 use super::Supervisor;
 use super::children::{Tenure, WorkerProcess};
 use crate::events::{Cause, WorkerId};
+use crate::journal::journal;
 use crate::limits::{Limits, LookBy, MemoryLimits};
 use crate::uwsgi_lines;
 
@@ -147,7 +147,7 @@ impl Supervisor {
         let ready = || self.workers.values().filter(|w| w.ready && w.cause == Cause::Own);
         let ages = self.patrol.limits.lifetime.and_then(|limit| {
             let lasting = ready().filter(|w| w.role == Role::Spool && w.tenure == Tenure::Lasting);
-            lasting.map(|w| w.ready_ns + nanoseconds(limit)).min()
+            lasting.map(|w| w.ready_ns + nanoseconds(self.lifetime(limit, w))).min()
         });
         let memory = self.patrol.limits_memory() && ready().next().is_some();
         [
@@ -209,7 +209,13 @@ impl Supervisor {
         };
         let Some(child) = &worker.child else { return };
         let (pid, seconds) = (child.pid(), limit.as_secs_f64());
-        error!(pid, limit_s = seconds, "{what} runs longer than `{option}`; killing its worker");
+        journal!(
+            WORKER_TIME_LIMIT,
+            pid,
+            limit_s = seconds,
+            option,
+            "{what} runs longer than `{option}`; killing its worker"
+        );
         if option == SPOOLER_HARAKIRI {
             uwsgi_lines::harakiri(pid);
         }
@@ -237,7 +243,7 @@ impl Supervisor {
     }
 
     /// The slots of a worker's tasks.
-    fn slots_of(&self, worker: &WorkerProcess) -> &[Slot] {
+    pub(super) fn slots_of(&self, worker: &WorkerProcess) -> &[Slot] {
         let table = self.spools.get(worker.spool).map(|spool| &spool.slots);
         table.zip(worker.row).and_then(|(table, row)| table.row(row)).unwrap_or_default()
     }
@@ -262,18 +268,24 @@ impl Supervisor {
     }
 
     fn look_at_ages(&mut self, limit: Duration, now_ns: u64) {
-        let limit_ns = nanoseconds(limit);
-        let old: Vec<(WorkerId, u32)> = self
+        let old: Vec<(WorkerId, u32, Duration)> = self
             .workers
             .iter()
             .filter(|(_, w)| w.role == Role::Spool && w.ready && w.tenure == Tenure::Lasting)
-            .filter(|(_, w)| w.ready_ns + limit_ns <= now_ns)
-            .filter_map(|(id, w)| Some((*id, w.child.as_ref()?.pid())))
+            .map(|(id, w)| (id, w, self.lifetime(limit, w)))
+            .filter(|(_, w, limit)| w.ready_ns + nanoseconds(*limit) <= now_ns)
+            .filter_map(|(id, w, limit)| Some((*id, w.child.as_ref()?.pid(), limit)))
             .collect();
-        let why = format!("it is older than `max-worker-lifetime`, {} s", limit.as_secs_f64());
-        for (id, pid) in old {
+        for (id, pid, limit) in old {
+            let why = format!("it is older than `max-worker-lifetime`, {} s", limit.as_secs_f64());
             self.recycle(id, pid, &why);
         }
+    }
+
+    /// How long a worker lasts: with `max-worker-lifetime-delta` each by its number, from 1.
+    fn lifetime(&self, limit: Duration, worker: &WorkerProcess) -> Duration {
+        let number = worker.row.map_or(0, |row| u32::try_from(row + 1).unwrap_or(u32::MAX));
+        limit.saturating_add(self.patrol.limits.lifetime_delta.saturating_mul(number))
     }
 
     fn look_at_memory(&mut self) {
@@ -289,7 +301,7 @@ impl Supervisor {
             // One that has ended has none.
             let Ok(now) = memory(pid) else { continue };
             if let Some(why) = evil(&limits, now) {
-                error!(pid, "killing a worker: {why}");
+                journal!(WORKER_MEMORY_LIMIT, pid, reason = why, "killing a worker: {why}");
                 self.kill_for(id, why);
             } else if role == Role::Spool
                 && let Some(why) = soft(&limits, now)
@@ -320,7 +332,12 @@ impl Supervisor {
             worker.gone_by_ns = None;
             if let Some(child) = worker.child.as_ref().filter(|_| worker.cause == Cause::Own) {
                 let pid = child.pid();
-                warn!(pid, limit_s, "a worker outstays `reload-mercy`: sending it SIGTERM");
+                journal!(
+                    WORKER_MERCY_OVER,
+                    pid,
+                    limit_s,
+                    "a worker outstays `reload-mercy`: sending it SIGTERM"
+                );
                 worker.cause = Cause::Interrupted { by: "the reload" };
                 child.terminate();
                 worker.deadline_ns = Some(now_ns + TERMINATE_NS);

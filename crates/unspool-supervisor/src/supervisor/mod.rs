@@ -4,14 +4,20 @@
 //! down by the ladder of `stop`. Does no file I/O on a spool, so that a stalled file system cannot
 //! delay a limit or a stop. Every wait has a bound, and one event loop holds them all.
 
+mod asked;
 mod attached;
+mod calendar;
+mod cancel;
 mod children;
 mod fifo;
+mod followers;
+mod hooks;
 mod imports;
 mod leader;
 mod limits;
 mod mule_signals;
 mod mules;
+mod own_import;
 mod pidfiles;
 mod pools;
 mod programs;
@@ -25,35 +31,41 @@ mod spools;
 mod stop;
 mod tick_log;
 mod ticks;
+mod timetable;
 mod watched;
 mod watcher;
 mod zygote;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
 use unspool_wire::control::Role;
 
 use self::attached::Attached;
+pub use self::calendar::next_minute;
 use self::children::WorkerProcess;
 use self::fifo::MasterFifo;
+use self::followers::Followers;
+use self::hooks::Hooks;
 use self::imports::Imports;
 use self::leader::Leader;
 use self::limits::Patrol;
 use self::mules::Mules;
+use self::own_import::Forking;
 use self::programs::Crons;
 use self::report::Reporting;
 use self::requests::Requests;
 use self::schedule::Schedule;
+pub use self::schedule::configured_entries;
 use self::signals::Routes;
 use self::spools::SpoolActor;
 use self::stop::Ladder;
@@ -65,6 +77,8 @@ use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
 use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
+use crate::inquiry::Inquiries;
+use crate::journal::journal;
 use crate::programs::Surroundings;
 use crate::settings::{Moments, OnQuit, Settings, SpoolSettings, WatchSettings, ZygoteSettings};
 use crate::uwsgi_lines;
@@ -111,6 +125,7 @@ const KEY_WALL: u64 = 2;
 const KEY_REQUESTS: u64 = 3;
 const KEY_FIFO: u64 = 4;
 const KEY_INQUIRIES: u64 = 5;
+const KEY_LOG: u64 = 6;
 /// Kinds of members that come and go, in the upper half of a key; the lower half is a number.
 const KIND_WORKER: u64 = 1 << 32;
 const KIND_ZYGOTE: u64 = 2 << 32;
@@ -122,10 +137,11 @@ const KIND_COMMAND: u64 = 9 << 32;
 const KIND_CRON: u64 = 16 << 32;
 const KIND_ATTACHED: u64 = 17 << 32;
 const KIND_MULE_SOCKET: u64 = 18 << 32;
+const KIND_HOOK: u64 = 19 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
-/// Messages from dispatchers that wait: a few per worker, and one of each spool.
-const INBOX_MESSAGES: usize = 5 * unspool_core::limits::WORKERS_MAX;
+/// Messages from dispatchers that wait: a few per worker, one of each spool, and what clients asked.
+const INBOX_MESSAGES: usize = 5 * unspool_core::limits::WORKERS_MAX + 4 * requests::CLIENTS_MAX;
 
 #[derive(Debug)]
 struct Supervisor {
@@ -137,6 +153,7 @@ struct Supervisor {
     /// What the timer is set to; `None` after it fired.
     wall_at_ns: Option<i64>,
     zygote_settings: ZygoteSettings,
+    forking: Forking,
     stop_timeout: Duration,
     watch: WatchSettings,
     watcher: Watcher,
@@ -144,6 +161,7 @@ struct Supervisor {
     touch_commands: TouchCommands,
     on_quit: OnQuit,
     moments: Moments,
+    hooks: Hooks,
     spools: Vec<SpoolActor>,
     /// The zygote that workers are forked from.
     zygote: Option<Zygote>,
@@ -171,6 +189,7 @@ struct Supervisor {
     surroundings: Surroundings,
     ticks: TickPool,
     requests: Requests,
+    followers: Followers,
     reporting: Reporting,
     mules: Mules,
     ladder: Option<Ladder>,
@@ -194,6 +213,17 @@ pub fn run(settings: Settings) -> Result<(), RunError> {
 
 fn system(action: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::System { action, source }
+}
+
+/// A poll of the members that are there.
+fn poll_of(members: &[(Option<BorrowedFd<'_>>, u64)]) -> io::Result<Poll> {
+    let poll = Poll::new()?;
+    for (member, key) in members {
+        if let Some(member) = member {
+            poll.add(*member, *key)?;
+        }
+    }
+    Ok(poll)
 }
 
 fn start_spools(
@@ -220,17 +250,15 @@ impl Supervisor {
     fn new(settings: Settings) -> Result<Self, RunError> {
         process::become_subreaper().map_err(system("become the parent of orphans"))?;
         let signals = Signals::install().map_err(system("handle signals"))?;
-        let poll = Poll::new().map_err(system("wait for events"))?;
         let wall = WallTimer::new().map_err(system("make a timer"))?;
         let waker = Arc::new(Waker::new().map_err(system("make a wake-up"))?);
-        for (member, key) in
-            [(signals.as_fd(), KEY_SIGNALS), (waker.as_fd(), KEY_INBOX), (wall.as_fd(), KEY_WALL)]
-        {
-            poll.add(member, key).map_err(system("wait for events"))?;
-        }
-        if let Some(inquiries) = &settings.inquiries {
-            poll.add(inquiries.waker(), KEY_INQUIRIES).map_err(system("wait for events"))?;
-        }
+        let poll = poll_of(&[
+            (Some(signals.as_fd()), KEY_SIGNALS),
+            (Some(waker.as_fd()), KEY_INBOX),
+            (Some(wall.as_fd()), KEY_WALL),
+            (settings.inquiries.as_ref().map(Inquiries::waker), KEY_INQUIRIES),
+        ])
+        .map_err(system("wait for events"))?;
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
@@ -238,11 +266,10 @@ impl Supervisor {
         let patrol = Patrol::new(settings.limits);
         let spools = start_spools(settings.spools, &patrol, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
+        let followers = Followers::new(settings.lines, &poll).map_err(system("make a wake-up"))?;
         let fifo = MasterFifo::new(&settings.watch)
             .map_err(|(path, source)| RunError::Fifo { path, source })?;
-        if let Some(fifo) = fifo.fifo() {
-            poll.add_once(fifo.as_fd(), KEY_FIFO).map_err(system("wait for events"))?;
-        }
+        fifo.watch(&poll).map_err(system("wait for events"))?;
         let watcher = watched::start(&settings.watch, &waker).map_err(system("watch files"))?;
         Ok(Self {
             poll,
@@ -251,6 +278,7 @@ impl Supervisor {
             waker,
             wall,
             wall_at_ns: None,
+            forking: Forking::new(&settings.zygote),
             zygote_settings: settings.zygote,
             stop_timeout: settings.stop_timeout,
             watch: settings.watch,
@@ -259,7 +287,8 @@ impl Supervisor {
             touch_commands: TouchCommands::default(),
             on_quit: settings.on_quit,
             moments: settings.moments,
-            reporting: Reporting::new(settings.inquiries, spools.len()),
+            hooks: Hooks::new(settings.hooks),
+            reporting: Reporting::new(settings.inquiries, settings.config_files, spools.len()),
             spools,
             zygote: None,
             next_zygote: None,
@@ -282,6 +311,7 @@ impl Supervisor {
             surroundings: settings.programs.surroundings,
             ticks: TickPool::default(),
             requests,
+            followers,
             mules,
             ladder: None,
             failure: None,
@@ -302,6 +332,7 @@ impl Supervisor {
             self.rearm_fifo();
             self.restart_zygote_if_due();
             self.enforce_limits();
+            self.end_cancelled();
             self.kill_late_workers();
             self.show_import_failures();
             zygotes_end_ns = self.end_zygotes();
@@ -317,16 +348,15 @@ impl Supervisor {
             self.climb();
             self.go_on_reporting();
         }
-        for zygote in &self.leaving_zygotes {
-            zygote.child.kill();
-        }
+        self.kill_leaving_zygotes();
         for spool in &mut self.spools {
             spool.clean_up();
         }
         self.fifo.clean_up();
         self.mules.say_what_is_lost();
-        info!("stopped");
+        journal!(DAEMON_STOPPED, "stopped");
         uwsgi_lines::goodbye();
+        self.end_followers();
         self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
     }
 
@@ -339,6 +369,7 @@ impl Supervisor {
             KIND_TICK_SOCKET => self.read_tick_worker(number),
             KIND_CONTROL => self.accept_client(number as usize),
             KIND_CLIENT => self.read_client(number),
+            KIND_HOOK => self.hook_ended(),
             KIND_COMMAND => self.touch_command_ended(number as usize),
             KIND_CRON => self.cron_ended(number),
             KIND_ATTACHED => self.attached_ended(number as usize),
@@ -349,6 +380,7 @@ impl Supervisor {
                 KEY_REQUESTS => self.read_requests(),
                 KEY_FIFO => self.read_fifo(),
                 KEY_INQUIRIES => self.read_inquiries(),
+                KEY_LOG => self.feed_followers(),
                 _ => {
                     self.wall.clear();
                     self.wall_at_ns = None;
@@ -377,6 +409,7 @@ impl Supervisor {
             self.ladder.as_ref().map(Ladder::until_ns),
             self.next_deadline_ns(),
             self.next_limit_ns(),
+            self.next_cancel_ns(),
             self.imports.show_ns(),
             self.requests.next_close_ns(),
             self.fifo.rest_until_ns(),
@@ -409,11 +442,19 @@ impl Supervisor {
         self.read_watcher();
         while let Ok(message) = self.inbox.try_recv() {
             match message {
-                ToSupervisor::Ready { worker } => self.worker_ready(worker),
+                ToSupervisor::Ready { worker, pid } => self.worker_ready(worker, pid),
                 ToSupervisor::Useful { worker } => self.worker_useful(worker),
                 ToSupervisor::Broken { worker, why } => self.worker_broken(worker, &why),
                 ToSupervisor::Closed { worker } => self.worker_closed(worker),
                 ToSupervisor::Limited { by_ns } => self.patrol.look_at_tasks_by(by_ns),
+                ToSupervisor::Cancel { worker, slot, by_ns } => {
+                    self.cancel_in(worker, slot, by_ns);
+                }
+                ToSupervisor::Cancelled { client, answer } => self.cancelled(client, answer),
+                ToSupervisor::Explained { client, explanation } => {
+                    self.answer_with(client, &*explanation);
+                }
+                ToSupervisor::FoundTasks { client, found } => self.answer_with(client, &found),
                 ToSupervisor::Worn { worker, pid, tasks } => self.worker_worn(worker, pid, tasks),
                 ToSupervisor::Idle { worker } => self.worker_idle(worker),
                 ToSupervisor::Want { spool, pool, workers } => {
@@ -423,6 +464,7 @@ impl Supervisor {
                     self.tick_done(worker, signal, duration_ns, error);
                 }
                 ToSupervisor::Leads(leads) => self.leads(leads),
+                ToSupervisor::Paused { paused, answer } => self.paused_changed(paused, answer),
                 ToSupervisor::Minute { minute, taken } => self.minute_taken(minute, taken),
                 ToSupervisor::Pidfile { daemon, pid } => self.pidfile_read(daemon, pid),
                 ToSupervisor::PidfileFailed { daemon, problem } => {
@@ -431,7 +473,7 @@ impl Supervisor {
                 ToSupervisor::Touched { daemon, path } => self.attached_touched(daemon, &path),
                 ToSupervisor::Report { spool, snapshot } => self.reported(spool, *snapshot),
                 ToSupervisor::Failed { spool, why } => {
-                    error!(spool, "{why}");
+                    journal!(SPOOL_LOST, spool, "{why}");
                     self.failure.get_or_insert(why);
                     self.stop();
                 }
@@ -448,6 +490,7 @@ impl Supervisor {
     fn announce(&mut self) {
         let ready = self.zygote.is_some()
             && self.mules.all_started()
+            && self.ticks.has_its_one()
             && (0..self.spools.len()).all(|spool| {
                 self.workers_of(spool).filter(|w| w.ready && w.child.is_some()).count() as u32
                     >= self.spools[spool].wanted()
@@ -455,7 +498,7 @@ impl Supervisor {
         if ready && !self.announced {
             self.announced = true;
             let (workers, mules) = self.counts();
-            info!(spools = self.spools.len(), workers, mules, "unspool is ready");
+            journal!(DAEMON_READY, spools = self.spools.len(), workers, mules, "unspool is ready");
             self.imports.show_now();
         }
     }
@@ -469,7 +512,8 @@ impl Supervisor {
     /// Says in the log how things stand.
     fn log_state(&self) {
         let (workers, mules) = self.counts();
-        info!(
+        journal!(
+            DAEMON_STATE,
             pid = host::pid(),
             spools = self.spools.len(),
             workers,

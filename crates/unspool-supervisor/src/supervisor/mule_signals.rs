@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
-use tracing::warn;
 use unspool_sys::process::Exit;
 use unspool_sys::socket;
 use unspool_wire::task::ToWorker;
@@ -15,6 +14,7 @@ use super::Supervisor;
 use super::mules::{Doing, Mules};
 use super::signals::Target;
 use crate::events::WorkerId;
+use crate::journal::journal;
 
 impl Mules {
     /// Whether there is a mule of this number.
@@ -42,7 +42,7 @@ impl Mules {
             let rank = match self.doing(number) {
                 _ if mule.is_none() => 2,
                 Doing::Waits => 0,
-                Doing::Message { .. } | Doing::Signal | Doing::Between => 1,
+                Doing::Message { .. } | Doing::Handler { .. } | Doing::Signal | Doing::Between => 1,
                 Doing::Else => 3,
             };
             (rank, mule.map_or(0, |(_, mule)| mule.told.len()))
@@ -119,7 +119,10 @@ impl Supervisor {
     ) {
         let begun = self.mules.begun(number);
         for signal in told & &begun {
-            warn!(signal, mule = number, pid, "tick failed: its mule {exit}");
+            journal!(
+                TICK_LOST, signal, mule = number, pid, cause = %exit,
+                "tick failed: its mule {exit}"
+            );
         }
         let Some(seat) = self.mules.seat(number) else { return };
         seat.waiting.extend(told - &begun);

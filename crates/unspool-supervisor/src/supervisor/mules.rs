@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tracing::{debug, error, info, warn};
+use tracing::debug;
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_sys::board::{Board, NUMBERS};
 use unspool_sys::clock;
@@ -25,6 +25,7 @@ use super::children::WorkerProcess;
 use super::tick_log::Tick;
 use crate::backoff::Backoff;
 use crate::events::{Cause, WorkerId};
+use crate::journal::journal;
 use crate::settings::MuleSettings;
 use crate::snapshot::MuleSnapshot;
 use crate::uwsgi_lines;
@@ -50,7 +51,9 @@ pub(super) enum Doing {
     Else,
     /// It handles a message of so many bytes.
     Message { since_ns: u64, bytes: u64 },
-    /// It handles a signal, or does what it waited for one for.
+    /// It runs the handler of this signal.
+    Handler { since_ns: u64, signal: u64 },
+    /// It does what it waited for a signal for.
     Signal,
     /// It waits for messages or signals.
     Waits,
@@ -72,7 +75,7 @@ pub(super) struct Mules {
     /// By number, from 1.
     pub(super) seats: Vec<Seat>,
     pub(super) processes: BTreeMap<WorkerId, Mule>,
-    /// When the time that messages take is looked at again.
+    /// When the time that messages and handlers take is looked at again.
     look_ns: Option<u64>,
 }
 
@@ -93,7 +96,6 @@ pub(super) struct Seat {
 pub(super) struct Mule {
     pub(super) number: u32,
     pub(super) socket: OwnedFd,
-    since_ns: u64,
     pub(super) ready: bool,
     /// Signals that it was told of and has not handled.
     pub(super) told: BTreeSet<u8>,
@@ -175,7 +177,11 @@ impl Mules {
             }
         }
         if lost > 0 {
-            warn!(messages = lost, "messages that no mule has read are lost");
+            journal!(
+                MULE_MESSAGES_LOST,
+                messages = lost,
+                "messages that no mule has read are lost"
+            );
         }
     }
 
@@ -189,7 +195,6 @@ impl Mules {
         let mule = Mule {
             number,
             socket,
-            since_ns: clock::monotonic_ns(),
             ready: false,
             told: BTreeSet::new(),
             leaving: None,
@@ -228,6 +233,7 @@ impl Mules {
             Some([2, ..]) => Doing::Signal,
             Some([3, ..]) => Doing::Waits,
             Some([4, ..]) => Doing::Between,
+            Some([5, since_ns, signal, ..]) => Doing::Handler { since_ns, signal },
             _ => Doing::Else,
         }
     }
@@ -242,6 +248,35 @@ impl Mules {
         let Some([_, _, _, _, words @ ..]) = self.row(number) else { return BTreeSet::new() };
         let bit = |signal: &u8| words[usize::from(signal / 64)] >> (signal % 64) & 1 == 1;
         (0..=u8::MAX).filter(bit).collect()
+    }
+}
+
+/// Says that a mule is killed for its time.
+fn tell_late(mule: u32, pid: u32, doing: Doing, limit: Duration) {
+    let limit_s = limit.as_secs_f64();
+    match doing {
+        Doing::Handler { signal, .. } => {
+            uwsgi_lines::harakiri_mule(mule, signal, pid);
+            journal!(
+                MULE_TIME_LIMIT,
+                mule,
+                pid,
+                signal,
+                limit_s,
+                "the handler of a signal takes too long; killing its mule"
+            );
+        }
+        Doing::Message { bytes, .. } => {
+            journal!(
+                MULE_TIME_LIMIT,
+                mule,
+                pid,
+                bytes,
+                limit_s,
+                "a message takes too long; killing its mule"
+            );
+        }
+        _ => {}
     }
 }
 
@@ -270,7 +305,7 @@ impl Supervisor {
                 respawns: seat.respawns,
                 doing: match doing {
                     Doing::Message { .. } => "message",
-                    Doing::Signal => "signal",
+                    Doing::Handler { .. } | Doing::Signal => "signal",
                     Doing::Waits => "waits",
                     Doing::Else | Doing::Between => "other",
                 },
@@ -362,9 +397,12 @@ impl Supervisor {
             let Some(leaving) = &mut mule.leaving else { return };
             if leaving.kill_ns <= now_ns {
                 let pid = child.pid();
-                warn!(
+                journal!(
+                    MULE_MERCY_OVER,
                     mule = number,
-                    pid, mercy_s, "mule does not end within `mule-reload-mercy`; killing it"
+                    pid,
+                    mercy_s,
+                    "mule does not end within `mule-reload-mercy`; killing it"
                 );
                 child.kill_group();
                 leaving.kill_ns = now_ns + KILL_NS;
@@ -379,7 +417,7 @@ impl Supervisor {
         }
     }
 
-    /// Kills mules that take longer than `mule-harakiri` for a message.
+    /// Kills mules that take longer than `mule-harakiri` for a message or for the handler of a signal.
     fn end_late_mules(&mut self, now_ns: u64) {
         let Some(limit) = self.mules.settings.harakiri else { return };
         if self.mules.look_ns.is_some_and(|at_ns| at_ns > now_ns) {
@@ -388,17 +426,17 @@ impl Supervisor {
         let most_ns = limit.as_nanos() as u64;
         let mut late = Vec::new();
         for (id, mule) in &self.mules.processes {
-            if let Doing::Message { since_ns, bytes } = self.mules.doing(mule.number)
+            let doing = self.mules.doing(mule.number);
+            if let Doing::Message { since_ns, .. } | Doing::Handler { since_ns, .. } = doing
                 && now_ns.saturating_sub(since_ns) > most_ns
                 && !mule.late
             {
-                late.push((*id, mule.number, bytes));
+                late.push((*id, mule.number, doing));
             }
         }
-        for (id, mule, bytes) in late {
+        for (id, mule, doing) in late {
             if let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) {
-                let (pid, limit_s) = (child.pid(), limit.as_secs_f64());
-                error!(mule, pid, bytes, limit_s, "a message takes too long; killing its mule");
+                tell_late(mule, child.pid(), doing, limit);
                 child.kill_group();
             }
             if let Some(mule) = self.mules.processes.get_mut(&id) {
@@ -443,8 +481,8 @@ impl Supervisor {
                 if let Some(seat) = self.mules.seat(number) {
                     seat.started = true;
                 }
-                info!(mule = number, pid, "mule is ready");
-                self.worker_ready(id);
+                journal!(MULE_READY, mule = number, pid, "mule is ready");
+                self.worker_ready(id, pid);
                 self.tell_signals(number);
             }
             FromWorker::TickDone { signal, duration_ns, error } => {
@@ -469,9 +507,14 @@ impl Supervisor {
         match doing {
             Doing::Message { bytes, since_ns } if !ended_itself => {
                 let ms = now_ns.saturating_sub(since_ns) as f64 / 1e6;
-                error!(
+                journal!(
+                    MULE_MESSAGE_LOST,
                     mule = number,
-                    pid, bytes, ms, "mule {exit} while it handled a message, which is lost"
+                    pid,
+                    bytes,
+                    ms,
+                    cause = %exit,
+                    "mule {exit} while it handled a message, which is lost"
                 );
             }
             _ => {}
@@ -484,7 +527,7 @@ impl Supervisor {
         let Some(seat) = self.mules.seat(number) else { return };
         if mule.leaving.is_some() || stopping {
             if worker.child.is_some() {
-                info!(mule = number, pid, "mule left");
+                journal!(MULE_LEFT, mule = number, pid, "mule left");
                 if stopping {
                     uwsgi_lines::annihilated_mule(number, pid);
                 }
@@ -492,14 +535,17 @@ impl Supervisor {
             seat.start_at_ns = None;
             return;
         }
-        if now_ns.saturating_sub(mule.since_ns) >= STEADY_NS {
+        if worker.ready && now_ns.saturating_sub(worker.ready_ns) >= STEADY_NS {
             seat.backoff.reset();
         }
         seat.respawns += 1;
         let delay = seat.backoff.failed();
         seat.start_at_ns = Some(now_ns + delay.as_nanos() as u64);
         let again_ms = delay.as_millis() as u64;
-        warn!(mule = number, pid, again_ms, "mule {exit}; starting it again");
+        journal!(
+            MULE_DIED, mule = number, pid, again_ms, cause = %exit,
+            "mule {exit}; starting it again"
+        );
         debug!(mule = number, ready = mule.ready, "mule is gone");
     }
 }
@@ -516,7 +562,7 @@ impl Mules {
         let half = leaving.is_some_and(|leaving| leaving.half_ns <= now_ns);
         let program = self.programs.get(number as usize - 1).is_some_and(|program| *program);
         match self.doing(number) {
-            Doing::Message { .. } | Doing::Signal => !(half && program),
+            Doing::Message { .. } | Doing::Handler { .. } | Doing::Signal => !(half && program),
             Doing::Waits | Doing::Between | Doing::Else => false,
         }
     }

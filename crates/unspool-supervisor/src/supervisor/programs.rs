@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 
-use tracing::{error, info, warn};
+use tracing::warn;
 use unspool_sys::process::{Child, Exit};
 use unspool_sys::{clock, program};
 
 use super::{KIND_CRON, Supervisor};
+use crate::journal::journal;
 use crate::programs::{CronCommand, CronFields, ProgramSettings, Surroundings};
 use crate::snapshot::CommandSnapshot;
 
@@ -95,7 +96,12 @@ impl Crons {
     pub(super) fn name_those_that_run(&self) {
         for running in self.running.values() {
             let Some(cron) = self.commands.get(running.cron) else { continue };
-            info!(pid = running.child.pid(), command = cron.command.shown, "a cron may finish");
+            journal!(
+                CRON_LEFT,
+                pid = running.child.pid(),
+                command = cron.command.shown,
+                "a cron may finish"
+            );
         }
     }
 
@@ -150,9 +156,15 @@ impl Supervisor {
             cron.skipped += 1;
             let skipped = cron.skipped;
             if runs {
-                warn!(skipped, command, "cron skipped: it still runs");
+                journal!(CRON_SKIPPED, skipped, command, "cron skipped: it still runs");
             } else {
-                warn!(skipped, command, running = all, "cron skipped: too many crons run");
+                journal!(
+                    CRON_SKIPPED,
+                    skipped,
+                    command,
+                    running = all,
+                    "cron skipped: too many crons run"
+                );
             }
             return;
         }
@@ -166,7 +178,7 @@ impl Supervisor {
         });
         match watched {
             Ok(child) => {
-                info!(pid = child.pid(), command, "cron started");
+                journal!(CRON_STARTED, pid = child.pid(), command, "cron started");
                 cron.runs += 1;
                 cron.started_at = Some(clock::now_ns().div_euclid(1_000_000_000));
                 let since_ns = clock::monotonic_ns();
@@ -178,7 +190,7 @@ impl Supervisor {
             }
             Err(error) => {
                 let directory = self.surroundings.directory.display();
-                error!(command, %directory, %error, "cannot start cron");
+                journal!(CRON_NOT_STARTED, command, %directory, %error, "cannot start cron");
             }
         }
     }
@@ -193,7 +205,13 @@ impl Supervisor {
                     self.crons.commands.get(running.cron).map_or("", |c| &c.command.shown);
                 let seconds = (now_ns - running.since_ns) as f64 / 1e9;
                 let pid = running.child.pid();
-                error!(pid, seconds, command, "cron takes too long (harakiri): killing it");
+                journal!(
+                    CRON_TIME_LIMIT,
+                    pid,
+                    seconds,
+                    command,
+                    "cron takes too long (harakiri): killing it"
+                );
                 running.child.kill_group();
             }
         }
@@ -216,9 +234,14 @@ impl Supervisor {
         let seconds = (clock::monotonic_ns() - running.since_ns) as f64 / 1e9;
         let pid = running.child.pid();
         match exit {
-            Exit::Status(0) => info!(pid, seconds, command, "cron done"),
-            exit if running.stopped => warn!(pid, seconds, command, "cron {exit} by the stop"),
-            exit => error!(pid, seconds, command, "cron {exit}"),
+            Exit::Status(0) => journal!(CRON_DONE, pid, seconds, command, "cron done"),
+            exit if running.stopped => {
+                journal!(
+                    CRON_INTERRUPTED, pid, seconds, command, cause = %exit,
+                    "cron {exit} by the stop"
+                );
+            }
+            exit => journal!(CRON_FAILED, pid, seconds, command, cause = %exit, "cron {exit}"),
         }
     }
 }

@@ -4,11 +4,10 @@
 //! and until then the new one waits: there are never fewer workers than configured, nor do more of
 //! them run tasks.
 
-use tracing::info;
-
 use super::Supervisor;
 use super::children::Tenure;
 use crate::events::{ToDispatcher, WorkerId};
+use crate::journal::journal;
 
 impl Supervisor {
     /// Has a worker, which is this process, replaced once it has finished what it runs.
@@ -19,7 +18,7 @@ impl Supervisor {
         worker.tenure = Tenure::Worn;
         let current = worker.generation == self.generation && self.ladder.is_none();
         if current {
-            info!(pid, "replacing a worker: {why}");
+            journal!(WORKER_RECYCLED, pid, reason = why, "replacing a worker: {why}");
         }
     }
 

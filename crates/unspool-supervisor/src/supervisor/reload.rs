@@ -7,6 +7,7 @@ use unspool_wire::control::Role;
 
 use super::Supervisor;
 use crate::events::ToDispatcher;
+use crate::journal::journal;
 use crate::uwsgi_lines;
 
 impl Supervisor {
@@ -25,7 +26,7 @@ impl Supervisor {
             self.reload_wanted = true;
             return;
         }
-        info!("reloading the application");
+        journal!(RELOAD_STARTED, "reloading the application");
         uwsgi_lines::reloading();
         self.start_zygote();
     }
@@ -38,6 +39,7 @@ impl Supervisor {
 
     /// A new generation is there: starts its workers.
     pub(super) fn adopt_generation(&mut self, reloaded: bool) {
+        self.end_outdated_imports();
         for spool in 0..self.spools.len() {
             self.spools[spool].backoff.reset();
             self.spools[spool].spawn_at_ns = None;
@@ -46,9 +48,11 @@ impl Supervisor {
         }
         self.retire_tick_workers();
         if reloaded {
+            self.moments.reloaded.reached();
             self.reload_attached();
         }
         self.replace_mules();
+        self.begin_hooks();
         self.announce();
         self.reload_again_if_wanted();
     }
@@ -75,6 +79,6 @@ impl Supervisor {
         self.limit_retired(spool);
         // Whoever submits after reading this gets the new code: the dispatcher hears of the
         // retirement before it sees the task.
-        info!(spool = %path, "reload done");
+        journal!(RELOAD_DONE, spool = %path, "reload done");
     }
 }

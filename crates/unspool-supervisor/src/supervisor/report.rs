@@ -4,6 +4,7 @@
 //! with the last answer of whoever has not. Whoever asks meanwhile gets the next round's, so that
 //! however many ask, a dispatcher has one question at a time.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use unspool_sys::process::Child;
@@ -13,7 +14,7 @@ use unspool_wire::control::Role;
 use super::Supervisor;
 use crate::events::ToDispatcher;
 use crate::inquiry::{INQUIRIES_MAX, Inquiries, Reply};
-use crate::snapshot::{Snapshot, SpoolSnapshot, WorkerSnapshot};
+use crate::snapshot::{Snapshot, SpoolSnapshot, StatusSnapshot, WorkerSnapshot};
 
 /// How long a round waits for the dispatchers.
 const ROUND_NS_MAX: u64 = 250_000_000;
@@ -23,13 +24,24 @@ const ROUND_NS_MAX: u64 = 250_000_000;
 pub(super) struct Reporting {
     inquiries: Option<Inquiries>,
     /// They get the answer of the round that runs.
-    waiting: Vec<Reply>,
+    waiting: Vec<Asker>,
     /// They get that of the next one.
-    queued: Vec<Reply>,
+    queued: Vec<Asker>,
     /// When the round that runs ends at the latest.
     until_ns: Option<u64>,
     accounts: Vec<Account>,
     started_at: i64,
+    /// Of the configuration.
+    config_files: Vec<PathBuf>,
+}
+
+/// Who asks.
+#[derive(Debug)]
+enum Asker {
+    /// Another thread, for everything.
+    Inquirer(Reply),
+    /// A connection to the control socket of a spool, for that one.
+    Client { client: u32, spool: usize },
 }
 
 /// What a dispatcher said.
@@ -44,9 +56,14 @@ struct Account {
 }
 
 impl Reporting {
-    pub(super) fn new(inquiries: Option<Inquiries>, spools: usize) -> Self {
+    pub(super) fn new(
+        inquiries: Option<Inquiries>,
+        config_files: Vec<PathBuf>,
+        spools: usize,
+    ) -> Self {
         Self {
             inquiries,
+            config_files,
             accounts: (0..spools).map(|_| Account::default()).collect(),
             started_at: clock::now_ns().div_euclid(1_000_000_000),
             ..Self::default()
@@ -63,9 +80,15 @@ impl Reporting {
         let Some(inquiries) = &self.inquiries else { return };
         inquiries.clear();
         while let Some(reply) = inquiries.next() {
-            self.queued.push(reply);
+            if self.queued.len() < INQUIRIES_MAX {
+                self.queued.push(Asker::Inquirer(reply));
+            }
         }
-        self.queued.truncate(INQUIRIES_MAX);
+    }
+
+    /// A client asks about a spool. There are no more of them than connections.
+    pub(super) fn ask(&mut self, client: u32, spool: usize) {
+        self.queued.push(Asker::Client { client, spool });
     }
 
     /// Begins a round if somebody waits for one. Returns the spools to ask: those that have not
@@ -99,7 +122,7 @@ impl Reporting {
     }
 
     /// Who gets the answer, if the round that runs is over.
-    fn end(&mut self, now_ns: u64) -> Option<Vec<Reply>> {
+    fn end(&mut self, now_ns: u64) -> Option<Vec<Asker>> {
         let until_ns = self.until_ns?;
         if now_ns < until_ns && self.accounts.iter().any(|account| account.awaited) {
             return None;
@@ -137,11 +160,8 @@ impl Supervisor {
         // Without spools, a round ends as it begins.
         for _ in 0..2 {
             let now_ns = clock::monotonic_ns();
-            if let Some(replies) = self.reporting.end(now_ns) {
-                let snapshot = Arc::new(self.snapshot(now_ns));
-                for reply in replies {
-                    reply.send(Arc::clone(&snapshot));
-                }
+            if let Some(askers) = self.reporting.end(now_ns) {
+                self.answer_askers(askers, now_ns);
             }
             for spool in self.reporting.begin(now_ns).unwrap_or_default() {
                 let asked = self.spools.get(spool).filter(|actor| !actor.ended);
@@ -149,6 +169,38 @@ impl Supervisor {
                     self.reporting.deaf(spool);
                 }
             }
+        }
+    }
+
+    fn answer_askers(&mut self, askers: Vec<Asker>, now_ns: u64) {
+        let mut whole = None;
+        for asker in askers {
+            match asker {
+                Asker::Inquirer(reply) => {
+                    let snapshot = whole.get_or_insert_with(|| Arc::new(self.snapshot(now_ns)));
+                    reply.send(Arc::clone(snapshot));
+                }
+                Asker::Client { client, spool } => {
+                    let status = self.status(spool, now_ns);
+                    self.answer_with(client, &status);
+                }
+            }
+        }
+    }
+
+    /// What is told by the control socket of a spool.
+    fn status(&self, spool: usize, now_ns: u64) -> StatusSnapshot {
+        StatusSnapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: host::pid(),
+            started_at: self.reporting.started_at,
+            stopping: self.ladder.is_some(),
+            importing: self.next_zygote.is_some(),
+            generation: self.generation,
+            config_files: self.reporting.config_files.clone(),
+            functions: self.imports.functions().to_vec(),
+            import_failure: self.imports.last().cloned(),
+            spool: self.spool_snapshot(spool, now_ns),
         }
     }
 
@@ -208,6 +260,10 @@ impl Supervisor {
 mod tests {
     use super::*;
 
+    fn asker() -> Asker {
+        Asker::Inquirer(reply())
+    }
+
     fn reply() -> Reply {
         Reply::new(|_| ())
     }
@@ -220,12 +276,12 @@ mod tests {
 
     #[test]
     fn a_round_ends_with_the_last_answer() {
-        let mut reporting = Reporting::new(None, 2);
+        let mut reporting = Reporting::new(None, Vec::new(), 2);
         assert_eq!(reporting.begin(0), None);
-        reporting.queued.push(reply());
+        reporting.queued.push(asker());
         assert_eq!(reporting.begin(0), Some(vec![0, 1]));
         // Who asks now waits for the next round.
-        reporting.queued.push(reply());
+        reporting.queued.push(asker());
         assert_eq!(reporting.begin(1), None);
         reporting.answered(1, done(3), 1);
         assert!(reporting.end(1).is_none());
@@ -236,13 +292,13 @@ mod tests {
 
     #[test]
     fn a_dispatcher_that_hangs_has_one_question_and_its_last_answer_counts() {
-        let mut reporting = Reporting::new(None, 2);
-        reporting.queued.push(reply());
+        let mut reporting = Reporting::new(None, Vec::new(), 2);
+        reporting.queued.push(asker());
         reporting.begin(0);
         reporting.answered(0, done(1), 5);
         reporting.answered(1, done(2), 5);
         assert!(reporting.end(5).is_some());
-        reporting.queued.push(reply());
+        reporting.queued.push(asker());
         reporting.begin(10);
         reporting.answered(1, done(7), 11);
         assert!(reporting.end(12).is_none());
@@ -251,20 +307,20 @@ mod tests {
         let last = reporting.last(0, now_ns);
         assert_eq!((last.outcomes.done, last.age_ms), (1, Some(9)));
         // The next round does not wait for it.
-        reporting.queued.push(reply());
+        reporting.queued.push(asker());
         assert_eq!(reporting.begin(now_ns), Some(vec![1]));
         reporting.answered(1, done(8), now_ns);
         assert!(reporting.end(now_ns).is_some());
         // It has woken up: it is asked again.
         reporting.answered(0, done(2), now_ns);
-        reporting.queued.push(reply());
+        reporting.queued.push(asker());
         assert_eq!(reporting.begin(now_ns), Some(vec![0, 1]));
     }
 
     #[test]
     fn more_inquiries_than_there_is_room_for_are_dropped() {
         let (inquirer, inquiries) = crate::inquiry::inquiries().unwrap();
-        let mut reporting = Reporting::new(Some(inquiries), 0);
+        let mut reporting = Reporting::new(Some(inquiries), Vec::new(), 0);
         for _ in 0..2 {
             for _ in 0..INQUIRIES_MAX {
                 assert!(inquirer.ask(reply()));

@@ -78,7 +78,7 @@ impl Routes {
     /// Takes what the application registered while it was imported.
     pub(super) fn replace(&mut self, signals: &[SignalSpec], mules: &Mules) {
         self.targets.clear();
-        for SignalSpec { signal, target } in signals {
+        for SignalSpec { signal, target, .. } in signals {
             let mut parsed = Target::parse(target);
             let mule = match &parsed {
                 Target::Mule(Some(number)) => mules.has(*number),
@@ -99,6 +99,11 @@ impl Routes {
     /// Whether the import registered a handler, which any process then has.
     pub(super) fn is_global(&self, signal: u8) -> bool {
         self.targets.contains_key(&signal)
+    }
+
+    /// Whether any handler runs in workers for ticks.
+    pub(super) fn need_tick_workers(&self) -> bool {
+        self.targets.values().any(|target| matches!(target, Target::Pool | Target::Spooler))
     }
 
     /// Whether the handler of a signal is meant to run in a spooler.

@@ -7,17 +7,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tracing::warn;
-use unspool_spool::{SpoolDir, forget_present, listen_control, say_present};
+use unspool_spool::{SpoolDir, Trace, listen_control, say_present};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
 use unspool_sys::tail::TailTable;
-use unspool_sys::{host, lock};
 
 use super::limits::Patrol;
 use super::pools::{PoolState, pools_of};
 use crate::backoff::Backoff;
-use crate::dispatcher::{self, LostRuns, Outbox, SLOTS, Start, Wear, begin_adopting};
+use crate::dispatcher::{self, LostRuns, Notes, Outbox, Start, Wear, begin_adopting};
 use crate::events::ToDispatcher;
 use crate::settings::SpoolSettings;
 
@@ -49,7 +48,7 @@ pub(super) struct SpoolActor {
     pub(super) ended: bool,
     sender: SyncSender<ToDispatcher>,
     waker: Arc<Waker>,
-    daemon: Option<(Folder, Vec<u8>, Folder)>,
+    trace: Option<Trace>,
     /// Tells producers which process runs the spool, while it is open.
     present: Option<OwnedFd>,
     /// Where processes that are not the daemon's ask for something.
@@ -71,20 +70,24 @@ impl SpoolActor {
         let rows = 4 * pools.iter().map(|pool| pool.target as usize).sum::<usize>() + 4;
         // Before anything of this daemon can run, and before it leaves any other trace.
         let adopting = begin_adopting(&settings).map_err(io::Error::other)?;
-        let lost = LostRuns::collect(&settings.dir);
-        let (slots, daemon) = make_slots(&settings.dir, rows)?;
-        let slots = Arc::new(slots);
+        let mut lost = LostRuns::collect(&settings.dir);
+        let trace = make_trace(&settings.dir, rows);
+        if let Some(trace) = &trace {
+            lost.is_own(trace.name());
+        }
+        let slots = Arc::new(SlotTable::new(rows)?);
         let tails = Arc::new(TailTable::new(rows)?);
-        let present = daemon.as_ref().and_then(|(folder, ..)| {
-            say_present(folder)
+        let present = trace.as_ref().and_then(|trace| {
+            say_present(trace.folder())
                 .inspect_err(|error| warn!(%error, "producers will not find this daemon's process"))
                 .ok()
         });
-        let control = daemon.as_ref().and_then(|(folder, ..)| {
-            listen_control(folder)
+        let control = trace.as_ref().and_then(|trace| {
+            listen_control(trace.folder())
                 .inspect_err(|error| warn!(%error, "other processes cannot talk to this daemon"))
                 .ok()
         });
+        let notes = trace.as_ref().map(Notes::of);
         let waker = Arc::new(Waker::new()?);
         let (sender, inbox) = sync_channel(INBOX_MESSAGES);
         let actor = Self {
@@ -102,7 +105,7 @@ impl SpoolActor {
             ended: false,
             sender,
             waker: Arc::clone(&waker),
-            daemon,
+            trace,
             present,
             control,
         };
@@ -112,6 +115,7 @@ impl SpoolActor {
             frequency: settings.frequency,
             retry: settings.retry,
             settle: settings.settle,
+            tasks_max: settings.tasks_max,
             adopting,
             lost,
             quiet: settings.quiet,
@@ -119,6 +123,7 @@ impl SpoolActor {
             wear: Wear { max_tasks: limits.max_tasks, signal_as_task: limits.signal_as_task },
             cheap: limits.cheap,
             slots,
+            notes,
             tails,
             look_by: patrol.look_by(),
             inbox,
@@ -138,41 +143,50 @@ impl SpoolActor {
         sent
     }
 
+    /// What each worker gets: slots, the directory, the memory of its output, and notes if there are any.
+    pub(super) fn lent(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let notes = self.trace.as_ref().map(|trace| trace.notes().file());
+        [self.slots.file(), self.folder.as_fd(), self.tails.file()].into_iter().chain(notes)
+    }
+
     pub(super) fn control(&self) -> Option<BorrowedFd<'_>> {
         self.control.as_ref().map(AsFd::as_fd)
     }
 
-    /// Removes the daemon's folder in the spool.
+    /// Removes what the daemon left in the spool.
     pub(super) fn clean_up(&mut self) {
-        let Some((folder, name, daemons)) = self.daemon.take() else { return };
         self.present = None;
         self.control = None;
-        let _ = forget_present(&folder);
-        if folder.unlink(SLOTS).is_ok() {
-            let _ = daemons.remove_sub(&name);
+        if let Some(trace) = self.trace.take() {
+            // What stays is removed by the next start.
+            let _ = trace.remove();
         }
     }
 }
 
-type DaemonFolder = Option<(Folder, Vec<u8>, Folder)>;
-
-fn make_slots(dir: &SpoolDir, rows: usize) -> io::Result<(SlotTable, DaemonFolder)> {
-    let name = {
-        let random: [u8; 16] = host::random()?;
-        format!("{:032x}", u128::from_le_bytes(random)).into_bytes()
-    };
-    let on_disk = (|| {
-        let folder = dir.make_daemon_folder(&name)?;
-        let file = folder.open_or_create(SLOTS)?;
-        if !lock::try_lock(file.as_fd())? {
-            return Err(io::Error::other("somebody holds the lock of a new slots file"));
+/// Makes the daemon's folder. Without one nobody will know what ran, should all die.
+fn make_trace(dir: &SpoolDir, rows: usize) -> Option<Trace> {
+    let spool = dir.path().display();
+    match Trace::make(dir, rows) {
+        Ok((trace, error)) => {
+            if let Some(error) = error {
+                let path = trace.notes_path().display();
+                warn!(
+                    %spool, %path, %error,
+                    "no room for notes of what runs: should this daemon and its workers be killed \
+                     together, what ran then may not count as an attempt; free some room"
+                );
+            }
+            Some(trace)
         }
-        let slots = SlotTable::create(file, rows)?;
-        Ok((slots, Some((folder, name.clone(), dir.daemons_folder()?))))
-    })();
-    on_disk.or_else(|error: io::Error| {
-        let spool = dir.path().display();
-        warn!(%spool, %error, "no room for a slots file; running without one");
-        Ok((SlotTable::anonymous(rows)?, None))
-    })
+        Err(error) => {
+            warn!(
+                %spool, %error,
+                "cannot make a folder in the spool for this daemon: the command line will not find it, \
+                 and should it and its workers be killed together, what ran then does not count as an \
+                 attempt; mend that, and start it again"
+            );
+            None
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::warn;
 use unspool_sys::clock;
 
 use super::Supervisor;
 use super::children::WorkerProcess;
 use crate::events::{Cause, ToDispatcher, WorkerId};
+use crate::journal::journal;
 use crate::uwsgi_lines;
 use unspool_wire::control::Role;
 
@@ -71,7 +72,7 @@ impl Supervisor {
                 // Before it is said: who reads that has no mule take one more message.
                 self.retire_mules(|_| true);
                 let wait_s = self.stop_timeout.as_secs_f64();
-                info!(wait_s, "stopping: running tasks may finish");
+                journal!(DAEMON_STOPPING, wait_s, "stopping: running tasks may finish");
                 self.crons.name_those_that_run();
                 self.imports.show_now();
                 uwsgi_lines::stopping();
@@ -139,7 +140,12 @@ impl Supervisor {
             Ladder::Terminated { .. } => self.kill(),
             Ladder::Killed { .. } | Ladder::Detached { .. } | Ladder::Ending { .. } => {
                 let (workers, crons) = (self.workers.len(), self.crons.len());
-                warn!(workers, crons, "workers do not end though they were killed; leaving them");
+                journal!(
+                    STOP_LEAVES,
+                    workers,
+                    crons,
+                    "workers do not end though they were killed; leaving them"
+                );
                 self.workers.clear();
                 self.crons.forget();
             }
@@ -171,7 +177,7 @@ impl Supervisor {
 
     fn terminate(&mut self, why: &str) {
         let (workers, crons) = (self.workers.len(), self.crons.len());
-        warn!(workers, crons, "{why}: sending SIGTERM to the workers");
+        journal!(STOP_TERMINATES, workers, crons, "{why}: sending SIGTERM to the workers");
         self.crons.terminate();
         for worker in self.workers.values_mut() {
             worker.interrupt();
@@ -184,7 +190,7 @@ impl Supervisor {
 
     fn kill(&mut self) {
         let (workers, crons) = (self.workers.len(), self.crons.len());
-        warn!(workers, crons, "workers ignore SIGTERM: killing them");
+        journal!(STOP_KILLS, workers, crons, "workers ignore SIGTERM: killing them");
         self.crons.kill();
         for worker in self.workers.values_mut() {
             worker.interrupt();

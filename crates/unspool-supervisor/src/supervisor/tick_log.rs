@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use tracing::{error, info};
+use crate::journal::journal;
 use unspool_sys::clock;
 
 /// Lines about one signal that may follow each other at once.
@@ -37,8 +37,10 @@ impl TickLog {
         let left_out = (left_out > 0).then_some(left_out);
         let ms = *duration_ns as f64 / 1e6;
         match error {
-            None => info!(signal, mule, pid, ms, left_out, "tick done"),
-            Some(detail) => error!(signal, mule, pid, ms, left_out, detail, "tick failed"),
+            None => journal!(TICK_DONE, signal, mule, pid, ms, left_out, "tick done"),
+            Some(detail) => {
+                journal!(TICK_FAILED, signal, mule, pid, ms, left_out, detail, "tick failed");
+            }
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 
-use tracing::error;
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_sys::clock;
 use unspool_sys::process::Exit;
@@ -19,6 +18,7 @@ use super::Supervisor;
 use super::limits::TickLimit;
 use crate::backoff::Backoff;
 use crate::events::{Cause, WorkerId};
+use crate::journal::journal;
 use crate::snapshot::TickSnapshot;
 
 /// Workers for ticks at the same time.
@@ -29,6 +29,8 @@ const IDLE_NS_MAX: u64 = 60_000_000_000;
 /// The workers for ticks and what waits for them.
 #[derive(Debug, Default)]
 pub(super) struct TickPool {
+    /// There is one worker always: another one would have to import the application first.
+    pub(super) keeps_one: bool,
     workers: BTreeMap<WorkerId, TickWorker>,
     waiting: VecDeque<u8>,
     running: BTreeSet<u8>,
@@ -76,6 +78,16 @@ impl TickPool {
         TickSnapshot { waiting: self.waiting.len(), running: self.running.len(), workers }
     }
 
+    /// Whether the one worker is ready that there should be always, if there should be one.
+    pub(super) fn has_its_one(&self) -> bool {
+        !self.keeps_one || self.workers.values().any(|worker| worker.ready && !worker.leaving)
+    }
+
+    /// Whether the one worker is missing that there should be always.
+    fn lacks_one(&self) -> bool {
+        self.keeps_one && self.workers.values().all(|worker| worker.leaving)
+    }
+
     /// When the next idle worker leaves, or a worker may be forked again.
     pub(super) fn next_retire_ns(&self) -> Option<u64> {
         let idle = self
@@ -84,8 +96,9 @@ impl TickPool {
             .filter(|w| w.ready && !w.leaving && !w.kept && w.signal.is_none())
             .map(|w| w.idle_since_ns + IDLE_NS_MAX)
             .min();
-        let fork = (!self.waiting.is_empty() && self.fork_at_ns > clock::monotonic_ns())
-            .then_some(self.fork_at_ns);
+        let fork = ((self.lacks_one() || !self.waiting.is_empty())
+            && self.fork_at_ns > clock::monotonic_ns())
+        .then_some(self.fork_at_ns);
         [idle, fork].into_iter().flatten().min()
     }
 
@@ -137,7 +150,7 @@ impl Supervisor {
         let startable =
             self.ticks.waiting.iter().filter(|s| !self.ticks.running.contains(s)).count();
         let starting = self.ticks.workers.values().filter(|w| !w.ready).count();
-        if startable > starting
+        if (startable > starting || self.ticks.lacks_one())
             && self.ticks.workers.len() < WORKERS
             && now_ns >= self.ticks.fork_at_ns
         {
@@ -180,8 +193,10 @@ impl Supervisor {
     }
 
     fn retire_if_idle(&mut self, id: WorkerId, now_ns: u64) {
+        let staying = self.ticks.workers.values().filter(|w| !w.leaving).count();
+        let last = self.ticks.keeps_one && staying == 1;
         let Some(worker) = self.ticks.workers.get_mut(&id) else { return };
-        worker.kept = self.routes.has_handler(id);
+        worker.kept = last || self.routes.has_handler(id);
         if !worker.kept && now_ns - worker.idle_since_ns >= IDLE_NS_MAX {
             self.retire_tick_worker(id);
         }
@@ -234,9 +249,12 @@ impl Supervisor {
                 let why = format!("speaks protocol {version}, not {PROTOCOL_VERSION}");
                 self.worker_broken(id, &why);
             }
-            FromWorker::Ready { .. } => {
+            FromWorker::Ready { pid, .. } => {
                 worker.ready = true;
-                self.worker_ready(id);
+                if !worker.leaving {
+                    self.start_held_timers();
+                }
+                self.worker_ready(id, pid);
             }
             FromWorker::TickDone { signal, duration_ns, error } => {
                 // Not where it was one that this worker's handler waited for.
@@ -261,15 +279,16 @@ impl Supervisor {
             let why = match cause {
                 Cause::Limit { why } => format!("was killed: {why}"),
                 Cause::OutOfMemory => "was killed by the kernel for want of memory".to_owned(),
-                Cause::Own | Cause::Interrupted { .. } => exit.to_string(),
+                Cause::Own | Cause::Interrupted { .. } | Cause::Cancelled => exit.to_string(),
             };
-            error!(signal, "tick failed: its worker {why}");
+            journal!(TICK_FAILED, signal, cause = why, "tick failed: its worker {why}");
         } else if !worker.leaving {
-            error!("worker for ticks {exit}");
+            journal!(TICK_WORKER_DIED, cause = %exit, "worker for ticks {exit}");
         }
         if !worker.leaving {
             let delay = self.ticks.backoff.failed();
             self.ticks.fork_at_ns = clock::monotonic_ns() + delay.as_nanos() as u64;
+            self.start_held_timers();
         }
     }
 }

@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use tracing::{error, info};
+use tracing::info;
 use unspool_sys::poll::Waker;
 use unspool_sys::process::Child;
 use unspool_wire::control::{MonitorSpec, Source};
 
 use super::watcher::{MONITORS_MAX, Monitor, SourceFile, Start, Watcher};
 use super::{KIND_COMMAND, Supervisor};
+use crate::journal::journal;
 use crate::settings::{TouchAction, WatchSettings};
 
 /// The commands of `touch-exec` that run, one at a time for each such option.
@@ -67,7 +68,7 @@ impl Supervisor {
         }
         // While an import runs, what it reads is told at its end with the state it was read in.
         if let Some((path, files)) = findings.sources.filter(|_| self.next_zygote.is_none()) {
-            info!(path = %path.display(), files, "a source file changed");
+            journal!(SOURCE_CHANGED, path = %path.display(), files, "a source file changed");
             self.reload();
         }
         for signal in findings.signals {
@@ -80,24 +81,33 @@ impl Supervisor {
         let (option, path) = (touch.option, touch.path.display().to_string());
         match touch.action.clone() {
             TouchAction::Reload => {
-                info!(option, path, "touched");
+                journal!(FILE_TOUCHED, option, path, "touched");
                 self.reload();
             }
             TouchAction::ReopenLog => {
                 self.reopen_log();
+                journal!(FILE_TOUCHED, option, path, "touched");
+            }
+            TouchAction::RotateLog => {
                 info!(option, path, "touched");
+                self.rotate_log();
             }
             TouchAction::Signal(signal) => {
-                info!(option, path, signal, "touched: raising the signal");
+                journal!(FILE_TOUCHED, option, path, signal, "touched: raising the signal");
                 self.raise(signal);
             }
             TouchAction::Exec(command) => {
                 if let Some(running) = self.touch_commands.running.get_mut(&number) {
-                    info!(option, path, "touched while its command runs: it runs again then");
+                    journal!(
+                        FILE_TOUCHED,
+                        option,
+                        path,
+                        "touched while its command runs: it runs again then"
+                    );
                     running.again = true;
                     return;
                 }
-                info!(option, path, command, "touched: running the command");
+                journal!(FILE_TOUCHED, option, path, command, "touched: running the command");
                 self.start_touch_command(number, &command);
             }
         }
@@ -118,7 +128,7 @@ impl Supervisor {
             Ok(child) => {
                 self.touch_commands.running.insert(number, Running { child, again: false });
             }
-            Err(error) => error!(command, %error, "cannot run a command"),
+            Err(error) => journal!(COMMAND_NOT_STARTED, command, %error, "cannot run a command"),
         }
     }
 
@@ -131,7 +141,7 @@ impl Supervisor {
         let _ = self.poll.remove(running.child.as_fd());
         self.touch_commands.running.remove(&number);
         let option = self.watch.touches.get(number).map_or("", |touch| touch.option);
-        info!(option, pid, "command {exit}");
+        journal!(COMMAND_ENDED, option, pid, cause = %exit, "command {exit}");
         if again && self.ladder.is_none() {
             self.touched(number);
         }
@@ -142,6 +152,14 @@ impl Supervisor {
             info!("opening the log's files anew");
         } else {
             info!("there is no log file to open anew");
+        }
+    }
+
+    pub(super) fn rotate_log(&mut self) {
+        if self.moments.rotate_log.reached() {
+            info!("rotating the log file");
+        } else {
+            info!("there is no log file to rotate");
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::warn;
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_sys::descent::kill_descent;
 use unspool_sys::process::{Child, Exit};
@@ -19,12 +19,16 @@ use unspool_wire::control::{
 use super::limits::TRACEBACK_NS;
 use super::watcher::{MONITORS_MAX, SOURCES_MAX};
 use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, Supervisor};
+use crate::journal::journal;
+use crate::python::python_program;
 use crate::settings::ZygoteSettings;
 
 /// A running zygote.
 #[derive(Debug)]
 pub(super) struct Zygote {
     pub(super) generation: u32,
+    /// Its workers import the application themselves.
+    pub(super) own_import: bool,
     pub(super) child: Child,
     socket: OwnedFd,
     /// Its socket is closed: it has to end by then.
@@ -39,32 +43,20 @@ pub(super) struct Zygote {
 /// How long a zygote may take to end after it has closed its socket.
 const END_NS_MAX: u64 = 5_000_000_000;
 
-/// Without the current directory in the path: a `json.py` of the project is not ours to import.
-const START: &str = "\
-import sys
-sys.path[:] = [entry for entry in sys.path if entry]
-try:
-    from unspool import _zygote
-except ModuleNotFoundError as error:
-    if error.name != 'unspool':
-        raise
-    sys.exit(f'unspool: {sys.executable} has no package `unspool`: install it there, or name the '
-             'environment that has it with `virtualenv`')
-_zygote.main()";
-
 impl Zygote {
     fn start(
         settings: &ZygoteSettings,
         generation: u32,
         import_timeout: Duration,
         is_a_reload: bool,
+        own_import: bool,
         requests: BorrowedFd<'_>,
         queues: &[BorrowedFd<'_>],
     ) -> io::Result<Self> {
         let (ours, theirs) = socket::pair()?;
         // Standard input is the control socket; the zygote puts /dev/null in its place.
         let child = Command::new(&settings.python)
-            .args(["-c", START])
+            .args(["-c", &python_program("_zygote")])
             // Its workers write their own over it.
             .env(MARK_VARIABLE, mark_value(host::pid(), 0))
             .stdin(Stdio::from(theirs))
@@ -73,6 +65,7 @@ impl Zygote {
         let import_by_ns = Some(clock::monotonic_ns() + import_timeout.as_nanos() as u64);
         let zygote = Self {
             generation,
+            own_import,
             child,
             socket: ours,
             end_by_ns: None,
@@ -84,8 +77,12 @@ impl Zygote {
         setup.version = PROTOCOL_VERSION;
         setup.daemon_pid = host::pid();
         setup.is_a_reload = is_a_reload;
+        setup.own_import = own_import;
         let mut parts = queues.chunks(socket::FDS_MAX);
-        if zygote.send(&ToZygote::Setup(Box::new(setup)), &[requests])
+        let stdin = io::stdin();
+        let fds = [requests, stdin.as_fd()];
+        let fds = if settings.honour_stdin { &fds[..] } else { &fds[..1] };
+        if zygote.send(&ToZygote::Setup(Box::new(setup)), fds)
             && parts.all(|part| zygote.send(&ToZygote::Queues {}, part))
         {
             return Ok(zygote);
@@ -112,10 +109,12 @@ impl Supervisor {
         let number = self.last_generation;
         let timeout = self.patrol.limits().import_timeout;
         let is_a_reload = self.generation != 0;
+        let own_import = self.forking.own_import;
         let requests = self.requests.for_children();
         let queues = self.mules.descriptors();
         let settings = &self.zygote_settings;
-        let started = Zygote::start(settings, number, timeout, is_a_reload, requests, &queues);
+        let started =
+            Zygote::start(settings, number, timeout, is_a_reload, own_import, requests, &queues);
         let started = started.and_then(|zygote| {
             self.poll.add(zygote.child.as_fd(), KIND_ZYGOTE | u64::from(number))?;
             self.poll.add(zygote.socket.as_fd(), KIND_ZYGOTE_SOCKET | u64::from(number))?;
@@ -126,7 +125,10 @@ impl Supervisor {
             Ok(zygote) => self.next_zygote = Some(zygote),
             Err(error) => {
                 let python = self.zygote_settings.python.display();
-                error!(%python, %error, "cannot start Python; name another one with `virtualenv`");
+                journal!(
+                    ZYGOTE_NOT_STARTED, %python, %error,
+                    "cannot start Python; name another one with `virtualenv`"
+                );
                 self.zygote_later();
             }
         }
@@ -181,7 +183,7 @@ impl Supervisor {
                 Ok(FromZygote::Ready(ready)) => self.zygote_ready(generation, *ready),
                 Ok(FromZygote::Forked { worker, pid }) => self.worker_forked(worker, pid),
                 Ok(FromZygote::Failed { worker, error }) => {
-                    error!(worker, "cannot fork a worker: {error}");
+                    journal!(WORKER_NOT_FORKED, worker, error, "cannot fork a worker: {error}");
                     self.forget_worker(worker, Exit::Status(-1));
                 }
                 Err(error) => warn!(%error, "the zygote sent a packet that makes no sense"),
@@ -206,12 +208,16 @@ impl Supervisor {
             warn!(
                 threads,
                 "the application starts threads while it is imported; they do not exist in the \
-                 workers, which are forked later: start them in a `postfork` hook"
+                 workers, which are forked later: start them in a `postfork` hook, or have each \
+                 worker import the application itself (`spooler-fork = never`)"
             );
         }
         if !ready.failures.is_empty() && self.zygote.is_some() {
-            error!("reload given up: the workers go on with the application as it was");
-            self.imports_failed(ready.failures);
+            journal!(
+                RELOAD_FAILED,
+                "reload given up: the workers go on with the application as it was"
+            );
+            self.imports_failed(ready.failures, true);
             if let Some(zygote) = self.next_zygote.take() {
                 self.drop_zygote(zygote);
             }
@@ -222,19 +228,21 @@ impl Supervisor {
             self.moments.imported.reached();
         }
         self.zygote_backoff.reset();
-        self.imports_failed(ready.failures);
+        self.imports_failed(ready.failures, false);
         self.generation = generation;
         let old = std::mem::replace(&mut self.zygote, self.next_zygote.take());
         let pid = self.zygote.as_ref().map_or(0, |z| z.child.pid());
         let functions = ready.functions.join(", ");
-        info!(pid, functions, "application imported");
+        journal!(IMPORT_DONE, pid, functions, "application imported");
+        self.imports.registered(ready.functions);
         let reloaded = old.is_some();
         if let Some(old) = old {
             self.drop_zygote(old);
         }
         self.watch_monitors(monitors);
-        self.schedule.replace(&ready.timers, &ready.crons);
         self.routes.replace(&ready.signals, &self.mules);
+        self.schedule.name_handlers(&ready.signals);
+        self.begin_schedule(ready.timers, &ready.crons);
         self.adopt_generation(reloaded);
         self.raise_early();
     }
@@ -274,8 +282,14 @@ impl Supervisor {
     /// A zygote does not fork: it has to go.
     pub(super) fn zygote_stuck(&mut self, generation: u32) {
         if let Some(zygote) = self.zygote.as_ref().filter(|z| z.generation == generation) {
-            error!(pid = zygote.child.pid(), "the zygote forks no workers; killing it");
-            zygote.child.kill();
+            let own_import = zygote.own_import;
+            journal!(
+                ZYGOTE_KILLED,
+                pid = zygote.child.pid(),
+                "the zygote forks no workers; killing it"
+            );
+            self.kill_with_descent(zygote);
+            self.started_late(own_import);
         }
     }
 
@@ -305,7 +319,8 @@ impl Supervisor {
         zygote.import_by_ns = None;
         let limit_s = self.patrol.limits().import_timeout.as_secs_f64();
         let pid = zygote.child.pid();
-        error!(
+        journal!(
+            IMPORT_TIME_LIMIT,
             pid,
             limit_s,
             "the import of the application takes longer than `spooler-import-timeout`; ending it. \
@@ -320,11 +335,31 @@ impl Supervisor {
         let at = self.leaving_zygotes.iter().position(|zygote| zygote.generation == generation);
         let Some(at) = at else { return false };
         let zygote = self.leaving_zygotes.swap_remove(at);
+        if zygote.import_by_ns.is_some() {
+            self.kill_with_descent(&zygote);
+        }
         let _ = self.poll.remove(zygote.socket.as_fd());
         let _ = self.poll.remove(zygote.child.as_fd());
         let _ = zygote.child.try_wait();
         self.forget_unforked(generation);
         true
+    }
+
+    /// The daemon ends: kills zygotes that have not.
+    pub(super) fn kill_leaving_zygotes(&self) {
+        for zygote in &self.leaving_zygotes {
+            if zygote.import_by_ns.is_some() {
+                self.kill_with_descent(zygote);
+            } else {
+                zygote.child.kill();
+            }
+        }
+    }
+
+    /// Kills a zygote with all that it has started, the child that imports for it and half of a
+    /// fork too. Workers are no descendants of it.
+    fn kill_with_descent(&self, zygote: &Zygote) {
+        kill_descent(zygote.child.pid(), None, &|pid| self.is_known(pid));
     }
 
     /// A zygote's process has ended.
@@ -338,7 +373,7 @@ impl Supervisor {
         let Some(zygote) = slot.take_if(|z| z.generation == generation) else { return };
         if !current {
             // What an import has started goes with it; workers it has none.
-            kill_descent(zygote.child.pid(), None, &|pid| self.is_known(pid));
+            self.kill_with_descent(&zygote);
         }
         let exit = zygote.child.try_wait().ok().flatten().unwrap_or(Exit::Status(-1));
         let _ = self.poll.remove(zygote.socket.as_fd());
@@ -348,11 +383,21 @@ impl Supervisor {
             return;
         }
         let importing = if current { "" } else { " while it imported the application" };
-        error!(pid = zygote.child.pid(), "zygote {exit}{importing}; starting another one");
+        journal!(
+            ZYGOTE_DIED,
+            pid = zygote.child.pid(),
+            cause = %exit,
+            "zygote {exit}{importing}; starting another one"
+        );
+        if !current {
+            self.import_ended(format!("the process that imported it {exit}"));
+        }
         if !current && self.generation == 0 {
             // Who waits for the import has heard how it went; it may go like this for ever.
             self.moments.imported.reached();
         }
-        self.zygote_later();
+        if self.next_zygote.is_none() {
+            self.zygote_later();
+        }
     }
 }

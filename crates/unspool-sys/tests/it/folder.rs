@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use unspool_sys::folder::{make_path, read_at, set_mtime, stat_file, write_all, write_byte_at};
+use unspool_sys::file::{read_at, set_mtime, stat_file, write_all, write_byte_at};
+use unspool_sys::folder::make_path;
 use unspool_sys::{FileKind, Folder, Sharing};
 
 fn mode(path: &Path) -> u32 {

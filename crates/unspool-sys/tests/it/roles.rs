@@ -49,7 +49,7 @@ fn start_slots(file: &str) {
             std::thread::yield_now();
         }
         let started: Vec<String> = (0..slots.len())
-            .filter(|slot| slots[*slot].start(host::pid(), clock::monotonic_ns()))
+            .filter(|slot| slots[*slot].start(clock::monotonic_ns()))
             .map(|slot| slot.to_string())
             .collect();
         say(&started.join(" "));

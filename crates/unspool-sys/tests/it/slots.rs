@@ -1,19 +1,18 @@
 //! Slots between a dispatcher and a worker in another process.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::AsRawFd;
 
+use unspool_sys::clock;
 use unspool_sys::slots::{HandedTask, SLOTS_PER_WORKER, Slot, SlotState, SlotTable};
-use unspool_sys::{Folder, clock};
 
 use crate::child::Child;
 
-fn create(directory: &Path, workers: usize) -> (SlotTable, String) {
-    let file = Folder::open(directory).unwrap().open_or_create(b"slots").unwrap();
-    let path = directory.join("slots").to_str().unwrap().to_owned();
-    (SlotTable::create(file, workers).unwrap(), path)
+/// Slots, and a path by which another process can open them.
+fn create(workers: usize) -> (SlotTable, String) {
+    let table = SlotTable::new(workers).unwrap();
+    let path = format!("/proc/{}/fd/{}", std::process::id(), table.file().as_raw_fd());
+    (table, path)
 }
 
 /// Waits until a slot is in another state. Spins at first, to be there at the very moment.
@@ -32,8 +31,7 @@ fn wait_until_left(slot: &Slot, state: SlotState) {
 
 #[test]
 fn a_task_is_started_by_one_process_or_taken_back_by_the_other() {
-    let directory = tempfile::tempdir().unwrap();
-    let (table, path) = create(directory.path(), 2);
+    let (table, path) = create(2);
     let (slots, gate) = (table.row(0).unwrap(), &table.row(1).unwrap()[0]);
     let mut worker = Child::start("slots", &[&path]);
     assert_eq!(worker.hear(), "ready");
@@ -67,8 +65,7 @@ fn a_task_is_started_by_one_process_or_taken_back_by_the_other() {
 
 #[test]
 fn what_a_dead_worker_ran_can_still_be_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let (table, path) = create(directory.path(), 2);
+    let (table, path) = create(2);
     let slots = table.row(0).unwrap();
     let mut worker = Child::start("slots", &[&path]);
     assert_eq!(worker.hear(), "ready");
@@ -77,30 +74,18 @@ fn what_a_dead_worker_ran_can_still_be_read() {
     worker.say("go");
     table.row(1).unwrap()[0].hand(task(0), 0);
     assert_eq!(worker.hear(), "5");
-    let pid = slots[5].pid();
     worker.kill();
-    // By another process, as after a crash of the daemon.
-    drop(table);
-    let file = File::options().read(true).write(true).open(&path).unwrap();
-    let table = SlotTable::open(file.into()).unwrap();
-    let slot = &table.row(0).unwrap()[5];
-    let (inode, started_ns) = slot.task();
-    assert_eq!((slot.state(), inode, slot.pid()), (SlotState::Running, 42, pid));
+    let (inode, started_ns) = slots[5].task();
+    assert_eq!((slots[5].state(), inode), (SlotState::Running, 42));
     assert!((before_ns..clock::monotonic_ns()).contains(&started_ns));
 }
 
 #[test]
-fn a_table_has_all_of_its_blocks_and_nothing_beyond_them() {
-    let directory = tempfile::tempdir().unwrap();
-    let (table, path) = create(directory.path(), 5);
-    let metadata = std::fs::metadata(&path).unwrap();
-    assert!(metadata.blocks() * 512 >= metadata.len() && metadata.len() > 0);
+fn a_table_has_the_rows_that_were_asked_for_and_nothing_beyond_them() {
+    let table = SlotTable::new(5).unwrap();
     assert_eq!(table.workers(), 5);
     assert!(table.row(4).is_some() && table.row(5).is_none());
-    let mut options = File::options();
-    options.read(true).write(true).create_new(true);
-    let empty = options.open(directory.path().join("empty")).unwrap();
-    assert!(SlotTable::open(empty.into()).is_err());
+    assert!(SlotTable::open(tempfile::tempfile().unwrap().into()).is_err());
 }
 
 fn task(inode: u64) -> HandedTask {

@@ -10,12 +10,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use unspool_config::{
-    ConfigError, Environment, ProducerSource, Sources, load, spool_from_environment,
-};
 use unspool_core::Priority;
 use unspool_spool::{
-    AdoptError, Adoption, OpenError, Selection, SpoolDir, Survey, Verdict, begin_adoption, bury,
+    AdoptError, Adoption, Selection, SpoolDir, Survey, Verdict, begin_adoption, bury,
     change_adoption, lift, read_adoption, survey, walk,
 };
 use unspool_supervisor::AdoptSettings;
@@ -23,8 +20,11 @@ use unspool_sys::clock;
 
 use crate::cli::AdoptOptions;
 use crate::logging::complain;
-use crate::{exit, resolve};
+use crate::spools::{Source, SpoolsError, open_all};
+use crate::{display, exit, resolve};
 
+/// How a spool is named here.
+const WAYS: &str = "--spooler DIR or a configuration file";
 /// How the spool itself and a task without a function are written on the command line.
 const TOP: &[u8] = b".";
 const NO_FUNCTION: &[u8] = b"-";
@@ -34,14 +34,6 @@ const AGE: Duration = Duration::from_hours(24);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum AdoptCommandError {
-    #[error(
-        "no spool: give --spooler DIR or a configuration file, or set UNSPOOL_SPOOL or UNSPOOL_CONFIG"
-    )]
-    NoSpool,
-    #[error("`{file}` names no spool: it has no `spooler` option")]
-    NoSpoolInConfig { file: PathBuf },
-    #[error("spool directory `{path}` is missing")]
-    Missing { path: PathBuf },
     #[error(
         "unspool was not started on `{path}` yet, and the directory does not tell whether \
          `spooler-ordered` was on: name the configuration (`unspool adopt app.ini`), or start \
@@ -53,9 +45,7 @@ enum AdoptCommandError {
     #[error("cannot look through `{path}`")]
     Walk { path: PathBuf, source: io::Error },
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Open(#[from] OpenError),
+    Spools(#[from] SpoolsError),
     #[error(transparent)]
     Adopt(#[from] AdoptError),
 }
@@ -63,10 +53,8 @@ enum AdoptCommandError {
 impl AdoptCommandError {
     fn exit_status(&self) -> u8 {
         match self {
-            Self::NoSpool
-            | Self::NoSpoolInConfig { .. }
-            | Self::Unseen { .. }
-            | Self::Config(_) => exit::USAGE,
+            Self::Spools(error) => error.exit_status(),
+            Self::Unseen { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
     }
@@ -116,7 +104,9 @@ pub(crate) fn run(options: &AdoptOptions) -> u8 {
 }
 
 fn try_run(options: &AdoptOptions) -> Result<String, AdoptCommandError> {
-    let (paths, old) = find_spools(options)?;
+    let source = Source::of_set_up(&options.set_up, WAYS)?;
+    let (paths, config) = source.run_here()?;
+    let old = config.map(|config| resolve::adopt(&config));
     let selection = Selection {
         folder: named(options.folder.as_ref(), TOP),
         function: named(options.function.as_ref(), NO_FUNCTION),
@@ -127,13 +117,7 @@ fn try_run(options: &AdoptOptions) -> Result<String, AdoptCommandError> {
         (.., true) => Decision::Bury,
         _ => Decision::List,
     };
-    let mut spools = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            return Err(AdoptCommandError::Missing { path });
-        }
-        spools.push(SpoolDir::open(&path)?);
-    }
+    let spools = open_all(paths)?;
     let mut results: Vec<(&SpoolDir, Option<Done>, Survey)> = Vec::new();
     for spool in &spools {
         let done = match decision {
@@ -161,32 +145,6 @@ impl Done {
     fn sum(&self) -> u64 {
         self.tasks + self.skipped
     }
-}
-
-/// The directories, and what the old configuration says, if one is named.
-fn find_spools(
-    options: &AdoptOptions,
-) -> Result<(Vec<PathBuf>, Option<AdoptSettings>), AdoptCommandError> {
-    if let Some(directory) = &options.spooler {
-        return Ok((vec![directory.clone()], None));
-    }
-    let environment = Environment::current();
-    let source = options
-        .config
-        .clone()
-        .map(ProducerSource::Config)
-        .or_else(|| spool_from_environment(&environment))
-        .ok_or(AdoptCommandError::NoSpool)?;
-    let file = match source {
-        ProducerSource::Spool(directory) => return Ok((vec![directory], None)),
-        ProducerSource::Config(file) => file,
-    };
-    let config = load(&Sources { args: vec![file.clone().into_os_string()], environment })?.config;
-    let paths = resolve::spool_paths(&config);
-    if paths.is_empty() {
-        return Err(AdoptCommandError::NoSpoolInConfig { file });
-    }
-    Ok((paths, Some(resolve::adopt(&config))))
 }
 
 fn named(given: Option<&OsString>, none: &[u8]) -> Option<Vec<u8>> {
@@ -275,7 +233,8 @@ fn as_text(spool: &SpoolDir, done: Option<&Done>, left: &Survey, decision: Decis
     let mut text = String::new();
     // Writing into a String cannot fail.
     if let Some(done) = done {
-        let _ = writeln!(text, "{path}: {} tasks {}", done.tasks, decision.done());
+        let _ =
+            writeln!(text, "{path}: {} {}", display::count(done.tasks, "task"), decision.done());
         if done.skipped > 0 {
             let skipped = done.skipped;
             let _ =
@@ -285,7 +244,8 @@ fn as_text(spool: &SpoolDir, done: Option<&Done>, left: &Survey, decision: Decis
     if decision == Decision::List {
         let _ = match left.tasks() {
             0 => writeln!(text, "{path}: no task is held"),
-            tasks => writeln!(text, "{path}: {tasks} tasks are held"),
+            1 => writeln!(text, "{path}: 1 task is held"),
+            tasks => writeln!(text, "{path}: {} are held", display::count(tasks, "task")),
         };
         text.push_str(&table(left));
     }

@@ -13,6 +13,7 @@ use unspool_config::{
     Setting, Sources, load, load_file, spool_from_environment,
 };
 
+use crate::cli;
 use crate::logging::{complain, complain_text, with_causes};
 use crate::{exit, resolve, setup};
 
@@ -42,7 +43,7 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
         return exit::OK;
     }
     let mut asked = Asked { json: false, secrets: false, args: Vec::new() };
-    for arg in args {
+    for arg in cli::own_log_format(args) {
         match arg.to_str() {
             Some("--json") if !asked.json => asked.json = true,
             Some("--show-secrets") => asked.secrets = true,

@@ -9,12 +9,14 @@ use tracing::{info, warn};
 use unspool_config::{
     Config, Environment, Loaded, Notice, PidFiles as PidFilePaths, Sources, load,
 };
+use unspool_supervisor::journal::LineRing;
 use unspool_supervisor::{Moment, Moments, Settings};
 use unspool_sys::background::Launcher;
 use unspool_sys::{host, title};
 
 use super::signal;
-use crate::logging::{Log, complain, complain_text};
+use crate::cli;
+use crate::logging::{Log, complain, complain_text, with_causes};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
 use crate::{exit, logging, resolve, serving, setup};
@@ -44,7 +46,8 @@ Of unspool alone:
   --spooler-durability L   none, file or group: when a submission returns [default: group]
   --spooler-stop-timeout S seconds that running tasks may take at a stop [default: 60]
   --spooler-settle S       seconds that a torn file is left alone [default: 60]
-  --spooler-log-format F   unspool, or uwsgi for the lines of uWSGI's log [default: unspool]
+  --spooler-log-format F   unspool, json, or uwsgi for the lines of uWSGI's log [default: unspool];
+                           `--log-format json` says the same
   --spooler-keys FILE      keys with which tasks are signed; others are refused
   --spooler-group GROUP    share the spool with this group
   --spooler-adopt WHAT     run, hold or bury what uWSGI left and never ran [default: ask]
@@ -63,10 +66,11 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     if let Some(status) = signal::run(&args) {
         return status;
     }
+    let args = cli::own_log_format(args);
     let environment = Environment::current();
     let filter = environment.log_filter();
     let state_folders = environment.state_directories();
-    let loaded = match load(&Sources { args, environment }) {
+    let mut loaded = match load(&Sources { args, environment }) {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error);
@@ -80,14 +84,15 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     }
     let mut process = match setup::begin(&loaded.config) {
         Ok(Begun::Daemon(process)) => process,
-        Ok(Begun::Launcher(status)) => return status,
+        Ok(Begun::Ended(status)) => return status,
         Err(error) => {
             complain(&error);
             return error.exit_status();
         }
     };
     let sinks = std::mem::take(&mut process.sinks);
-    let log = match logging::start(filter.as_deref(), sinks, &loaded.config.daemon) {
+    let lines = Arc::new(LineRing::default());
+    let log = match logging::start(filter.as_deref(), sinks, &loaded.config.daemon, &lines) {
         Ok(log) => log,
         Err(error) => {
             complain(&error);
@@ -96,9 +101,14 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     };
     let launcher = Arc::new(Mutex::new(process.launcher.take()));
     let pid_files = Arc::new(Mutex::new(process.pid_files));
-    let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files) };
+    let up = Up { launcher: Arc::clone(&launcher), pid_files: Arc::clone(&pid_files), lines };
+    let mut steps = process.steps;
+    loaded.config.env.append(&mut steps.env.clone());
     let became = process.became.as_deref();
     let status = run_daemon(&loaded, state_folders, became, &process.remarks, &log, up);
+    for error in steps.take_last() {
+        warn!("{}", with_causes(&error));
+    }
     for remark in locked(&pid_files).remove() {
         warn!("{remark}");
     }
@@ -107,8 +117,9 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     status
 }
 
-/// What is done once the daemon is up.
+/// What is done once the daemon is up, and what its log keeps.
 struct Up {
+    lines: Arc<LineRing>,
     launcher: Arc<Mutex<Option<Launcher>>>,
     pid_files: Arc<Mutex<PidFiles>>,
 }
@@ -128,7 +139,7 @@ fn tell(launcher: &Mutex<Option<Launcher>>, status: u8) {
 fn moments(config: &Config, log: &Log, up: Up) -> Moments {
     let waits_for_import =
         config.daemon.daemonize.as_ref().is_some_and(|daemonize| daemonize.after_import);
-    let Up { launcher, pid_files } = up;
+    let Up { launcher, pid_files, .. } = up;
     let tell_now = Arc::clone(&launcher);
     let again = Arc::clone(&pid_files);
     let has_pid_files = config.daemon.pid_files != PidFilePaths::default();
@@ -144,7 +155,13 @@ fn moments(config: &Config, log: &Log, up: Up) -> Moments {
             }
             tell(&launcher, exit::OK);
         }),
+        reloaded: log
+            .reopener()
+            .filter(|_| config.daemon.log_file.reopen)
+            .map(Moment::new)
+            .unwrap_or_default(),
         reopen_logs: log.reopener().map(Moment::new).unwrap_or_default(),
+        rotate_log: log.rotator().map(Moment::new).unwrap_or_default(),
         write_pidfiles: if has_pid_files {
             Moment::new(move || {
                 for remark in locked(&again).write_again() {
@@ -231,8 +248,9 @@ fn run_daemon(
     if let Some(title) = loaded.config.daemon.titles.of_daemon() {
         title::set(title.as_bytes());
     }
+    let lines = Arc::clone(&up.lines);
     let moments = moments(&loaded.config, log, up);
-    match unspool_supervisor::run(Settings { moments, ..settings }) {
+    match unspool_supervisor::run(Settings { moments, lines, ..settings }) {
         Ok(()) => exit::OK,
         Err(error) => {
             complain(&error);

@@ -5,20 +5,24 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use unspool_config::{
-    CONFIG_VARIABLE, ConfigError, Environment, Origin, ProducerSource, load_file,
-    spool_from_environment,
-};
+use serde_json::json;
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER};
-use unspool_core::{Durability, Message, TaskPolicy, UnknownDurability};
-use unspool_spool::{Access, OpenError, SpoolDir, SubmitError, load_keys, submit};
+use unspool_core::{Durability, Message, SpoolBounds, TaskPolicy, UnknownDurability};
+use unspool_spool::{
+    Access, OpenError, SpoolDir, SubmitError, Submitted, load_keys, submit_measured,
+};
 use unspool_sys::clock;
 
+use crate::bounds;
 use crate::cli::{PolicyOptions, SpoolOptions};
 use crate::exit;
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
+use crate::spools::{Source, SpoolsError};
+
+/// How a spool is named here.
+const WAYS: &str = "--spooler DIR or --config FILE";
 
 /// The argument that is the body and no pair, as in a call of `uwsgi.spool`.
 const KEY_BODY: &[u8] = b"body";
@@ -29,12 +33,6 @@ const SECONDS_MAX: f64 = 3_155_760_000.0;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum SpoolCommandError {
-    #[error(
-        "no spool: give --spooler DIR or --config FILE, or set UNSPOOL_SPOOL or UNSPOOL_CONFIG"
-    )]
-    NoSpool,
-    #[error("`{file}` names no spool: it has no `spooler` option")]
-    NoSpoolInConfig { file: PathBuf },
     #[error("argument `{argument}` is not of the form key=value")]
     Argument { argument: String },
     #[error("argument `spooler={given}` does not choose the spool here: use `--spooler {given}`")]
@@ -48,7 +46,7 @@ enum SpoolCommandError {
     #[error("cannot read the body from `{path}`")]
     Body { path: PathBuf, source: std::io::Error },
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Spools(#[from] SpoolsError),
     #[error(transparent)]
     Security(#[from] SecurityError),
     #[error(transparent)]
@@ -63,7 +61,10 @@ impl SpoolCommandError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Security(error) => error.exit_status(),
-            Self::Submit(SubmitError::Io { .. } | SubmitError::Unknown { .. })
+            Self::Spools(error) => error.exit_status(),
+            Self::Submit(
+                SubmitError::Io { .. } | SubmitError::Unknown { .. } | SubmitError::Full(_),
+            )
             | Self::Body { .. }
             | Self::Open(_) => exit::FAILED,
             _ => exit::USAGE,
@@ -73,30 +74,35 @@ impl SpoolCommandError {
 
 /// Submits a task and prints its path.
 pub(crate) fn run(options: &SpoolOptions) -> u8 {
-    let path = match try_run(options) {
-        Ok(path) => path,
+    let done = match try_run(options) {
+        Ok(done) => done,
         Err(error) => {
             complain(&error);
             return error.exit_status();
         }
     };
-    let mut line = path.into_os_string().into_vec();
+    let mut line = if options.json {
+        let path = done.path.to_string_lossy();
+        json!({ "path": path, "id": done.id.to_string() }).to_string().into_bytes()
+    } else {
+        done.path.into_os_string().into_vec()
+    };
     line.push(b'\n');
     // The task is submitted whether or not somebody reads its path.
     let _ = std::io::stdout().write_all(&line);
     exit::OK
 }
 
-fn try_run(options: &SpoolOptions) -> Result<PathBuf, SpoolCommandError> {
-    let Found { directory, durability, access, keys } = find_spool(options)?;
+fn try_run(options: &SpoolOptions) -> Result<Submitted, SpoolCommandError> {
+    let Found { directory, durability, access, keys, bounds } = find_spool(options)?;
     let durability = options.durability.as_deref().unwrap_or(&durability).parse::<Durability>()?;
     let message = message(options)?;
     let keys = match &options.keys {
         Some(file) => Some(Arc::new(load_keys(file).map_err(SecurityError::from)?)),
         None => keys,
     };
-    let spool = SpoolDir::open_with(&directory, &access)?.sign_with(keys);
-    Ok(submit(&spool, &message, durability)?)
+    let spool = SpoolDir::open_with(&directory, &access)?.sign_with(keys).bounded(bounds);
+    Ok(submit_measured(&spool, &message, durability)?)
 }
 
 /// The spool's directory, and what its configuration says of it.
@@ -105,40 +111,33 @@ struct Found {
     durability: String,
     access: Access,
     keys: Option<Arc<Keyring>>,
+    bounds: SpoolBounds,
 }
 
 impl Found {
     /// Without a configuration.
     fn plain(directory: PathBuf) -> Self {
-        Self { directory, durability: "group".to_owned(), access: Access::default(), keys: None }
+        Self {
+            directory,
+            durability: "group".to_owned(),
+            access: Access::default(),
+            keys: None,
+            bounds: SpoolBounds::default(),
+        }
     }
 }
 
 fn find_spool(options: &SpoolOptions) -> Result<Found, SpoolCommandError> {
-    if let Some(directory) = &options.spooler {
-        return Ok(Found::plain(directory.clone()));
-    }
-    let environment = Environment::current();
-    let source = options
-        .config
-        .clone()
-        .map(ProducerSource::Config)
-        .or_else(|| spool_from_environment(&environment))
-        .ok_or(SpoolCommandError::NoSpool)?;
-    let file = match source {
-        ProducerSource::Spool(directory) => return Ok(Found::plain(directory)),
-        ProducerSource::Config(file) => file,
-    };
-    let origin = if options.config.is_some() {
-        Origin::CommandLine
-    } else {
-        Origin::Environment { variable: CONFIG_VARIABLE.into() }
-    };
-    let config = load_file(&file, &origin, &environment)?.config;
-    let first = config.spoolers.first().ok_or(SpoolCommandError::NoSpoolInConfig { file })?;
+    let (file, config) =
+        match Source::find(options.spooler.as_deref(), options.config.as_deref(), WAYS)? {
+            Source::Directory(directory) => return Ok(Found::plain(directory)),
+            Source::Config(file, loaded) => (file, loaded.config),
+        };
+    let first = config.spoolers.first().ok_or(SpoolsError::NoneInConfig { file })?;
     Ok(Found {
         directory: first.path.clone(),
         access: security::access(&config)?,
+        bounds: bounds::own(&config.bounds),
         keys: if options.keys.is_none() { security::keys(&config)? } else { None },
         durability: config.spooler_durability,
     })

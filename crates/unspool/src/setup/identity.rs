@@ -1,6 +1,7 @@
 //! The user and the groups that the daemon takes on.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use unspool_config::DaemonConfig;
@@ -115,16 +116,21 @@ impl Identity {
             let _ = files::make_directory_for(spool, self.uid, gid, sharing);
         }
     }
+
+    /// Gives the user a file, where it is not the one that runs already.
+    pub(super) fn give(&self, file: impl AsFd) -> io::Result<()> {
+        if host::is_root() { files::give(file, self.uid, self.gid) } else { Ok(()) }
+    }
 }
 
 /// A user, known to the system's databases or a number.
 #[derive(Debug)]
-struct FoundUser {
-    uid: u32,
+pub(super) struct FoundUser {
+    pub(super) uid: u32,
     known: Option<user::User>,
 }
 
-fn find_user(option: &'static str, name: &str) -> Result<FoundUser, UnknownIdentity> {
+pub(super) fn find_user(option: &'static str, name: &str) -> Result<FoundUser, UnknownIdentity> {
     let failed = |source| UnknownIdentity::Database { option, name: name.to_owned(), source };
     if let Ok(uid) = name.parse::<u32>() {
         let known = user::by_number(uid).map_err(failed)?;
@@ -135,7 +141,7 @@ fn find_user(option: &'static str, name: &str) -> Result<FoundUser, UnknownIdent
     Ok(FoundUser { uid: known.uid, known: Some(known) })
 }
 
-fn find_group(option: &'static str, name: &str) -> Result<u32, UnknownIdentity> {
+pub(super) fn find_group(option: &'static str, name: &str) -> Result<u32, UnknownIdentity> {
     if let Ok(gid) = name.parse::<u32>() {
         return Ok(gid);
     }

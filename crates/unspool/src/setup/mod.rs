@@ -1,9 +1,11 @@
 //! From a process that was started to one that can be the daemon: user, background, pid files, log
 //! files. All of it before any thread exists.
 //!
-//! The order is uWSGI's: the mask, `immediate-uid`, the background, `pidfile` and `logto` as the
-//! user of the start, then the user that it becomes, then `pidfile2` and `logto2`.
+//! The order is uWSGI's: the mask, `immediate-uid`, `hook-asap`, the background, `pidfile` and
+//! `logto` as the user of the start, `hook-as-root`, then the user that it becomes, `hook-as-user`,
+//! then `pidfile2` and `logto2`.
 
+mod hooks;
 mod identity;
 mod pidfile;
 
@@ -11,14 +13,17 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use unspool_config::{Config, DaemonConfig};
+use unspool_config::{Config, DaemonConfig, HookPhase};
 use unspool_spool::OpenError;
 use unspool_sys::background::{self, Launcher, Side};
 use unspool_sys::{files, host};
 
+pub(crate) use self::hooks::take_one;
+use self::hooks::{Flow, StepError, Steps};
 use self::identity::{Identity, UnknownIdentity};
 pub(crate) use self::pidfile::{PidFiles, read as read_pid};
 use crate::exit;
+use crate::log_rotation::Rotation;
 use crate::log_sink::Sink;
 use crate::logging;
 use crate::security::{self, SecurityError};
@@ -39,6 +44,8 @@ pub(crate) enum SetupError {
     PidFile { option: &'static str, path: PathBuf, source: io::Error },
     #[error("`log-date`: `{format}` is no format of strftime: {problem}")]
     LogDate { format: String, problem: String },
+    #[error(transparent)]
+    Step(#[from] StepError),
     #[error("cannot {action}")]
     System { action: &'static str, source: io::Error },
 }
@@ -70,6 +77,8 @@ pub(crate) struct Process {
     pub(crate) remarks: Vec<String>,
     /// The user that was taken on.
     pub(crate) became: Option<String>,
+    /// The steps that are to be taken, and what those before have left.
+    pub(crate) steps: Steps,
 }
 
 /// Which process goes on after the set-up.
@@ -77,8 +86,9 @@ pub(crate) struct Process {
 pub(crate) enum Begun {
     /// The one that becomes the daemon.
     Daemon(Box<Process>),
-    /// The one that was started; it ends with this status.
-    Launcher(u8),
+    /// One that ends with this status: the one that was started, if the daemon is in the
+    /// background, or one whose configuration says so.
+    Ended(u8),
 }
 
 /// What can be found wrong without changing anything.
@@ -87,6 +97,13 @@ pub(crate) fn check(config: &DaemonConfig) -> Result<(), SetupError> {
     Identity::lasting(config)?;
     logging::check_date(&config.log_date)
         .map_err(|(format, problem)| SetupError::LogDate { format, problem })
+}
+
+/// Becomes the user that the daemon is, without anything else of its set-up. Returns the user's name,
+/// if another one than before was asked for.
+pub(crate) fn take_on_user(daemon: &DaemonConfig) -> Result<Option<String>, SetupError> {
+    let early = Identity::immediate(daemon)?.take_on("immediate-uid")?;
+    Ok(Identity::lasting(daemon)?.take_on("uid")?.or(early))
 }
 
 /// Sets the process up. What is wrong with the options is told before anything is changed.
@@ -101,14 +118,18 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
     let lasting = Identity::lasting(daemon)?;
     let stderr = background::keep_error_output().map(File::from);
     let stderr = stderr.map_err(system("keep the standard error"))?;
+    let mut steps = Steps::new(&config.hooks);
+    if steps.take(&[HookPhase::Asap], &stderr)? == Flow::End {
+        return Ok(Begun::Ended(exit::OK));
+    }
     let mut log: Option<(PathBuf, File)> = None;
     let mut launcher = None;
     if let Some(daemonize) = &daemon.daemonize {
         let option = if daemonize.after_import { "daemonize2" } else { "daemonize" };
-        let file = open_log(option, &daemonize.log)?;
+        let file = open_log(option, &daemonize.log, daemon, &lasting)?;
         match background::fork_away().map_err(system("go into the background"))? {
             Side::Launcher(heard) => {
-                return Ok(Begun::Launcher(heard.wait().unwrap_or_else(|| {
+                return Ok(Begun::Ended(heard.wait().unwrap_or_else(|| {
                     let log = daemonize.log.display();
                     logging::complain_text(&format!(
                         "the daemon ended before it was up; its log `{log}` says why"
@@ -128,19 +149,41 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
     if log.is_none()
         && let Some(path) = &daemon.logto
     {
-        log = Some((path.clone(), open_log("logto", path)?));
+        log = Some((path.clone(), open_log("logto", path, daemon, &lasting)?));
     }
     let access = security::access(config)?;
     for spooler in config.spoolers.iter().filter(|spooler| !spooler.external) {
         lasting.hand_over(&spooler.path, &access);
     }
-    let became = lasting.take_on("uid")?;
+    let output = log.as_ref().map_or(&stderr, |(_, file)| file);
+    let (became, flow) = become_user(&lasting, &mut steps, output)?;
+    if flow == Flow::End {
+        if let Some(launcher) = launcher {
+            launcher.tell(exit::OK);
+        }
+        return Ok(Begun::Ended(exit::OK));
+    }
     remarks.extend(pid_files.write_as_daemon()?);
     if let Some(path) = &daemon.logto2 {
-        log = Some((path.clone(), open_log("logto2", path)?));
+        log = Some((path.clone(), open_log("logto2", path, daemon, &lasting)?));
     }
     let sinks = sinks(daemon, log, &stderr)?;
-    Ok(Begun::Daemon(Box::new(Process { sinks, pid_files, launcher, remarks, became })))
+    Ok(Begun::Daemon(Box::new(Process { sinks, pid_files, launcher, remarks, became, steps })))
+}
+
+/// Takes the steps before the user changes, changes it, and takes those after it. Returns the name of
+/// another user.
+fn become_user(
+    lasting: &Identity,
+    steps: &mut Steps,
+    output: &File,
+) -> Result<(Option<String>, Flow), SetupError> {
+    let before = [HookPhase::PreJail, HookPhase::InJail, HookPhase::AsRoot];
+    if steps.take(&before, output)? == Flow::End {
+        return Ok((None, Flow::End));
+    }
+    let became = lasting.take_on("uid")?;
+    Ok((became, steps.take(&[HookPhase::AsUser], output)?))
 }
 
 /// What lets a user open a spool that it cannot open.
@@ -164,13 +207,14 @@ fn sinks(
     stderr: &File,
 ) -> Result<Vec<Sink>, SetupError> {
     if daemon.loggers.is_empty() {
-        return Ok(log.map(|(path, file)| Sink::file(&path, file)).into_iter().collect());
+        let rotation = Some(Rotation::new(&daemon.log_file));
+        return Ok(log.map(|(path, file)| Sink::file(&path, file, rotation)).into_iter().collect());
     }
     let open = |logger| {
         Sink::open(logger, stderr).map_err(|source| SetupError::Log {
             option: "logger",
             path: match logger {
-                unspool_config::Logger::File(path) => path.clone(),
+                unspool_config::Logger::File { path, .. } => path.clone(),
                 _ => PathBuf::from("-"),
             },
             source,
@@ -179,8 +223,25 @@ fn sinks(
     daemon.loggers.iter().map(open).collect()
 }
 
-fn open_log(option: &'static str, path: &Path) -> Result<File, SetupError> {
-    let opened = files::open_to_append(path).map(File::from);
+fn open_log(
+    option: &'static str,
+    path: &Path,
+    daemon: &DaemonConfig,
+    lasting: &Identity,
+) -> Result<File, SetupError> {
+    let kept = &daemon.log_file;
+    let opened = Rotation::new(kept).open(path).and_then(|file| {
+        // What is no regular file has nothing to be emptied of, and is others' too.
+        if file.metadata()?.is_file() {
+            if kept.truncate {
+                files::empty(&file)?;
+            }
+            if kept.chown {
+                lasting.give(&file)?;
+            }
+        }
+        Ok(file)
+    });
     opened.map_err(|source| SetupError::Log { option, path: path.to_owned(), source })
 }
 

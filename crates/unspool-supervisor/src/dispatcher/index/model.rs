@@ -40,6 +40,8 @@ enum Step {
         met: Vec<bool>,
     },
     Clock(i64),
+    /// The same, and what waits to run again is moved with it.
+    ClockSet(i64),
     BestTaken,
     AnyTaken(usize),
     PutBack(usize),
@@ -48,13 +50,17 @@ enum Step {
         by_ns: i64,
         held: bool,
     },
+    SetAside(usize),
+    Resumed,
     Finished(usize),
     Reloaded,
     Released(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let (folder, name, due, ctime) = (0..FOLDERS.len(), 0..SUBMITTED_NS.len(), 0..30_i64, 1..3_i64);
+    let (folder, name, due) = (0..FOLDERS.len(), 0..SUBMITTED_NS.len(), 0..30_i64);
+    // Of long ago, or of before the clock was set back.
+    let ctime = prop_oneof![1..3_i64, 18..20_i64];
     let file = (folder.clone(), name, due, ctime);
     let task = 0..40_usize;
     prop_oneof![
@@ -70,11 +76,14 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (task.clone(), folder).prop_map(|(task, folder)| Step::Moved { task, folder }),
         1 => prop::collection::vec(any::<bool>(), 40).prop_map(|met| Step::Scan { met }),
         5 => (-8..12_i64).prop_map(Step::Clock),
+        2 => (-12..12_i64).prop_map(Step::ClockSet),
         5 => Just(Step::BestTaken),
         2 => task.clone().prop_map(Step::AnyTaken),
         2 => task.clone().prop_map(Step::PutBack),
         4 => (task.clone(), -3..15_i64, any::<bool>())
             .prop_map(|(task, by_ns, held)| Step::PutOff { task, by_ns, held }),
+        2 => task.clone().prop_map(Step::SetAside),
+        1 => Just(Step::Resumed),
         3 => task.clone().prop_map(Step::Finished),
         1 => Just(Step::Reloaded),
         2 => task.prop_map(Step::Released),
@@ -91,6 +100,8 @@ struct Task {
     held: Option<i64>,
     /// The change time that it was last seen with.
     ctime_ns: i64,
+    /// Until its due time, which its file has, it waits to run again.
+    waits: bool,
 }
 
 /// The model beside the index.
@@ -145,16 +156,8 @@ impl Both {
                 }
             }
             Step::Scan { met } => self.scan(&met),
-            Step::Clock(by_ns) => {
-                self.now_ns += by_ns;
-                self.index.promote(self.now_ns);
-                let now_ns = self.now_ns;
-                for task in &mut self.tasks {
-                    if task.state == State::Delayed && task.due_ns <= now_ns {
-                        task.state = State::Ready;
-                    }
-                }
-            }
+            Step::Clock(by_ns) => self.clock(by_ns),
+            Step::ClockSet(by_ns) => self.set_clock(by_ns),
             Step::BestTaken => {
                 let best = self.index.best();
                 assert_eq!(best, self.best().map(|at| self.key(at)));
@@ -174,6 +177,13 @@ impl Both {
                 }
             }
             Step::PutOff { task, by_ns, held } => self.put_off(task, by_ns, held),
+            Step::SetAside(task) => {
+                if let Some(at) = self.nth(task, |state| state == State::Out) {
+                    self.index.set_aside(self.key(at));
+                    self.tasks[at].state = State::Paused;
+                }
+            }
+            Step::Resumed => self.resumed(),
             Step::Finished(task) => {
                 if let Some(at) = self.nth(task, |state| state == State::Out) {
                     self.remove(at);
@@ -193,18 +203,26 @@ impl Both {
 
     fn seen(&mut self, folder: usize, name: usize, due_ns: i64, ctime_ns: i64) {
         let Some(lane) = self.lanes[folder] else { return };
-        let seen = Seen { due_ns, ctime_ns, submitted_ns: SUBMITTED_NS[name] };
+        let seen = Seen { due_ns, ctime_ns, submitted_ns: SUBMITTED_NS[name], bytes: 1 };
         self.index.see(lane, &full_name(name), seen, self.epoch, self.now_ns);
         let Some(at) = self.find(folder, name) else {
             let state = State::Ready;
-            self.tasks.push(Task { folder, name, state, due_ns, held: None, ctime_ns });
+            self.tasks.push(Task {
+                folder,
+                name,
+                state,
+                due_ns,
+                held: None,
+                ctime_ns,
+                waits: false,
+            });
             return self.wait(self.tasks.len() - 1);
         };
         let task = &mut self.tasks[at];
         let stays = match task.state {
             State::Out => true,
             State::Kept => false,
-            State::Ready | State::Delayed => match task.held {
+            State::Ready | State::Delayed | State::Paused => match task.held {
                 Some(held) => held == ctime_ns,
                 None => task.due_ns == due_ns,
             },
@@ -213,7 +231,7 @@ impl Both {
             task.ctime_ns = ctime_ns;
         }
         if !stays {
-            (task.due_ns, task.held) = (due_ns, None);
+            (task.due_ns, task.held, task.waits) = (due_ns, None, false);
             self.wait(at);
         }
     }
@@ -234,10 +252,11 @@ impl Both {
         if same {
             return;
         }
-        let seen = Seen { due_ns, ctime_ns, submitted_ns: SUBMITTED_NS[name] };
+        let seen = Seen { due_ns, ctime_ns, submitted_ns: SUBMITTED_NS[name], bytes: 1 };
         self.index.keep(lane, &full_name(name), seen, self.epoch, name as u32);
         let state = State::Kept;
-        let task = Task { folder, name, state, due_ns, held: Some(ctime_ns), ctime_ns };
+        let task =
+            Task { folder, name, state, due_ns, held: Some(ctime_ns), ctime_ns, waits: false };
         match known {
             Some(at) => self.tasks[at] = task,
             None => self.tasks.push(task),
@@ -273,11 +292,57 @@ impl Both {
     fn put_off(&mut self, task: usize, by_ns: i64, held: bool) {
         let Some(at) = self.nth(task, |state| state == State::Out) else { return };
         let due_ns = self.now_ns + by_ns;
+        let waits = !held;
         let held = held.then_some(self.tasks[at].ctime_ns);
-        self.index.delay(self.key(at), due_ns, held);
+        match held {
+            Some(_) => self.index.delay(self.key(at), due_ns, held),
+            None => self.index.wait_until(self.key(at), due_ns),
+        }
         // Also what is due already waits for the next look at the clock.
         let task = &mut self.tasks[at];
-        (task.state, task.due_ns, task.held) = (State::Delayed, due_ns, held);
+        (task.state, task.due_ns, task.held, task.waits) = (State::Delayed, due_ns, held, waits);
+    }
+
+    fn clock(&mut self, by_ns: i64) {
+        self.now_ns += by_ns;
+        self.index.promote(self.now_ns);
+        let now_ns = self.now_ns;
+        for task in &mut self.tasks {
+            if task.state == State::Delayed && task.due_ns <= now_ns {
+                task.state = State::Ready;
+            }
+        }
+    }
+
+    fn resumed(&mut self) {
+        self.index.release_paused();
+        for task in self.tasks.iter_mut().filter(|task| task.state == State::Paused) {
+            task.state = State::Ready;
+        }
+    }
+
+    /// The clock is set, and waits are moved with it.
+    fn set_clock(&mut self, by_ns: i64) {
+        self.now_ns += by_ns;
+        let mut waits = self.index.waits();
+        for (key, due_ns) in &waits {
+            self.index.move_wait(*key, due_ns + by_ns, self.now_ns);
+        }
+        let is_moved =
+            |task: &Task| task.waits && matches!(task.state, State::Ready | State::Delayed);
+        let moved: Vec<usize> =
+            (0..self.tasks.len()).filter(|at| is_moved(&self.tasks[*at])).collect();
+        let mut model: Vec<_> =
+            moved.iter().map(|at| (self.key(*at), self.tasks[*at].due_ns)).collect();
+        model.sort_by_key(|(key, _)| key.0);
+        waits.sort_by_key(|(key, _)| key.0);
+        assert_eq!(waits, model);
+        for at in moved {
+            let task = &mut self.tasks[at];
+            task.due_ns += by_ns;
+            let due = task.due_ns <= self.now_ns;
+            task.state = if due { State::Ready } else { State::Delayed };
+        }
     }
 
     fn reloaded(&mut self) {
@@ -302,7 +367,7 @@ impl Both {
 
     /// Lets a task wait for its time, which may have come.
     fn wait(&mut self, at: usize) {
-        let due = self.tasks[at].due_ns <= self.now_ns;
+        let due = self.tasks[at].due_ns <= self.now_ns.max(self.tasks[at].ctime_ns);
         self.tasks[at].state = if due { State::Ready } else { State::Delayed };
     }
 
@@ -383,6 +448,7 @@ impl Both {
                 delayed: count(State::Delayed),
                 running: count(State::Out),
                 held: count(State::Kept),
+                paused: count(State::Paused),
             };
             (priority(folder), depth)
         })

@@ -1,0 +1,187 @@
+"""The application in the foreground, for one command: `unspool replay` and `unspool doctor`.
+
+It is set up and imported as a worker has it, in a process without a daemon: what a task asks of
+one goes to the daemon that runs the spool, if there is one. The command passes the daemon's
+settings and its own job as one JSON document in a file that it inherits.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import pdb
+import pickle
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from unspool import _errors, _functions, _imports, _native, _process, _steps, _surroundings
+
+# Exit statuses, as the command has them.
+OK, FAILED, USAGE = 0, 1, 2
+# Characters of one argument that are shown.
+SHOWN_MAX = 2000
+
+
+def main() -> None:
+    """Does what the document says that its file has; its number is the last argument."""
+    with open(int(sys.argv[-1]), encoding="utf-8") as file:
+        document = json.load(file)
+    setup, job = document["setup"], document["job"]
+    setup["daemon_pid"] = os.getpid()
+    setup["own_import"] = False
+    _surroundings.enter(setup)
+    deeds: dict[str, Callable[[dict[str, Any], dict[str, Any]], int]] = {
+        "look": _look,
+        "replay": _replay,
+    }
+    status = deeds[job["deed"]](setup, job)
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+def _import(setup: dict[str, Any], looks: bool) -> list[dict[str, Any]]:
+    """Imports the application. Whoever only looks takes no step that reaches beyond the process."""
+    only = _steps.OWN if looks else None
+    _steps.take(setup, "pre-app", only)
+    failures = _imports.load_all(enumerate(setup["imports"]))
+    _steps.take(setup, "post-app", only)
+    if setup["chdir2"] is not None:
+        os.chdir(setup["chdir2"])
+    return failures
+
+
+def _look(setup: dict[str, Any], job: dict[str, Any]) -> int:
+    """Imports the application, and says what came of it, as a line of JSON behind all it prints."""
+    failures = _import(setup, looks=True)
+    uwsgi = sys.modules.get("uwsgi")
+    decorators = sys.modules.get("uwsgidecorators")
+    found = {
+        "python": platform.python_version(),
+        "unspool": _native.__version__,
+        "functions": sorted(getattr(decorators, "spooler_functions", {})),
+        "handler": getattr(uwsgi, "spooler", None) is not None,
+        "failures": failures,
+    }
+    print(f"\n{json.dumps(found)}", flush=True)
+    return OK
+
+
+def _replay(setup: dict[str, Any], job: dict[str, Any]) -> int:
+    with contextlib.ExitStack() as stack:
+        answer = None
+        if job["json"]:
+            answer = stack.enter_context(os.fdopen(os.dup(1), "w"))
+            os.dup2(2, 1)
+        told: dict[str, Any] = {"task": job["name"]}
+        status = _replay_task(setup, job, told)
+        sys.stdout.flush()
+        if answer is not None:
+            print(json.dumps(told), file=answer)
+        return status
+
+
+def _replay_task(setup: dict[str, Any], job: dict[str, Any], told: dict[str, Any]) -> int:
+    failures = _import(setup, looks=job["dry_run"])
+    for failure in failures:
+        print(failure["traceback"].rstrip(), file=sys.stderr)
+        print(f"unspool: `{failure['target']}` cannot be imported", file=sys.stderr)
+    if failures:
+        told.update(outcome="not imported", failures=failures)
+        return FAILED
+    _process.become_worker("spool", 0, 1)
+    name = job["name"].encode("utf-8", "surrogateescape")
+    task = _native.begin_task(name, base64.b64decode(job["task"]))
+    if job["dry_run"]:
+        return _show(task, told, printed=not job["json"])
+    folder = setup["spooler_chdir"] or job["folder"]
+    if folder is not None:
+        os.chdir(folder)
+    return _run(task, job["pdb"], told)
+
+
+def _run(task: dict[Any, Any], debug: bool, told: dict[str, Any]) -> int:
+    import uwsgi
+
+    handler = getattr(uwsgi, "spooler", None)
+    if handler is None:
+        told.update(outcome="no handler")
+        print(
+            "unspool: the application has set no handler: name what it imports with a "
+            "configuration, or with --import",
+            file=sys.stderr,
+        )
+        return FAILED
+    began = time.monotonic()
+    try:
+        result = handler(task)
+    except BaseException as error:
+        shown = _errors.of_application(error.__traceback__)
+        lines = traceback.format_exception(type(error), error, shown)
+        told.update(
+            outcome="raised",
+            duration_s=time.monotonic() - began,
+            error=lines[-1].strip(),
+            traceback="".join(lines),
+        )
+        print("".join(lines), end="", file=sys.stderr)
+        if debug and not isinstance(error, KeyboardInterrupt):
+            sys.stderr.flush()
+            pdb.post_mortem(shown)
+        return FAILED
+    names = {-2: "SPOOL_OK: done", -1: "SPOOL_RETRY: it asks to run again", 0: "SPOOL_IGNORE"}
+    words = {-2: "done", -1: "retry", 0: "ignored"}
+    told.update(
+        outcome=words.get(result, "failed"),
+        duration_s=time.monotonic() - began,
+        returned=_shown(result),
+    )
+    print(f"unspool: it returned {names.get(result, repr(result))}", file=sys.stderr)
+    return OK if result == -2 else FAILED
+
+
+def _show(task: dict[Any, Any], told: dict[str, Any], printed: bool) -> int:
+    """Shows the call, and where its function is."""
+    import uwsgidecorators
+
+    message, module = _native.decoded(task)
+    function, decorated = uwsgidecorators._meant(message.get("ud_spool_func", ""), module)
+    name = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
+    raw = decorated is not None and decorated.pass_arguments
+    if raw and "args" in message and "kwargs" in message:
+        _native.check_pickles()
+        arguments, keywords = pickle.loads(task[b"args"]), pickle.loads(task[b"kwargs"])
+    elif raw:
+        ours = uwsgidecorators._OURS
+        arguments, keywords = (), {k: v for k, v in message.items() if k not in ours}
+    else:
+        arguments, keywords = (_hidden(message),), {}
+    parts = [_shown(value) for value in arguments]
+    parts += [f"{key}={_shown(value)}" for key, value in _hidden(keywords).items()]
+    place, call = _functions.place(function), f"{name}({', '.join(parts)})"
+    told.update(outcome="not run", place=place, call=call)
+    if printed:
+        print(f"# {place}")
+        print(call)
+    return OK
+
+
+def _hidden(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {
+        key: "***" if isinstance(key, str) and _native.is_secret_name(key) else value
+        for key, value in values.items()
+    }
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}... ({len(text)} characters)"
+
+
+if __name__ == "__main__":
+    main()

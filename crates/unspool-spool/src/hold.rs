@@ -1,0 +1,51 @@
+//! Hold: the lease of a task for a moment, in which its file is changed or moved.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use unspool_sys::file::stat_file;
+use unspool_sys::folder::{FileKind, Folder, Stat};
+use unspool_sys::lock::{self, Holder};
+
+/// A file whose lease is ours until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) file: OwnedFd,
+    /// As it was under the lock.
+    pub(crate) stat: Stat,
+}
+
+impl Drop for Lease {
+    /// Before the file is closed, which tells a watcher of it: who looks then finds it free.
+    fn drop(&mut self) {
+        let _ = lock::unlock(self.file.as_fd());
+    }
+}
+
+/// What a try to hold a file came to.
+#[derive(Debug)]
+pub(crate) enum Held {
+    Ours(Lease),
+    /// There is no file of that name any more.
+    Gone,
+    /// Somebody else has it.
+    Theirs(Holder),
+}
+
+/// Locks a file, and looks again whether it has its name.
+pub(crate) fn hold(folder: &Folder, name: &[u8]) -> io::Result<Held> {
+    let file = match folder.open_file(name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Held::Gone),
+        Err(error) => return Err(error),
+    };
+    if !lock::try_lock(file.as_fd())? {
+        return Ok(Held::Theirs(lock::holder(file.as_fd())?));
+    }
+    // A holder before us may have finished, moved or rewritten it.
+    let lease = Lease { stat: stat_file(file.as_fd())?, file };
+    let named = folder.stat(name)?;
+    let same = named.is_some_and(|n| (n.inode, n.device) == (lease.stat.inode, lease.stat.device));
+    let is_task = same && lease.stat.kind == FileKind::File;
+    Ok(if is_task { Held::Ours(lease) } else { Held::Gone })
+}

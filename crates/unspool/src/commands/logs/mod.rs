@@ -1,0 +1,280 @@
+//! `unspool logs`: what the daemon has told, without any configuration.
+//!
+//! A daemon that runs gives the last lines that it keeps in memory, and those to come. Without one
+//! the log file is read that the configuration names, or what is recorded of failed attempts.
+
+pub(crate) mod daemon;
+pub(crate) mod filter;
+mod print;
+mod stored;
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use unspool_config::Config;
+use unspool_spool::{
+    FindError, SpoolView, Whereabouts, find_one, inspect, listed, read_attempts, records, spool_of,
+    task_name,
+};
+use unspool_sys::clock;
+
+use self::daemon::{Heard, Reader, readers};
+use self::filter::{Filter, FilterError, Line};
+use self::print::Printer;
+use crate::cli::LogsOptions;
+use crate::exit;
+use crate::logging::{complain, complain_text};
+use crate::spools::{Source, SpoolsError, view_all};
+
+/// How a spool is named here.
+const WAYS: &str = "the task's path, --spooler DIR or --config FILE";
+/// Tasks whose records are read where nothing else is left of the log.
+const RECORDS_MAX: usize = 10_000;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum LogsError {
+    #[error(transparent)]
+    Spools(#[from] SpoolsError),
+    #[error(transparent)]
+    Find(#[from] FindError),
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    #[error("the record of `{task}` cannot be read")]
+    Record { task: PathBuf, source: io::Error },
+    #[error("the records of spool `{spool}` cannot be read")]
+    Records { spool: PathBuf, source: io::Error },
+}
+
+impl LogsError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Spools(error) => error.exit_status(),
+            Self::Find(FindError::Io { .. } | FindError::Path { .. })
+            | Self::Record { .. }
+            | Self::Records { .. } => exit::FAILED,
+            Self::Find(_) | Self::Filter(_) => exit::USAGE,
+        }
+    }
+}
+
+/// Shows lines of the log.
+pub(crate) fn run(options: &LogsOptions) -> u8 {
+    match show(options) {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&error);
+            error.exit_status()
+        }
+    }
+}
+
+/// What is asked about.
+struct Subject {
+    spools: Vec<SpoolView>,
+    config: Option<Box<Config>>,
+    /// The index of the task's spool, and where it lies.
+    task: Option<(usize, Whereabouts)>,
+}
+
+fn show(options: &LogsOptions) -> Result<u8, LogsError> {
+    let mut filter = Filter::new(options, &filter::now())?;
+    let subject = Subject::find(options)?;
+    let mut out = Printer::new(options.json, options.lines);
+    if let Some(given) = &options.task {
+        filter.only_of(given.as_bytes(), subject.task.as_ref().map(|(_, task)| task));
+        subject.show_attempts(&mut filter, &mut out)?;
+    }
+    let paths: Vec<PathBuf> = subject.spools.iter().map(|spool| spool.path().to_owned()).collect();
+    let (mut daemons, failures) = readers(&paths, options.follow);
+    for (pid, error) in failures {
+        complain_text(&format!("the daemon with pid {pid} does not give its log: {error}"));
+    }
+    let heard = show_kept(&mut daemons, &mut filter, &mut out);
+    if !heard {
+        subject.show_stored(&mut filter, &mut out, options.task.is_some())?;
+    }
+    out.all_is_there();
+    if filter.unjudged > 0 {
+        let lines = filter.unjudged;
+        complain_text(&format!(
+            "{lines} lines were left out that have no level, function or time to choose them by"
+        ));
+    }
+    if options.follow {
+        return Ok(follow(daemons, &mut filter, &mut out));
+    }
+    let nothing = options.task.is_some() && subject.task.is_none() && out.lines == 0;
+    Ok(if nothing && !out.closed {
+        complain_text("no task of that name is there, and no line tells of one");
+        exit::NOTHING
+    } else {
+        exit::OK
+    })
+}
+
+/// Shows what daemons keep, and drops those that do not tell. Returns whether any did.
+fn show_kept(daemons: &mut Vec<Reader>, filter: &mut Filter, out: &mut Printer) -> bool {
+    let mut heard = false;
+    daemons.retain_mut(|daemon| {
+        loop {
+            match daemon.read() {
+                Ok(news) if news.is_empty() || out.closed => return true,
+                Ok(news) => {
+                    heard = true;
+                    show_news(news, filter, out);
+                }
+                Err(error) => {
+                    let pid = daemon.pid;
+                    complain_text(&format!(
+                        "the daemon with pid {pid} does not give its log: {error}"
+                    ));
+                    return false;
+                }
+            }
+        }
+    });
+    heard
+}
+
+fn show_news(news: Vec<Heard>, filter: &mut Filter, out: &mut Printer) {
+    for heard in news {
+        match heard {
+            Heard::Lines(lines) => show_lines(lines, filter, out),
+            Heard::Lost(lines) => {
+                out.flush();
+                complain_text(&format!("{lines} lines were not read in time, and are gone"));
+            }
+        }
+    }
+}
+
+fn show_lines(lines: Vec<Line>, filter: &mut Filter, out: &mut Printer) {
+    for line in lines {
+        if filter.wants(&line) {
+            out.line(line);
+        }
+    }
+}
+
+/// Shows what comes, until nobody reads it or no daemon is left.
+fn follow(mut daemons: Vec<Reader>, filter: &mut Filter, out: &mut Printer) -> u8 {
+    if daemons.is_empty() {
+        complain_text("no daemon gives its log: there is nothing to follow");
+        return exit::FAILED;
+    }
+    while !daemons.is_empty() && !out.closed {
+        let alone = daemons.len() == 1;
+        daemons.retain_mut(|daemon| match daemon.follow(alone) {
+            Ok(news) => {
+                show_news(news, filter, out);
+                out.flush();
+                true
+            }
+            Err(error) => {
+                complain_text(&format!("the daemon with pid {}: {error}", daemon.pid));
+                false
+            }
+        });
+    }
+    exit::OK
+}
+
+impl Subject {
+    fn find(options: &LogsOptions) -> Result<Self, LogsError> {
+        let given = options.task.as_deref();
+        let by_path = given.filter(|given| given.as_bytes().contains(&b'/'));
+        let by_path = by_path.map(|given| spool_of(Path::new(given))).transpose()?.flatten();
+        let (paths, config, name) = if let Some((path, name)) = by_path {
+            (vec![path], None, Some(name))
+        } else {
+            let (paths, config) = Source::of(&options.spool, WAYS)?.run_here()?;
+            (paths, config, given.map(|given| task_name(given.as_bytes())).transpose()?)
+        };
+        let spools = view_all(paths)?;
+        let bytes = given.map(OsStrExt::as_bytes).unwrap_or_default();
+        let task = match &name {
+            Some(name) => find_one(&spools, bytes, name)?,
+            None => None,
+        };
+        Ok(Self { spools, config, task })
+    }
+
+    /// The recorded attempts of the task.
+    fn show_attempts(&self, filter: &mut Filter, out: &mut Printer) -> Result<(), LogsError> {
+        let Some((index, task)) = &self.task else { return Ok(()) };
+        let spool = &self.spools[*index];
+        let failed = |source| LogsError::Record { task: task.path(spool), source };
+        let file = listed(spool, task).map_err(failed)?;
+        let summary =
+            file.map(|file| inspect(&file, clock::now_ns())).transpose().map_err(failed)?;
+        let id = summary.flatten().and_then(|summary| summary.id).map(|id| id.to_string());
+        let name = match task {
+            Whereabouts::Pending(place) => place.relative(),
+            Whereabouts::Kept(_, name) => name.clone(),
+        };
+        let name = String::from_utf8_lossy(&name);
+        for attempt in read_attempts(spool, task.name()).map_err(failed)? {
+            let number = u64::from(attempt.attempt);
+            let line = Line::Record(stored::record_of(attempt, &name, id.clone()));
+            if filter.wants(&line) {
+                out.line(line);
+                filter.shown(number);
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is without a daemon.
+    fn show_stored(
+        &self,
+        filter: &mut Filter,
+        out: &mut Printer,
+        of_task: bool,
+    ) -> Result<(), LogsError> {
+        if let Some(path) = self.config.as_deref().and_then(stored::log_file) {
+            match stored::lines_of_file(&path) {
+                Ok((lines, cut)) => {
+                    let part = if cut { "the end of " } else { "" };
+                    complain_text(&format!(
+                        "no daemon gives its log: these lines are {part}`{}`",
+                        path.display()
+                    ));
+                    show_lines(lines, filter, out);
+                    return Ok(());
+                }
+                Err(error) => {
+                    complain_text(&format!("`{}` cannot be read: {error}", path.display()));
+                }
+            }
+        }
+        let why = match &self.config {
+            Some(_) => "the configuration names no log file that is there",
+            None => "no configuration was given that could name a log file",
+        };
+        complain_text(&format!(
+            "no daemon gives its log, and {why}: only recorded attempts that failed can be shown"
+        ));
+        if !of_task {
+            self.show_records(filter, out)?;
+        }
+        Ok(())
+    }
+
+    /// The recorded attempts of all tasks, the oldest first.
+    fn show_records(&self, filter: &mut Filter, out: &mut Printer) -> Result<(), LogsError> {
+        let mut found = Vec::new();
+        for spool in &self.spools {
+            let failed = |source| LogsError::Records { spool: spool.path().to_owned(), source };
+            for name in records(spool, RECORDS_MAX).map_err(failed)? {
+                let task = String::from_utf8_lossy(&name).into_owned();
+                let attempts = read_attempts(spool, &name).map_err(failed)?;
+                found.extend(attempts.into_iter().map(|a| stored::record_of(a, &task, None)));
+            }
+        }
+        found.sort_by_key(|record| record.time_ns);
+        show_lines(found.into_iter().map(Line::Record).collect(), filter, out);
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! A task as a row of the table, and as a line of JSON.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+use unspool_core::Priority;
+use unspool_spool::{Attempt, TaskState, TaskSummary, Whereabouts, read_attempts};
+
+use crate::display::{Cell, Column, Table, age, clean, clipped, paint, paused, short_id, time};
+use crate::tasks::Looked;
+
+/// Characters of a function's name and of a note that are shown.
+const FUNCTION_SHOWN: usize = 48;
+const NOTE_SHOWN: usize = 100;
+
+/// Where the list goes.
+pub(super) struct Printer<W: Write> {
+    form: Form<W>,
+    /// There is more than one spool.
+    several: bool,
+    now_ns: i64,
+}
+
+enum Form<W: Write> {
+    Json(W),
+    Table(Table<W>),
+}
+
+impl<W: Write> Printer<W> {
+    pub(super) fn new(out: W, json: bool, coloured: bool, several: bool, now_ns: i64) -> Self {
+        let mut columns = vec![
+            Column::words("ID"),
+            Column::words("STATE"),
+            Column::words("FUNCTION"),
+            Column::words("PRIORITY"),
+            Column::words("DUE"),
+            Column::numbers("AGE"),
+            Column::numbers("FAILED"),
+            Column::words("NOTE"),
+        ];
+        if several {
+            columns.insert(0, Column::words("SPOOL"));
+        }
+        let form =
+            if json { Form::Json(out) } else { Form::Table(Table::new(out, coloured, columns)) };
+        Self { form, several, now_ns }
+    }
+
+    pub(super) fn print(&mut self, spool: &Looked, seen: &TaskSummary) -> io::Result<()> {
+        let last = last_attempt(spool, seen);
+        let failed = last.as_ref().map_or(0, |last| last.attempt).max(u32::from(seen.attempts));
+        let note = note(spool, seen, last.as_ref(), self.now_ns);
+        match &mut self.form {
+            Form::Json(out) => {
+                let line = self::json(spool, seen, failed, last.as_ref(), self.now_ns);
+                writeln!(out, "{line}")
+            }
+            Form::Table(table) => {
+                let mut row = vec![
+                    Cell::new(short_id(seen.id, seen.whereabouts.name())),
+                    Cell::painted(seen.state.as_str(), paint(seen.state)),
+                    Cell::new(clipped(&clean(&function(seen)), FUNCTION_SHOWN)),
+                    Cell::new(priority(seen).map_or_else(|| "-".to_owned(), |name| clean(&name))),
+                    Cell::new(time(seen.due_ns)),
+                    Cell::new(age(self.now_ns.saturating_sub(seen.submitted_ns).max(0) as u64)),
+                    Cell::new(if failed > 0 { failed.to_string() } else { String::new() }),
+                    Cell::new(clipped(&clean(&note), NOTE_SHOWN)),
+                ];
+                if self.several {
+                    row.insert(0, Cell::new(clean(&spool.view.path().to_string_lossy())));
+                }
+                table.push(row)
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> io::Result<()> {
+        match self.form {
+            Form::Json(mut out) => out.flush(),
+            Form::Table(table) => table.finish(),
+        }
+    }
+}
+
+fn function(seen: &TaskSummary) -> String {
+    seen.function
+        .as_deref()
+        .map_or_else(|| "-".to_owned(), |name| String::from_utf8_lossy(name).into())
+}
+
+fn priority(seen: &TaskSummary) -> Option<String> {
+    let Whereabouts::Pending(place) = &seen.whereabouts else { return None };
+    let name = place.priority.as_ref().map(Priority::as_bytes)?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The last failed attempt, of a task that may have one. What cannot be read is none: the list is of
+/// tasks.
+fn last_attempt(spool: &Looked, seen: &TaskSummary) -> Option<Attempt> {
+    let may = seen.attempts > 0 || seen.state == TaskState::Dead;
+    may.then(|| read_attempts(&spool.view, seen.whereabouts.name()).ok()?.pop()).flatten()
+}
+
+/// In a few words what the other columns do not say.
+fn note(spool: &Looked, seen: &TaskSummary, last: Option<&Attempt>, now_ns: i64) -> String {
+    let wait = || age(seen.due_ns.saturating_sub(now_ns).max(0) as u64);
+    let error = last.map(|last| last.error.clone()).unwrap_or_default();
+    match seen.state {
+        TaskState::Due | TaskState::Delayed if seen.policy.is_expired(now_ns) => {
+            "expired".to_owned()
+        }
+        TaskState::Delayed => format!("in {}", wait()),
+        TaskState::Retrying if error.is_empty() => format!("in {}", wait()),
+        TaskState::Retrying => format!("in {}: {error}", wait()),
+        TaskState::Paused => spool.paused(seen).next().map(paused).unwrap_or_default(),
+        TaskState::Held => "an old one of uWSGI's: `unspool adopt` decides".to_owned(),
+        TaskState::Torn => format!("{} bytes, not whole", seen.stat.bytes),
+        TaskState::Corrupt => "no task, or not signed: `unspool show` says more".to_owned(),
+        _ => error,
+    }
+}
+
+fn json(
+    spool: &Looked,
+    seen: &TaskSummary,
+    failed: u32,
+    last: Option<&Attempt>,
+    now_ns: i64,
+) -> Value {
+    let seconds = |ns: i64| ns as f64 / 1e9;
+    json!({
+        "spool": spool.view.path().to_string_lossy(),
+        "path": seen.whereabouts.path(&spool.view).to_string_lossy(),
+        "id": seen.id.map(|id| id.to_string()),
+        "name": String::from_utf8_lossy(seen.whereabouts.name()),
+        "state": seen.state.as_str(),
+        "function": seen.function.as_deref().map(String::from_utf8_lossy),
+        "priority": priority(seen),
+        "submitted_at": seconds(seen.submitted_ns),
+        "due_at": seconds(seen.due_ns),
+        "age_s": seconds(now_ns.saturating_sub(seen.submitted_ns)),
+        "attempts": failed,
+        "last_error": last.map(|last| last.error.as_str()),
+        "bytes": seen.stat.bytes,
+    })
+}

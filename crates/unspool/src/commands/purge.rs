@@ -1,0 +1,235 @@
+//! `unspool purge`: many tasks are deleted at once, with their records.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use serde_json::json;
+use unspool_core::InvalidPriority;
+use unspool_spool::{
+    Kept, Listed, Removal, Shelves, SpoolDir, TaskState, TaskSummary, Whereabouts, discard,
+    discard_records, list, priorities, remove_pending,
+};
+
+use crate::cli::{PurgeOptions, PurgedState};
+use crate::exit;
+use crate::logging::complain;
+use crate::tasks::{Filter, Finder, FinderError};
+use crate::terminal::{confirm, progress};
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum PurgeError {
+    #[error(transparent)]
+    Finder(#[from] FinderError),
+    #[error("--priority: {0}")]
+    Priority(#[from] InvalidPriority),
+    #[error("{found} would be deleted for good: give --yes to do it, or --dry-run to count alone")]
+    NotSure { found: String },
+    #[error("cannot look through the spool `{spool}`")]
+    List { spool: String, source: io::Error },
+    #[error("cannot delete `{path}`")]
+    Delete { path: String, source: io::Error },
+    #[error("tasks of `{spool}` are deleted, and a power cut may bring some back")]
+    NotDurable { spool: String, source: io::Error },
+}
+
+impl PurgeError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Finder(error) => error.exit_status(),
+            Self::Priority(_) | Self::NotSure { .. } => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+}
+
+/// How many there are of each.
+#[derive(Debug, Default)]
+struct Tally {
+    dead: u64,
+    corrupt: u64,
+    pending: u64,
+    /// Somebody has them.
+    running: u64,
+    records: u64,
+    failed: u64,
+}
+
+impl Tally {
+    fn tasks(&self) -> u64 {
+        self.dead + self.corrupt + self.pending
+    }
+
+    fn count(&mut self, task: &Whereabouts) {
+        match task {
+            Whereabouts::Pending(_) => self.pending += 1,
+            Whereabouts::Kept(Kept::Dead, _) => self.dead += 1,
+            Whereabouts::Kept(Kept::Corrupt, _) => self.corrupt += 1,
+        }
+    }
+
+    /// In words.
+    fn text(&self) -> String {
+        let parts = [(self.dead, "given up"), (self.corrupt, "corrupt"), (self.pending, "pending")];
+        let parts: Vec<String> = (parts.iter().filter(|(count, _)| *count > 0))
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
+        match self.tasks() {
+            0 => "no task".to_owned(),
+            1 => format!("1 task ({})", parts.join(", ")),
+            tasks => format!("{tasks} tasks ({})", parts.join(", ")),
+        }
+    }
+}
+
+/// Counts them, asks, and deletes them.
+pub(crate) fn run(options: &PurgeOptions) -> u8 {
+    match try_run(options) {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&error);
+            error.exit_status()
+        }
+    }
+}
+
+fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
+    let filter = Filter::new(&options.filter)?;
+    let mut finder = Finder::new(&options.spool);
+    let spools = finder.all()?;
+    if options.dry_run || !options.yes {
+        let found = walk(options, &filter, spools, "counting", |_, _| Ok(Removal::Removed))?;
+        if options.dry_run {
+            say(options, &found);
+            return Ok(if found.tasks() == 0 { exit::NOTHING } else { exit::OK });
+        }
+        let text = found.text();
+        if found.tasks() > 0 {
+            match confirm(&format!("Delete {text} for good?")) {
+                Some(true) => {}
+                Some(false) => return Ok(exit::NOTHING),
+                None => return Err(PurgeError::NotSure { found: text }),
+            }
+        }
+    }
+    let mut done = walk(options, &filter, spools, "deleting", delete)?;
+    for spool in spools {
+        if options.dead && options.filter.is_empty() {
+            let fail =
+                |source| PurgeError::List { spool: spool.path().display().to_string(), source };
+            done.records += discard_records(spool).map_err(fail)?;
+        }
+        flush(spool, options)?;
+    }
+    say(options, &done);
+    Ok(match done {
+        Tally { failed: 1.., .. } => exit::FAILED,
+        Tally { running: 1.., .. } => exit::HELD,
+        _ if done.tasks() + done.records == 0 => exit::NOTHING,
+        _ => exit::OK,
+    })
+}
+
+/// Does this with each task that is meant.
+fn walk(
+    options: &PurgeOptions,
+    filter: &Filter,
+    spools: &[SpoolDir],
+    what: &'static str,
+    act: impl Fn(&SpoolDir, &Listed) -> io::Result<Removal>,
+) -> Result<Tally, PurgeError> {
+    let PurgeOptions { pending, dead, corrupt, .. } = *options;
+    let mut tally = Tally::default();
+    let bar = progress(what);
+    for spool in spools {
+        for file in list(spool.view(), Shelves { pending, dead, corrupt }) {
+            let fail =
+                |source| PurgeError::List { spool: spool.path().display().to_string(), source };
+            let file = file.map_err(fail)?;
+            let Some(task) = filter.take(spool.view(), &file).map_err(fail)? else { continue };
+            if !is_meant(options, &task) {
+                tally.running += u64::from(task.state == TaskState::Running);
+                continue;
+            }
+            match act(spool, &file) {
+                Ok(Removal::Removed) => tally.count(file.whereabouts()),
+                Ok(Removal::Held(_)) => tally.running += 1,
+                Ok(Removal::Gone) => {}
+                Err(source) => {
+                    tally.failed += 1;
+                    let path = file.whereabouts().path(spool.view()).display().to_string();
+                    bar.suspend(|| complain(&PurgeError::Delete { path, source }));
+                }
+            }
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(tally)
+}
+
+fn is_meant(options: &PurgeOptions, task: &TaskSummary) -> bool {
+    let is = |state: &PurgedState| {
+        task.state
+            == match state {
+                PurgedState::Due => TaskState::Due,
+                PurgedState::Delayed => TaskState::Delayed,
+                PurgedState::Retrying => TaskState::Retrying,
+                PurgedState::Torn => TaskState::Torn,
+            }
+    };
+    match &task.whereabouts {
+        Whereabouts::Kept(..) => true,
+        Whereabouts::Pending(_) if task.state == TaskState::Running => false,
+        Whereabouts::Pending(_) => options.state.is_empty() || options.state.iter().any(is),
+    }
+}
+
+fn delete(spool: &SpoolDir, file: &Listed) -> io::Result<Removal> {
+    match file.whereabouts() {
+        Whereabouts::Pending(_) => remove_pending(spool, file.folder(), file.name()),
+        Whereabouts::Kept(kept, name) => discard(spool, *kept, name),
+    }
+}
+
+/// A power cut brings none back. Priorities' folders are flushed as a whole.
+fn flush(spool: &SpoolDir, options: &PurgeOptions) -> Result<(), PurgeError> {
+    let fail =
+        |source| PurgeError::NotDurable { spool: spool.path().display().to_string(), source };
+    let kept = [(options.dead, Kept::Dead), (options.corrupt, Kept::Corrupt)];
+    let kept: Vec<Kept> = kept.iter().filter(|(wanted, _)| *wanted).map(|(_, k)| *k).collect();
+    spool.flush([], &kept).map_err(fail)?;
+    if options.pending {
+        let priorities = priorities(spool.view()).map_err(fail)?;
+        let folders = std::iter::once(None).chain(priorities.iter().map(Some));
+        spool.flush(folders, &[]).map_err(fail)?;
+    }
+    Ok(())
+}
+
+fn say(options: &PurgeOptions, tally: &Tally) {
+    let Tally { dead, corrupt, pending, running, records, failed } = tally;
+    let text = if options.json {
+        let row = json!({
+            "dead": dead, "corrupt": corrupt, "pending": pending, "running": running,
+            "records": records, "failed": failed, "dry_run": options.dry_run,
+        });
+        format!("{row}\n")
+    } else {
+        let verb = if options.dry_run { "would be deleted" } else { "deleted" };
+        let mut text = format!("{} {verb}", tally.text());
+        let rest = [
+            (*records, "records without a task"),
+            (*running, "running, left"),
+            (*failed, "failed"),
+        ];
+        for (count, word) in rest.iter().filter(|(count, _)| *count > 0) {
+            // Writing into a String cannot fail.
+            let _ = write!(text, ", {count} {word}");
+        }
+        text.push('\n');
+        text
+    };
+    // It is done whether or not somebody reads of it.
+    let _ = io::stdout().write_all(text.as_bytes());
+}

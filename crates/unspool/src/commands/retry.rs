@@ -1,0 +1,300 @@
+//! `unspool retry`: tasks that were given up are pending again, those that wait are due now.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+use serde_json::json;
+use unspool_core::{InvalidPriority, Priority};
+use unspool_spool::{
+    Kept, Place, Retried, Shelves, SpoolDir, TaskState, Whereabouts, list, origin, retry,
+};
+
+use crate::cli::RetryOptions;
+use crate::display;
+use crate::exit;
+use crate::logging::complain;
+use crate::tasks::{Filter, Finder, FinderError};
+use crate::terminal::progress;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum RetryError {
+    #[error(transparent)]
+    Finder(#[from] FinderError),
+    #[error("--priority: {0}")]
+    Priority(#[from] InvalidPriority),
+    #[error("filters choose among all tasks: give --all, or leave them out")]
+    FilterWithoutAll,
+    #[error("cannot retry `{path}`")]
+    Retry { path: String, source: io::Error },
+    #[error("`{path}` is pending again, and its record is not as it should be")]
+    Record { path: String, source: io::Error },
+    #[error("cannot look through the spool `{spool}`")]
+    List { spool: String, source: io::Error },
+    #[error(
+        "tasks were moved in `{spool}`, and a power cut may undo it: a folder cannot be flushed"
+    )]
+    NotDurable { spool: String, source: io::Error },
+}
+
+impl RetryError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Finder(error) => error.exit_status(),
+            Self::Priority(_) | Self::FilterWithoutAll => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+}
+
+/// What became of one task.
+struct Done {
+    word: &'static str,
+    /// What a person should know besides.
+    remark: &'static str,
+    path: String,
+    /// Where it is pending now, if it was moved there.
+    place: Option<Place>,
+    incomplete: Option<io::Error>,
+}
+
+impl Done {
+    fn status(&self) -> u8 {
+        match self.word {
+            "pending" | "due" => exit::OK,
+            "running" => exit::HELD,
+            "gone" | "corrupt" => exit::NOTHING,
+            _ => exit::FAILED,
+        }
+    }
+}
+
+/// How many came to what.
+#[derive(Default)]
+struct Tally {
+    pending: u64,
+    due: u64,
+    running: u64,
+    other: u64,
+    failed: u64,
+}
+
+/// Tries each task again, also after one that fails.
+pub(crate) fn run(options: &RetryOptions) -> u8 {
+    let mut output = io::stdout().lock();
+    let ended = if options.all {
+        all(options, &mut output)
+    } else if options.filter.is_empty() {
+        Ok(named(options, &mut output))
+    } else {
+        Err(RetryError::FilterWithoutAll)
+    };
+    ended.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit_status()
+    })
+}
+
+fn named(options: &RetryOptions, output: &mut impl Write) -> u8 {
+    let mut finder = Finder::new(&options.spool);
+    let mut status = exit::OK;
+    for given in &options.tasks {
+        let shown = given.to_string_lossy();
+        let done = match finder.find(given) {
+            Err(error) => {
+                status = exit::worse(status, error.exit_status());
+                complain(&error);
+                say_error(output, options, &shown, &error);
+                continue;
+            }
+            Ok(None) => Ok(Done {
+                word: "gone",
+                remark: "there is no such task, or no more",
+                path: shown.to_string(),
+                place: None,
+                incomplete: None,
+            }),
+            Ok(Some((spool, task))) => one(options, spool, &task).and_then(|done| {
+                flush(spool, &done.place.iter().map(|place| place.priority.clone()).collect())?;
+                Ok(done)
+            }),
+        };
+        match done {
+            Ok(done) => {
+                status = exit::worse(status, done.status());
+                say(output, options, Some(&shown), done);
+            }
+            Err(error) => {
+                status = exit::worse(status, error.exit_status());
+                complain(&error);
+                say_error(output, options, &shown, &error);
+            }
+        }
+    }
+    status
+}
+
+fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError> {
+    let filter = Filter::new(&options.filter)?;
+    let mut finder = Finder::new(&options.spool);
+    let mut tally = Tally::default();
+    let bar = progress("retrying");
+    for spool in finder.all()? {
+        let mut touched = BTreeSet::new();
+        let shelves = Shelves { pending: true, dead: true, corrupt: options.corrupt };
+        for file in list(spool.view(), shelves) {
+            let fail =
+                |source| RetryError::List { spool: spool.path().display().to_string(), source };
+            let taken = file.and_then(|file| Ok((filter.take(spool.view(), &file)?, file)));
+            let file = match taken {
+                Ok((Some(task), file)) => match file.whereabouts() {
+                    Whereabouts::Pending(_) if task.state != TaskState::Retrying => continue,
+                    _ => file,
+                },
+                Ok((None, _)) => continue,
+                Err(error) => {
+                    tally.failed += 1;
+                    complain(&fail(error));
+                    continue;
+                }
+            };
+            match one(options, spool, file.whereabouts()) {
+                Ok(done) => {
+                    count(&mut tally, &done);
+                    touched.extend(done.place.as_ref().map(|place| place.priority.clone()));
+                    if options.json || done.status() > exit::OK || done.incomplete.is_some() {
+                        bar.suspend(|| say(output, options, None, done));
+                    }
+                }
+                Err(error) => {
+                    tally.failed += 1;
+                    bar.suspend(|| complain(&error));
+                }
+            }
+            bar.inc(1);
+        }
+        flush(spool, &touched)?;
+    }
+    bar.finish_and_clear();
+    say_tally(output, options, &tally);
+    Ok(match tally {
+        Tally { failed: 1.., .. } => exit::FAILED,
+        Tally { running: 1.., .. } => exit::HELD,
+        Tally { pending: 0, due: 0, .. } => exit::NOTHING,
+        _ => exit::OK,
+    })
+}
+
+fn one(options: &RetryOptions, spool: &SpoolDir, task: &Whereabouts) -> Result<Done, RetryError> {
+    let path = task.path(spool.view()).to_string_lossy().into_owned();
+    let mut done = Done { word: "gone", remark: "", path, place: None, incomplete: None };
+    if matches!(task, Whereabouts::Kept(Kept::Corrupt, _)) && !options.corrupt {
+        done.word = "corrupt";
+        done.remark = "not whole, or not signed as it has to be; --corrupt tries it again as it is";
+        return Ok(done);
+    }
+    if options.dry_run {
+        let fail = |source| RetryError::Retry { path: done.path.clone(), source };
+        done.word = if let Whereabouts::Pending(_) = task { "due" } else { "pending" };
+        if let Whereabouts::Kept(..) = task {
+            let priority = origin(spool.view(), task).map_err(fail)?;
+            let place = Place { priority, name: task.name().to_vec() };
+            done.path = place.path(spool.view()).to_string_lossy().into_owned();
+        }
+        return Ok(done);
+    }
+    let retried = retry(spool, task);
+    match retried.map_err(|source| RetryError::Retry { path: done.path.clone(), source })? {
+        Retried::Pending { place, incomplete } => {
+            done.word = "pending";
+            done.path = place.path(spool.view()).to_string_lossy().into_owned();
+            (done.place, done.incomplete) = (Some(place), incomplete);
+        }
+        Retried::Hurried => done.word = "due",
+        Retried::Due => (done.word, done.remark) = ("due", "it was due already"),
+        Retried::Held(_) => (done.word, done.remark) = ("running", "somebody has it"),
+        Retried::Taken(_) => {
+            done.word = "taken";
+            done.remark = "a pending task has its name: a copy of it, perhaps; left there";
+        }
+        Retried::Gone => done.remark = "there is no such task, or no more",
+    }
+    Ok(done)
+}
+
+fn flush(spool: &SpoolDir, touched: &BTreeSet<Option<Priority>>) -> Result<(), RetryError> {
+    if touched.is_empty() {
+        return Ok(());
+    }
+    let folders = touched.iter().map(Option::as_ref);
+    spool.flush(folders, &[Kept::Dead, Kept::Corrupt]).map_err(|source| RetryError::NotDurable {
+        spool: spool.path().display().to_string(),
+        source,
+    })
+}
+
+fn count(tally: &mut Tally, done: &Done) {
+    match done.word {
+        "pending" => tally.pending += 1,
+        "due" => tally.due += 1,
+        "running" => tally.running += 1,
+        "taken" => tally.failed += 1,
+        _ => tally.other += 1,
+    }
+}
+
+// It is done whether or not somebody reads of it: a closed pipe is no error here.
+
+fn say(output: &mut impl Write, options: &RetryOptions, given: Option<&str>, mut done: Done) {
+    if let Some(source) = done.incomplete.take() {
+        complain(&RetryError::Record { path: done.path.clone(), source });
+    }
+    let _ = if options.json {
+        let priority = done.place.as_ref().and_then(|place| place.priority.as_ref());
+        let priority = priority.map(|name| String::from_utf8_lossy(name.as_bytes()));
+        let row = json!({
+            "task": given.unwrap_or(&done.path), "path": done.path, "became": done.word,
+            "priority": priority, "dry_run": options.dry_run,
+        });
+        writeln!(output, "{row}")
+    } else if done.remark.is_empty() {
+        writeln!(output, "{:8}  {}", done.word, display::clean(&done.path))
+    } else {
+        writeln!(output, "{:8}  {}: {}", done.word, display::clean(&done.path), done.remark)
+    };
+}
+
+fn say_error(
+    output: &mut impl Write,
+    options: &RetryOptions,
+    given: &str,
+    error: &dyn std::error::Error,
+) {
+    if options.json {
+        let _ = writeln!(output, "{}", json!({"task": given, "error": error.to_string()}));
+    }
+}
+
+fn say_tally(output: &mut impl Write, options: &RetryOptions, tally: &Tally) {
+    let Tally { pending, due, running, other, failed } = tally;
+    let _ = if options.json {
+        let summary = json!({
+            "pending": pending, "due": due, "running": running, "left": other, "failed": failed,
+            "dry_run": options.dry_run,
+        });
+        writeln!(output, "{}", json!({ "summary": summary }))
+    } else {
+        let would = if options.dry_run { "would be " } else { "" };
+        let rest = [(*running, "running"), (*other, "gone"), (*failed, "failed")];
+        let mut text = format!(
+            "{} {would}pending again, {} {would}due now",
+            display::count(*pending, "task"),
+            display::grouped(*due)
+        );
+        for (count, word) in rest.iter().filter(|(count, _)| *count > 0) {
+            // Writing into a String cannot fail.
+            let _ = std::fmt::Write::write_fmt(&mut text, format_args!(", {count} {word}"));
+        }
+        writeln!(output, "{text}")
+    };
+}

@@ -1,0 +1,213 @@
+//! `unspool schedule`: timers and crons, of the application and of the configuration.
+
+mod known;
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+use serde_json::json;
+use unspool_supervisor::next_minute;
+use unspool_sys::{clock, user};
+use unspool_wire::schedule::{Entry, EntryKind, ScheduleAsk};
+
+use self::known::{Known, ScheduleError, Schedules};
+use crate::cli::{ScheduleChoice, ScheduleCommand, ScheduleDeed};
+use crate::exit;
+use crate::logging::complain;
+
+impl ScheduleError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Spools(error) => error.exit_status(),
+            Self::Resolve(error) => error.exit_status(),
+            Self::Unknown { .. } => exit::NOTHING,
+            Self::Ambiguous { .. } => exit::USAGE,
+            _ => exit::FAILED,
+        }
+    }
+}
+
+/// Does it, and says what was done.
+pub(crate) fn run(command: &ScheduleCommand) -> u8 {
+    let done = match &command.deed {
+        ScheduleDeed::Ls(options) => Schedules::find(&options.spool).map(|schedules| {
+            list(&schedules, options.json);
+            exit::OK
+        }),
+        ScheduleDeed::Run(choice) => Schedules::find(&choice.spool)
+            .map(|schedules| each(&schedules, choice, "fired", |id| ScheduleAsk::Run { id })),
+        ScheduleDeed::Pause(options) => Schedules::find(&options.choice.spool).map(|schedules| {
+            let (by, why) = (user::whoami(), options.why.clone());
+            each(&schedules, &options.choice, "paused", |id| ScheduleAsk::Pause {
+                id,
+                by: by.clone(),
+                why: why.clone(),
+            })
+        }),
+        ScheduleDeed::Resume(choice) => Schedules::find(&choice.spool)
+            .map(|schedules| each(&schedules, choice, "resumed", |id| ScheduleAsk::Resume { id })),
+    };
+    done.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit_status()
+    })
+}
+
+fn each(
+    schedules: &Schedules,
+    choice: &ScheduleChoice,
+    word: &str,
+    ask: impl Fn(String) -> ScheduleAsk,
+) -> u8 {
+    let mut status = exit::OK;
+    for name in &choice.names {
+        let done = schedules.choose(name).and_then(|(known, entry)| {
+            schedules.act(known, ask(entry.id.clone()))?;
+            Ok(entry)
+        });
+        let line = match done {
+            Ok(entry) if choice.json => {
+                json!({"given": name, "id": entry.id, "name": entry.name, "became": word})
+                    .to_string()
+            }
+            Ok(entry) => format!("{word:8}  {}  {}", entry.id, entry.name),
+            Err(error) => {
+                complain(&error);
+                status = exit::worse(status, error.exit_status());
+                if !choice.json {
+                    continue;
+                }
+                json!({"given": name, "error": error.to_string()}).to_string()
+            }
+        };
+        // It is done whether or not somebody reads of it.
+        let _ = writeln!(io::stdout(), "{line}");
+    }
+    status
+}
+
+fn list(schedules: &Schedules, as_json: bool) {
+    let mut output = io::stdout().lock();
+    for known in &schedules.known {
+        let zone = known.report.zone.as_deref().and_then(|name| TimeZone::get(name).ok());
+        let zone = zone.unwrap_or_else(TimeZone::system);
+        let now_ms = clock::now_ns() / 1_000_000;
+        let rows = known.report.entries.iter().map(|entry| {
+            let next_ms = match entry.when {
+                Some(when) => next_minute(when, &zone, now_ms),
+                None => entry.next_ms,
+            };
+            (entry, next_ms.filter(|_| entry.paused.is_none()))
+        });
+        // A closed pipe ends it: nobody reads the rest.
+        let written = if as_json {
+            rows.into_iter().try_for_each(|(entry, next_ms)| {
+                writeln!(output, "{}", json_of(known, entry, next_ms))
+            })
+        } else {
+            table(&mut output, rows.collect(), &zone)
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+fn json_of(known: &Known, entry: &Entry, next_ms: Option<i64>) -> serde_json::Value {
+    let seconds = |ms: Option<i64>| ms.map(|ms| ms as f64 / 1e3);
+    let paused = entry
+        .paused
+        .as_ref()
+        .map(|pause| json!({"by": pause.by, "why": pause.why, "at": seconds(Some(pause.at_ms))}));
+    json!({
+        "id": entry.id,
+        "kind": entry.kind.as_str(),
+        "name": entry.name,
+        "signal": entry.signal,
+        "every_s": entry.every_ms.map(|ms| ms as f64 / 1e3),
+        "when": entry.when,
+        "next": seconds(next_ms),
+        "last": seconds(entry.last_ms),
+        "runs": entry.runs,
+        "own": entry.own,
+        "paused": paused,
+        "daemon": Some(known.report.pid).filter(|pid| *pid != 0),
+        "fires_here": known.report.leads,
+    })
+}
+
+fn table(
+    output: &mut impl Write,
+    rows: Vec<(&Entry, Option<i64>)>,
+    zone: &TimeZone,
+) -> io::Result<()> {
+    let time = |ms: Option<i64>| {
+        let stamp = ms.and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+        stamp.map_or_else(
+            || "-".to_owned(),
+            |stamp| {
+                let zoned = stamp.to_zoned_datetime(zone.clone());
+                zoned.strftime("%Y-%m-%d %H:%M:%S").to_string()
+            },
+        )
+    };
+    let lines: Vec<[String; 7]> = rows
+        .into_iter()
+        .map(|(entry, next_ms)| {
+            let state = match &entry.paused {
+                Some(pause) => {
+                    let why = pause.why.as_deref().map_or(String::new(), |why| format!(": {why}"));
+                    format!("paused by {} at {}{why}", pause.by, time(Some(pause.at_ms)))
+                }
+                None if entry.own => "of one process".to_owned(),
+                None => String::new(),
+            };
+            let kind = if entry.when.is_none() && entry.every_ms.is_none() {
+                "-"
+            } else {
+                entry.kind.as_str()
+            };
+            [
+                entry.id.clone(),
+                kind.to_owned(),
+                when(entry),
+                time(next_ms),
+                time(entry.last_ms),
+                entry.name.clone(),
+                state,
+            ]
+        })
+        .collect();
+    let head = ["ID", "KIND", "WHEN", "NEXT", "LAST", "NAME", "STATE"].map(str::to_owned);
+    let all = std::iter::once(&head).chain(&lines);
+    let width = |column: usize| {
+        all.clone().map(|line| line[column].chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..6).map(width).collect();
+    for line in all.clone() {
+        let mut text = String::new();
+        for (field, width) in line.iter().zip(widths.iter().chain(&[0])) {
+            // Writing into a String cannot fail.
+            let _ = write!(text, "{field:width$}  ");
+        }
+        writeln!(output, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+/// The five fields as crontab has them, or the interval.
+fn when(entry: &Entry) -> String {
+    if let Some(fields) = entry.when {
+        let field = |n: &i32| match n {
+            -1 => "*".to_owned(),
+            n if *n < -1 => format!("*/{}", n.unsigned_abs()),
+            n => n.to_string(),
+        };
+        return fields.iter().map(field).collect::<Vec<_>>().join(" ");
+    }
+    match (entry.kind, entry.every_ms) {
+        (EntryKind::Timer, Some(ms)) => format!("every {} s", ms as f64 / 1e3),
+        _ => "-".to_owned(),
+    }
+}

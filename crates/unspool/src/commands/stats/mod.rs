@@ -1,0 +1,307 @@
+//! `unspool stats`: how much there is in spools, and how long it has waited.
+//!
+//! A daemon that knows all of them is asked; else the files are counted.
+
+mod told;
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use unspool_config::Environment;
+use unspool_core::Priority;
+use unspool_spool::{
+    AdoptError, Census, Depth, Pause, Pauses, Shelves, SpoolView, TaskState, census, list,
+    live_daemon,
+};
+use unspool_sys::clock;
+
+use crate::cli::StatsOptions;
+use crate::display::{
+    Cell, Column, Paint, Table, age, clean, clipped, paint, pause_object, paused,
+};
+use crate::exit;
+use crate::logging::complain;
+use crate::spools::{Source, SpoolsError, view_all};
+use crate::tasks::Looked;
+use crate::terminal::progress;
+
+/// How a spool is named here.
+const WAYS: &str = "--spooler DIR or --config FILE";
+/// How long files are looked at, to answer within a second.
+const LOOK_MAX: Duration = Duration::from_millis(400);
+/// Functions that are told apart.
+const FUNCTIONS_MAX: usize = 100_000;
+/// Characters of a function's name that are shown.
+const FUNCTION_SHOWN: usize = 60;
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum StatsError {
+    #[error(transparent)]
+    Spools(#[from] SpoolsError),
+    #[error(transparent)]
+    Adopt(#[from] AdoptError),
+    #[error("cannot count the tasks of the spool `{spool}`")]
+    Count { spool: PathBuf, source: io::Error },
+    #[error("cannot print the statistics")]
+    Print(#[source] io::Error),
+}
+
+impl StatsError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Spools(error) => error.exit_status(),
+            _ => exit::FAILED,
+        }
+    }
+}
+
+/// Tasks by state, in the order of [`TaskState::ALL`].
+type States = [u64; TaskState::ALL.len()];
+
+/// What was counted by opening every file.
+struct Opened {
+    states: States,
+    /// Those with the most tasks first, with how many of each state.
+    functions: Vec<(Option<Vec<u8>>, States)>,
+}
+
+/// One spool.
+struct Counted {
+    path: PathBuf,
+    daemon: Option<u32>,
+    census: Census,
+    /// All folders.
+    all: Depth,
+    pauses: Vec<Pause>,
+    opened: Option<Opened>,
+}
+
+/// Counts tasks.
+pub(crate) fn run(options: &StatsOptions) -> u8 {
+    match try_run(options) {
+        Ok(()) => exit::OK,
+        // Who reads on does not want more.
+        Err(StatsError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
+        Err(error) => {
+            complain(&error);
+            error.exit_status()
+        }
+    }
+}
+
+fn try_run(options: &StatsOptions) -> Result<(), StatsError> {
+    let (paths, _) = Source::of(&options.spool, WAYS)?.run_here()?;
+    let now_ns = clock::now_ns();
+    let counted = view_all(paths)?.into_iter().map(|view| count(view, options, now_ns));
+    let all: Vec<Counted> = counted.collect::<Result<_, _>>()?;
+    let shown = options.functions.map_or(0, usize::from);
+    if options.json {
+        let spools: Vec<Value> = all.iter().map(|spool| json_of(spool, shown, now_ns)).collect();
+        let text = format!("{:#}\n", json!({ "spools": spools }));
+        return io::stdout().write_all(text.as_bytes()).map_err(StatsError::Print);
+    }
+    for (number, spool) in all.iter().enumerate() {
+        if number > 0 {
+            writeln!(io::stdout()).map_err(StatsError::Print)?;
+        }
+        print(spool, shown, now_ns).map_err(StatsError::Print)?;
+    }
+    Ok(())
+}
+
+fn count(view: SpoolView, options: &StatsOptions, now_ns: i64) -> Result<Counted, StatsError> {
+    let spool = Looked::at(view)?;
+    let path = spool.view.path().to_owned();
+    let fail = |source| StatsError::Count { spool: path.clone(), source };
+    let by_files = options.all || options.functions.is_some();
+    let told = if by_files { None } else { told::told(&spool.view, now_ns).map_err(fail)? };
+    let (census, all) = if let Some(told) = told {
+        told
+    } else {
+        let limit = (!by_files).then_some(LOOK_MAX);
+        let found = census(&spool.view, spool.adoption.as_ref(), now_ns, limit).map_err(fail)?;
+        let all = found.all();
+        (found, all)
+    };
+    let opened = options.functions.map(|_| open_all(&spool, now_ns)).transpose().map_err(fail)?;
+    let pauses = spool.pauses.iter().flat_map(Pauses::iter).cloned().collect();
+    Ok(Counted { daemon: live_daemon(&path), path, census, all, pauses, opened })
+}
+
+/// Looks into every file.
+fn open_all(spool: &Looked, now_ns: i64) -> io::Result<Opened> {
+    let mut states = States::default();
+    let mut functions: HashMap<Option<Vec<u8>>, States> = HashMap::new();
+    let bar = progress("counting");
+    for task in list(&spool.view, Shelves::ALL) {
+        bar.inc(1);
+        let Some(seen) = spool.inspect(&task?, now_ns)? else { continue };
+        let Some(state) = TaskState::ALL.iter().position(|state| *state == seen.state) else {
+            continue;
+        };
+        states[state] += 1;
+        // Whoever spools under ever new names does not fill the memory.
+        if functions.len() < FUNCTIONS_MAX || functions.contains_key(&seen.function) {
+            functions.entry(seen.function).or_default()[state] += 1;
+        }
+    }
+    bar.finish_and_clear();
+    let mut functions: Vec<_> = functions.into_iter().collect();
+    let tasks = |states: &States| states.iter().sum::<u64>();
+    functions.sort_by(|(a, of_a), (b, of_b)| tasks(of_b).cmp(&tasks(of_a)).then_with(|| a.cmp(b)));
+    Ok(Opened { states, functions })
+}
+
+fn print(spool: &Counted, functions: usize, now_ns: i64) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    let coloured = out.is_terminal() && Environment::current().wants_colour();
+    let Census { folders, dead, corrupt } = &spool.census;
+    let all = &spool.all;
+    let daemon = spool.daemon.map_or_else(
+        || "no daemon runs here".to_owned(),
+        |pid| format!("the daemon is process {pid}"),
+    );
+    writeln!(
+        out,
+        "{}: {} pending, {dead} dead, {corrupt} corrupt; {daemon}",
+        clean(&spool.path.to_string_lossy()),
+        all.tasks()
+    )?;
+    for pause in &spool.pauses {
+        writeln!(out, "{} is {}", clean(&pause.scope.describe()), paused(pause))?;
+    }
+    let columns = ["RUNNING", "DUE", "DELAYED", "HELD", "UNSEEN", "MIB", "OLDEST DUE", "NEXT DUE"];
+    let mut columns: Vec<Column> = columns.into_iter().map(Column::numbers).collect();
+    columns.insert(0, Column::words("PRIORITY"));
+    let mut table = Table::new(&mut out, coloured, columns);
+    for (priority, depth) in folders {
+        let name = priority.as_ref().map_or_else(|| ".".to_owned(), shown);
+        table.push(row(name, depth, now_ns))?;
+    }
+    if folders.len() > 1 {
+        table.push(row("all".to_owned(), all, now_ns))?;
+    }
+    table.finish()?;
+    if all.unseen > 0 {
+        writeln!(
+            out,
+            "for want of time {} of {} were not looked at: `--all` looks at each",
+            all.unseen,
+            all.tasks()
+        )?;
+    }
+    let Some(opened) = &spool.opened else { return Ok(()) };
+    writeln!(out)?;
+    let present: Vec<usize> =
+        (0..opened.states.len()).filter(|at| opened.states[*at] > 0).collect();
+    let titles =
+        ["RUNNING", "DUE", "DELAYED", "RETRYING", "PAUSED", "HELD", "DEAD", "CORRUPT", "TORN"];
+    let mut columns = vec![Column::words("FUNCTION"), Column::numbers("TASKS")];
+    columns.extend(present.iter().map(|at| Column::numbers(titles[*at])));
+    let mut table = Table::new(&mut out, coloured, columns);
+    for (function, states) in opened.functions.iter().take(functions) {
+        let name = function.as_deref().map_or("-".into(), String::from_utf8_lossy);
+        let mut row = vec![
+            Cell::new(clipped(&clean(&name), FUNCTION_SHOWN)),
+            Cell::new(states.iter().sum::<u64>().to_string()),
+        ];
+        row.extend(
+            present.iter().map(|at| Cell::painted(number(states[*at]), paint(TaskState::ALL[*at]))),
+        );
+        table.push(row)?;
+    }
+    table.finish()?;
+    match opened.functions.len().saturating_sub(functions) {
+        0 => Ok(()),
+        more => writeln!(out, "and {more} more"),
+    }
+}
+
+fn shown(priority: &Priority) -> String {
+    clean(&String::from_utf8_lossy(priority.as_bytes()))
+}
+
+fn number(count: u64) -> String {
+    if count == 0 { "-".to_owned() } else { count.to_string() }
+}
+
+fn row(name: String, depth: &Depth, now_ns: i64) -> Vec<Cell> {
+    let away = |ns: Option<i64>, before: &str, after: &str| {
+        ns.map_or_else(
+            || "-".to_owned(),
+            |ns| format!("{before}{}{after}", age(ns.abs_diff(now_ns))),
+        )
+    };
+    vec![
+        Cell::new(name),
+        Cell::painted(number(depth.running), paint(TaskState::Running)),
+        Cell::new(number(depth.due)),
+        Cell::painted(number(depth.delayed), paint(TaskState::Delayed)),
+        Cell::painted(number(depth.held), paint(TaskState::Held)),
+        Cell::painted(number(depth.unseen), Paint::Warning),
+        Cell::new(bytes_of(depth).map_or_else(
+            || "-".to_owned(),
+            |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)),
+        )),
+        Cell::new(away(depth.oldest_due_ns, "", " ago")),
+        Cell::new(away(depth.next_due_ns, "in ", "")),
+    ]
+}
+
+fn json_of(spool: &Counted, functions: usize, now_ns: i64) -> Value {
+    let folders = spool.census.folders.iter().map(|(priority, depth)| {
+        let name = priority.as_ref().map(|name| String::from_utf8_lossy(name.as_bytes()));
+        let mut object = json_of_depth(depth, now_ns);
+        object["priority"] = json!(name);
+        object
+    });
+    let mut object = json!({
+        "spool": spool.path.to_string_lossy(),
+        "daemon": spool.daemon,
+        "pending": json_of_depth(&spool.all, now_ns),
+        "dead": spool.census.dead,
+        "corrupt": spool.census.corrupt,
+        "paused": spool.pauses.iter().map(pause_object).collect::<Vec<_>>(),
+        "priorities": folders.collect::<Vec<_>>(),
+    });
+    if let Some(opened) = &spool.opened {
+        let rows = opened.functions.iter().take(functions).map(|(function, states)| {
+            let name = function.as_deref().map(String::from_utf8_lossy);
+            let tasks: u64 = states.iter().sum();
+            json!({ "function": name, "tasks": tasks, "states": json_of_states(states) })
+        });
+        object["states"] = json_of_states(&opened.states);
+        object["functions"] = rows.collect();
+    }
+    object
+}
+
+/// Of all folders together a daemon knows them, of each it does not.
+fn bytes_of(depth: &Depth) -> Option<u64> {
+    (depth.bytes > 0 || depth.tasks() == 0).then_some(depth.bytes)
+}
+
+fn json_of_depth(depth: &Depth, now_ns: i64) -> Value {
+    let seconds = |ns: i64| ns as f64 / 1e9;
+    json!({
+        "tasks": depth.tasks(),
+        "running": depth.running,
+        "due": depth.due,
+        "delayed": depth.delayed,
+        "held": depth.held,
+        "unseen": depth.unseen,
+        "bytes": bytes_of(depth),
+        "oldest_due_at": depth.oldest_due_ns.map(seconds),
+        "oldest_due_s": depth.oldest_due_ns.map(|ns| seconds(now_ns.saturating_sub(ns))),
+        "next_due_at": depth.next_due_ns.map(seconds),
+    })
+}
+
+fn json_of_states(states: &States) -> Value {
+    let named = TaskState::ALL.iter().zip(states);
+    named.map(|(state, tasks)| (state.as_str().to_owned(), json!(tasks))).collect()
+}

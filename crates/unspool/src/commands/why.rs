@@ -1,0 +1,131 @@
+//! `unspool why`: why a task does not run, or not yet, or why it ran late or twice.
+//!
+//! Changes nothing, and needs no daemon; one that runs is asked, also where the task lies.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use crate::cli::WhyOptions;
+use crate::logging::complain;
+use crate::security::{self, SecurityError};
+use crate::tasks::{self, FoundTask, TaskError};
+use crate::why::{Facts, Reason, Setup, reasons};
+use crate::{display, exit, resolve};
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+enum WhyError {
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    #[error("cannot look at `{path}`")]
+    Look { path: PathBuf, source: std::io::Error },
+}
+
+impl WhyError {
+    fn exit_status(&self) -> u8 {
+        match self {
+            Self::Task(error) => error.exit_status(),
+            Self::Security(error) => error.exit_status(),
+            Self::Look { .. } => exit::FAILED,
+        }
+    }
+}
+
+/// Prints the reasons.
+pub(crate) fn run(options: &WhyOptions) -> u8 {
+    match answer(options) {
+        Ok((text, status)) => {
+            // Who does not read on has read enough.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            status
+        }
+        Err(error) => {
+            complain(&error);
+            error.exit_status()
+        }
+    }
+}
+
+fn answer(options: &WhyOptions) -> Result<(String, u8), WhyError> {
+    let FoundTask { view, listed, config } = match tasks::find(&options.spool, &options.task) {
+        Err(TaskError::Nowhere { spools, .. }) => return Ok(nowhere(options, &spools)),
+        found => found?,
+    };
+    let mut setup = Setup::default();
+    if let Some(config) = &config {
+        setup.keys = security::keys(config)?;
+        setup.unsigned_uids = security::of_workers(config)?.unsigned_uids;
+        setup.retry = Some(resolve::retry(config).policy);
+    }
+    let task = listed.whereabouts();
+    let look = |source| WhyError::Look { path: task.path(&view), source };
+    Ok(match Facts::gather(&view, task, &setup).map_err(look)? {
+        Some(facts) => (shown(options, &facts), exit::OK),
+        None => nowhere(options, &[view.path().to_owned()]),
+    })
+}
+
+fn shown(options: &WhyOptions, facts: &Facts) -> String {
+    let reasons = reasons(facts);
+    if options.json {
+        return format!("{:#}\n", object(facts, &reasons));
+    }
+    let summary = &facts.summary;
+    let function = facts.function().map(|name| format!(" of `{name}`")).unwrap_or_default();
+    let id = summary.id.map(|id| format!(", id {id}")).unwrap_or_default();
+    let mut text = format!("{}: a task{function}{id}\n", facts.path.display());
+    for reason in &reasons {
+        text.push_str(&reason.text);
+        text.push('\n');
+        for line in reason.detail.as_deref().unwrap_or_default().lines() {
+            text.push_str("    ");
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    display::clean_lines(&text)
+}
+
+fn object(facts: &Facts, reasons: &[Reason]) -> Value {
+    let summary = &facts.summary;
+    let reasons = reasons.iter().map(|reason| {
+        let mut object = Map::new();
+        object.insert("reason".to_owned(), reason.code.into());
+        object.insert("text".to_owned(), reason.text.clone().into());
+        object.extend(reason.facts.clone());
+        Value::Object(object)
+    });
+    json!({
+        "path": facts.path.to_string_lossy(),
+        "id": summary.id.map(|id| id.to_string()),
+        "function": facts.function(),
+        "state": summary.state.as_str(),
+        "attempts": summary.attempts,
+        "submitted_at": summary.submitted_ns as f64 / 1e9,
+        "due_at": summary.due_ns as f64 / 1e9,
+        "reasons": reasons.collect::<Vec<Value>>(),
+    })
+}
+
+/// There is no such task, or no more.
+fn nowhere(options: &WhyOptions, spools: &[PathBuf]) -> (String, u8) {
+    let given = options.task.to_string_lossy();
+    let places: Vec<String> =
+        spools.iter().map(|spool| spool.to_string_lossy().into_owned()).collect();
+    let text = format!(
+        "There is no task `{given}` in {}: not among the pending ones and their priorities, not in dead/ \
+         and not in corrupt/. One that is done, or was cancelled, leaves no trace but lines of the daemon's \
+         log.",
+        places.join(", ")
+    );
+    if options.json {
+        let reason = json!({"reason": "not_found", "text": text, "spools": places});
+        let object = json!({"given": given, "reasons": [reason]});
+        return (format!("{object:#}\n"), exit::NOTHING);
+    }
+    (format!("{}\n", display::clean_lines(&text)), exit::NOTHING)
+}

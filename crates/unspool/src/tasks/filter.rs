@@ -1,0 +1,107 @@
+//! Which of many tasks are meant. What costs least is asked first: a name, its times, then a look at the
+//! file.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use unspool_core::{InvalidPriority, Priority};
+use unspool_spool::{
+    Listed, SpoolView, TaskSummary, Whereabouts, inspect, origin, submitted_at_ns, submitted_ns,
+};
+use unspool_sys::clock;
+
+use super::pattern;
+use crate::cli::FilterOptions;
+
+/// How the function of tasks is typed that name none,
+const NO_FUNCTION: &[u8] = b"-";
+/// and the priority of those without one.
+const NO_PRIORITY: &[u8] = b".";
+
+/// What a command asks for.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    /// Patterns; none at all: any.
+    functions: Vec<Vec<u8>>,
+    /// None at all: any; `None` among them: those without one.
+    priorities: Vec<Option<Priority>>,
+    /// Not submitted before, nor after, in nanoseconds since 1970.
+    submitted_min_ns: i64,
+    submitted_max_ns: i64,
+    now_ns: i64,
+}
+
+impl Filter {
+    pub(crate) fn new(options: &FilterOptions) -> Result<Self, InvalidPriority> {
+        let priority = |name: &OsString| match name.as_bytes() {
+            NO_PRIORITY => Ok(None),
+            name => Priority::new(name).map(Some),
+        };
+        let now_ns = clock::now_ns();
+        let before = |age: Duration| {
+            now_ns.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+        };
+        Ok(Self {
+            functions: options.func.iter().map(|name| name.as_bytes().to_vec()).collect(),
+            priorities: options.priority.iter().map(priority).collect::<Result<_, _>>()?,
+            submitted_min_ns: options.newer.map_or(i64::MIN, before),
+            submitted_max_ns: options.older.map_or(i64::MAX, before),
+            now_ns,
+        })
+    }
+
+    /// When it was made, in nanoseconds since 1970: what is due by then is due.
+    pub(crate) fn now_ns(&self) -> i64 {
+        self.now_ns
+    }
+
+    /// Whether [`Self::admits`] is all there is to ask.
+    pub(crate) fn needs_no_look(&self) -> bool {
+        self.functions.is_empty()
+    }
+
+    /// Whether folder and times let a task pass. One that was given up has the priority that it came
+    /// from.
+    pub(crate) fn admits(&self, spool: &SpoolView, task: &Listed) -> io::Result<bool> {
+        if !self.priorities.is_empty() {
+            let takes = |priority: Option<&Priority>| {
+                self.priorities.iter().any(|wanted| wanted.as_ref() == priority)
+            };
+            let passes = match task.whereabouts() {
+                Whereabouts::Pending(place) => takes(place.priority.as_ref()),
+                kept @ Whereabouts::Kept(..) => takes(origin(spool, kept)?.as_ref()),
+            };
+            if !passes {
+                return Ok(false);
+            }
+        }
+        if (self.submitted_min_ns, self.submitted_max_ns) == (i64::MIN, i64::MAX) {
+            return Ok(true);
+        }
+        let submitted = match submitted_ns(task.name()) {
+            Some(submitted) => submitted,
+            None => match task.stat()? {
+                Some(stat) => submitted_at_ns(task.folder(), task.name(), &stat),
+                None => return Ok(false),
+            },
+        };
+        Ok((self.submitted_min_ns..=self.submitted_max_ns).contains(&submitted))
+    }
+
+    /// Whether its function lets a task pass.
+    pub(crate) fn fits(&self, task: &TaskSummary) -> bool {
+        let name = task.function.as_deref().unwrap_or(NO_FUNCTION);
+        let mut patterns = self.functions.iter();
+        self.functions.is_empty() || patterns.any(|pattern| pattern::matches(pattern, name))
+    }
+
+    /// What is seen of a task that is meant; `None` for others, and for one that is gone.
+    pub(crate) fn take(&self, spool: &SpoolView, task: &Listed) -> io::Result<Option<TaskSummary>> {
+        if !self.admits(spool, task)? {
+            return Ok(None);
+        }
+        Ok(inspect(task, self.now_ns)?.filter(|seen| self.fits(seen)))
+    }
+}

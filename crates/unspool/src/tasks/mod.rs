@@ -1,0 +1,160 @@
+//! The tasks that a command is about: one that is named (`find` to look at it, `Finder` to change it),
+//! or those of many that a filter leaves.
+
+mod filter;
+mod finder;
+mod looked;
+mod pattern;
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use unspool_config::Config;
+use unspool_spool::{
+    Asked, FindError, Listed, Place, SpoolView, TaskName, Whereabouts, ask_documents, find_among,
+    find_one, listed, spool_of, task_name,
+};
+use unspool_supervisor::explanation::Candidates;
+
+pub(crate) use self::filter::Filter;
+pub(crate) use self::finder::{Finder, FinderError};
+pub(crate) use self::looked::Looked;
+use crate::cli::SpoolArgs;
+use crate::exit;
+use crate::spools::{Source, SpoolsError, view_all};
+
+/// How a spool is named where a task is.
+const WAYS: &str = "the task's path, --spooler DIR or --config FILE";
+/// How long a daemon may take to say where a task lies.
+const FIND_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// No task, or not one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum TaskError {
+    #[error(transparent)]
+    Spools(#[from] SpoolsError),
+    #[error(transparent)]
+    Find(#[from] FindError),
+    #[error("`{task}` is not in {}; a task that is done leaves nothing", listing(spools))]
+    Nowhere { task: String, spools: Vec<PathBuf> },
+    #[error("cannot look at `{task}`")]
+    Look { task: String, source: io::Error },
+}
+
+impl TaskError {
+    pub(crate) fn nowhere(task: &OsStr, views: &[SpoolView]) -> Self {
+        let spools = views.iter().map(|view| view.path().to_owned()).collect();
+        Self::Nowhere { task: task.to_string_lossy().into_owned(), spools }
+    }
+
+    pub(crate) fn exit_status(&self) -> u8 {
+        match self {
+            Self::Spools(error) => error.exit_status(),
+            Self::Nowhere { .. } => exit::NOTHING,
+            Self::Find(FindError::Io { .. } | FindError::Path { .. }) | Self::Look { .. } => {
+                exit::FAILED
+            }
+            Self::Find(_) => exit::USAGE,
+        }
+    }
+}
+
+fn listing(spools: &[PathBuf]) -> String {
+    let shown = spools.iter().map(|path| format!("`{}`", path.display()));
+    shown.collect::<Vec<_>>().join(" or ")
+}
+
+/// A task that was found.
+#[derive(Debug)]
+pub(crate) struct FoundTask {
+    pub(crate) view: SpoolView,
+    pub(crate) listed: Listed,
+    /// Where a configuration named the spool.
+    pub(crate) config: Option<Box<Config>>,
+}
+
+/// What names the spools, if anything does: the path of a task needs nothing that does.
+pub(crate) fn source(args: &SpoolArgs) -> Result<Option<Source>, SpoolsError> {
+    match Source::of(args, WAYS) {
+        Err(SpoolsError::None { .. }) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
+/// Finds the task that somebody names by its path, its file's name, its id, or a part of those.
+pub(crate) fn find(args: &SpoolArgs, given: &OsStr) -> Result<FoundTask, TaskError> {
+    find_in(source(args)?, given)
+}
+
+/// As [`find`], in the spools of this source, or where the path leads.
+pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask, TaskError> {
+    let bytes = given.as_bytes();
+    let by_path = if bytes.contains(&b'/') { spool_of(Path::new(given))? } else { None };
+    let (paths, config, name) = match (by_path, source) {
+        (Some((spool, name)), source) => (vec![spool], source.and_then(Source::config), name),
+        (None, Some(source)) => {
+            let (paths, config) = source.run_here()?;
+            // A directory that only a uWSGI has used is a spool if it is named as one.
+            let whole = |path: &Path| std::path::absolute(path).ok();
+            let named = paths.iter().find_map(|spool| {
+                let (task, directory) = (whole(Path::new(given))?, whole(spool)?);
+                let place = task.strip_prefix(directory).ok()?;
+                Some((spool.clone(), TaskName::Place(Place::parse(place.as_os_str().as_bytes())?)))
+            });
+            match named {
+                Some((spool, name)) => (vec![spool], config, name),
+                None => (paths, config, task_name(bytes)?),
+            }
+        }
+        (None, None) => return Err(SpoolsError::None { ways: WAYS }.into()),
+    };
+    let mut views = view_all(paths)?;
+    let found = lookup(&views.iter().collect::<Vec<_>>(), bytes, &name)?;
+    let (index, place) = found.ok_or_else(|| TaskError::nowhere(given, &views))?;
+    let view = views.swap_remove(index);
+    let listed = listed(&view, &place)
+        .map_err(|source| TaskError::Look { task: given.to_string_lossy().into_owned(), source })?
+        .ok_or_else(|| TaskError::nowhere(given, std::slice::from_ref(&view)))?;
+    Ok(FoundTask { view, listed, config })
+}
+
+/// Where the task lies. A daemon that keeps all names in memory saves listing them.
+fn lookup(
+    views: &[&SpoolView],
+    given: &[u8],
+    name: &TaskName,
+) -> Result<Option<(usize, Whereabouts)>, FindError> {
+    if matches!(name, TaskName::Place(_)) {
+        return find_one(views.iter().copied(), given, name);
+    }
+    let mut found = Vec::new();
+    for (index, view) in views.iter().enumerate() {
+        match find_by_daemon(view, given, name)? {
+            Some(here) => found.extend(here.into_iter().map(|task| (index, task))),
+            None => return find_one(views.iter().copied(), given, name),
+        }
+    }
+    // Of several the error names some; and one that was just submitted no daemon may have met.
+    if found.len() == 1 { Ok(found.pop()) } else { find_one(views.iter().copied(), given, name) }
+}
+
+/// `None` if no daemon knows all that is pending.
+fn find_by_daemon(
+    view: &SpoolView,
+    given: &[u8],
+    name: &TaskName,
+) -> Result<Option<Vec<Whereabouts>>, FindError> {
+    let answers = ask_documents(view.path(), Asked::Find(given), FIND_WAIT_MAX);
+    let mut answers = answers.into_iter().filter_map(|(_, answer)| {
+        serde_json::from_slice::<Candidates>(&answer.ok()?).ok().filter(|found| found.complete)
+    });
+    let Some(candidates) = answers.next() else { return Ok(None) };
+    let places = candidates.places.iter().filter_map(|place| Place::parse(place.as_bytes()));
+    find_among(view, name, places.collect())
+        .map(Some)
+        .map_err(|source| FindError::Io { spool: view.path().to_owned(), source })
+}
