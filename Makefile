@@ -38,7 +38,7 @@ help:
 	@echo 'make build   the wheel in dist/, installed with its command into .venv'
 	@echo 'make demo    build, then the main job on a temporary spool, step by step'
 	@echo 'make test    all tests, formatting, lints and types'
-	@echo 'make torture ten minutes of load, reloads and kills, then a minute of each fuzz target'
+	@echo 'make torture load, a million tasks, a minute of each fuzz target, kills, lost power, bad disks'
 	@echo 'make bench   unspool beside the real uWSGI'
 	@echo 'make clean   remove everything that the others made'
 
@@ -121,6 +121,7 @@ test-python: $(VENV)/.test-tools
 	else \
 		echo 'warning: the tests beside the real uWSGI are not run' >&2; \
 	fi
+	tools/system_tools.sh
 	mkdir -p $(LOGS)
 	$(VENV)/bin/python -m pytest --color=no 2>&1 | tee $(LOGS)/pytest.log
 
@@ -135,7 +136,8 @@ test-fuzz: $(VENV)/.test-tools
 
 ## torture
 
-torture: build
+torture: build $(UWSGI_VENV)/.installed
+	tools/system_tools.sh machine
 	$(VENV)/bin/python -m torture $(TORTURE_ARGUMENTS)
 
 ## bench

@@ -16,14 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "python"))
 
-from harness import (
-    Daemon,
-    HarnessError,
-    ProcessHandle,
-    Project,
-    wait_gone,
-    wait_present,
-)
+from harness import Daemon, HarnessError, Project, wait_gone, wait_present
+from processes import ProcessHandle
 
 # `at` counts whole seconds; this is how late a task may start.
 DUE_SECONDS_LATE_MAX = 0.010

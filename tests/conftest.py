@@ -1,4 +1,6 @@
-"""Fixtures of every test that runs the real daemon: `project` and `daemon`."""
+"""Fixtures of every test that runs the real daemon: `project`, `daemon`; `where`, `serving` for
+statistics.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from factory import DaemonFactory
 from harness import REAL_UWSGI, Project
+from statistics_daemon import StartServing, starter
 
 
 @pytest.fixture
@@ -28,6 +31,18 @@ def daemon(project: Project) -> Iterator[DaemonFactory]:
         yield factory
     finally:
         factory.close()
+
+
+@pytest.fixture
+def where(project: Project) -> Path:
+    """The socket on which `serving` serves."""
+    return project.root / "stats.sock"
+
+
+@pytest.fixture
+def serving(project: Project, daemon: DaemonFactory, where: Path) -> StartServing:
+    """Starts a daemon that serves statistics."""
+    return starter(project, daemon, where)
 
 
 @pytest.fixture(scope="session")

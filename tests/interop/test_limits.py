@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from both import Both, System
-from harness import wait_ended
+from processes import wait_ended
 from spooling import attempts
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]

@@ -11,8 +11,8 @@ import signal
 
 import pytest
 from both import APPS, Both, System
-from harness import wait_ended
 from mules import Mules
+from processes import wait_ended
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 WAITS = APPS / "mule_waits.py"
@@ -195,6 +195,41 @@ def test_a_handler_that_ends_its_mule_is_not_called_again(both: Both) -> None:
     raised(mules, 1)
     second = mules.wait("handled")
     assert (second["signal"], second.pid != first.pid) == (1, True)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("options", [["--mule"], [f"--mule={WAITS}"]])
+def test_a_handler_that_takes_too_long(both: Both, system: System, options: list[str]) -> None:
+    """Both kill its mule for `mule-harakiri`, uWSGI up to two seconds late."""
+    lines = ["--spooler-log-format=uwsgi"] if system == "unspool" else []
+    mules = start(both, system, ["mule1"], *options, "--mule-harakiri=1", *lines)
+    both.project.gate("handler")
+    raised(mules, 101)
+    hangs = mules.wait("handled")
+    mules.daemon.wait_log(rf"^\*\*\* HARAKIRI ON MULE 1 HANDLING SIGNAL 101 \(pid: {hangs.pid}\)")
+    raised(mules, 1)
+    event = mules.wait("handled")
+    assert (event["signal"], event["mule"], event.pid != hangs.pid) == (1, 1, True)
+    if system == "unspool":
+        assert 0.9 < event.time - hangs.time < 3
+        why = "the handler of a signal takes too long; killing its mule"
+        mules.daemon.wait_log(f"{why}.*mule=1.*signal=101.*limit_s=1")
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_a_program_does_for_a_signal_has_no_limit(both: Both, system: System) -> None:
+    """Nobody can know when it is done. A handler that begins later is killed meanwhile."""
+    options = ["--mule", f"--mule={WAITS}", "--mule-harakiri=1"]
+    mules = start(both, system, ["mule2"], *options, INTEROP_PAUSES="1")
+    gates = [both.project.gate(name) for name in ("handler", "waited")]
+    raised(mules, 1)
+    works = mules.wait("waited")
+    raised(mules, 101)
+    hangs = next(event for event in iter(lambda: mules.wait("handled"), None) if event["mule"] == 1)
+    wait_ended(hangs.pid)
+    gates[1].release(2)
+    raised(mules, 1)
+    assert mules.wait("waited").pid == works.pid
 
 
 def test_raised_again_and_again_it_waits_once(both: Both) -> None:

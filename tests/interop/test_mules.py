@@ -12,8 +12,9 @@ import time
 
 import pytest
 from both import APPS, Both, System
-from harness import Event, Project, wait_ended
+from harness import Event, Project
 from mules import Mules
+from processes import wait_ended
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 FULL = {"uwsgi": r"MULE MSG QUEUE IS FULL", "unspool": r"finds its queue full"}

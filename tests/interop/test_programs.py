@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from both import Both, System
-from harness import UNSPOOL, Daemon, ProcessHandle
+from harness import UNSPOOL, Daemon
+from processes import ProcessHandle
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 

@@ -6,19 +6,23 @@ background) is in docs/uwsgi-differences.md.
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import re
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from both import Both, System
 from everybody import USER, python_for, root_only
-from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Daemon, ProcessHandle, descendants_of
+from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Daemon
+from inotify import DirectoryWatch
 from logfile import LogFile
+from processes import ProcessHandle, descendants_of, handles_below
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 READY = "spawned the uWSGI spooler|unspool is ready"
@@ -36,6 +40,13 @@ MODULE = """
         os.umask(mask)
         print("the task speaks", flush=True)
         report("look", umask=mask, cwd=os.getcwd(), stdin=os.readlink("/proc/self/fd/0"))
+
+    @spool
+    def flood(args):
+        for number in range(int(args["lines"])):
+            print("flood", number, "x" * 90)
+        print("the flood is over", flush=True)
+        report("flood")
 """
 
 
@@ -112,6 +123,94 @@ def test_the_log_is_a_file_that_is_opened_anew(both: Both, system: System, optio
     assert running.stop() == 0
     log.wait("goodbye|stopped")
     assert not [line for line in (*running.log, *running.output) if "task speaks" in line]
+
+
+def flood(both: Both, lines: int) -> None:
+    fields = {b"ud_spool_func": b"flood", b"ud_spool_ret": b"-2", b"lines": b"%d" % lines}
+    both.write("unspool", ("spool", (fields,), {}))
+    both.project.events.wait("flood")
+
+
+def flooded(paths: list[Path]) -> list[str]:
+    """The numbers of the lines that the task wrote, in the order of these files."""
+    lines = [line for path in paths for line in path.read_text().splitlines()]
+    return [line.split()[1] for line in lines if line.startswith("flood ")]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(("backup", "logger"), [(False, False), (True, False), (False, True)])
+def test_a_log_file_that_has_grown_is_moved_away(
+    both: Both, system: System, backup: bool, logger: bool
+) -> None:
+    """uWSGI looks once a second and says so; in unspool no file is longer than it may be."""
+    root = both.project.root
+    log, old = LogFile(root / "app.log"), root / "old.log"
+    lines = [f"logto = {log.path}", "log-maxsize = 6000"]
+    if logger:
+        lines = [f"logger = file:logfile={log.path},maxsize=6000"]
+    if backup:
+        lines.append(f"log-backupname = {old}")
+    running = start(both, system, *lines)
+    log.wait(READY)
+    began = int(time.time())
+    with DirectoryWatch(root) as watch:
+        flood(both, 80)
+        if not backup:
+            watch.wait(lambda: any(root.glob("app.log.*")), 20)
+            (old,) = root.glob("app.log.*")
+            assert began <= int(old.suffix[1:]) <= time.time() + 1
+        watch.wait(lambda: old.exists() and log.path.exists(), 20)
+    put(both)
+    log.wait("^the task speaks$")
+    assert flooded([old, log.path]) == [str(number) for number in range(80)]
+    if system == "unspool":
+        assert old.stat().st_size <= 6000
+        assert old.stat().st_mode & 0o777 == log.path.stat().st_mode & 0o777 == 0o640
+    assert running.stop() == 0
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_log_file_is_moved_away_when_told(both: Both, system: System) -> None:
+    root = both.project.root
+    log, old, touched = LogFile(root / "app.log"), LogFile(root / "old.log"), root / "touched"
+    touched.touch()
+    os.utime(touched, (1, 1))
+    running = start(both, system, f"logto = {log.path}", f"log-backupname = {old.path}",
+                    f"touch-logrotate = {touched}", f"master-fifo = {root}/fifo")  # fmt: skip
+    log.wait(READY)
+    for again in (touched.touch, lambda: (root / "fifo").write_text("L")):
+        put(both)
+        log.wait("^the task speaks$")
+        again()
+        old.wait("^the task speaks$")
+        with DirectoryWatch(root) as watch:
+            watch.wait(log.path.exists, 20)
+        assert "the task speaks" not in log.lines
+        old.path.unlink()
+    assert running.stop() == 0
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_log_file_is_emptied_at_the_start(both: Both, system: System) -> None:
+    log = LogFile(both.project.root / "app.log")
+    log.path.write_text("before\n")
+    running = start(both, system, f"logto = {log.path}", "log-truncate = true")
+    log.wait(READY)
+    assert "before" not in log.lines
+    assert running.stop() == 0
+
+
+@root_only
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_log_file_belongs_to_the_user_and_has_its_mode(both: Both, system: System) -> None:
+    log = LogFile(both.project.root / "app.log")
+    log.path.write_text("before\n")
+    running = start(both, system, f"logto = {log.path}", "logfile-chmod = 604", "logfile-chown = 1",
+                    "uid = root", f"gid = {grp.getgrgid(65534).gr_name}")  # fmt: skip
+    log.wait(READY)
+    found = log.path.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (0, 65534, 0o604)
+    assert running.stop() == 0
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
@@ -233,7 +332,7 @@ def left() -> Iterator[list[ProcessHandle]]:
     handles: list[ProcessHandle] = []
     yield handles
     for handle in handles:
-        below = [ProcessHandle(pid) for pid in descendants_of(handle.pid)]
+        below = handles_below(handle.pid)
         for each in (handle, *below):
             each.send(signal.SIGKILL)
             each.wait()
@@ -287,7 +386,7 @@ def test_in_the_background(
     project.events.wait("look")
     # A reload of uWSGI executes it anew in the same process.
     assert int(pidfile.read_text()) == pid
-    below = [ProcessHandle(each) for each in descendants_of(pid)]
+    below = handles_below(pid)
     tell("stop")
     assert handle.wait()
     for each in below:
@@ -370,3 +469,31 @@ def test_another_user(both: Both, system: System) -> None:
 def split(path: Path) -> list[str]:
     """Three tuples or lists in a line."""
     return [part.strip() for part in path.read_text().replace(") ", ")|").split("|")]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("honoured", [False, True])
+def test_the_standard_input_of_the_start(both: Both, system: System, honoured: bool) -> None:
+    """A debugger in a task needs it; uWSGI's spoolers never have it."""
+    typed = both.project.write("typed", "")
+    both.project.write("look_task.py", MODULE)
+    options = [f"--spooler={both.project.spool}", "--spooler-import=look_task",
+               "--spooler-frequency=1", f"--pythonpath={both.project.root}",
+               f"--pythonpath={SUPPORT}",
+               *(["--honour-stdin"] if honoured else [])]  # fmt: skip
+    # The harness gives a daemon an empty one.
+    if system == "uwsgi":
+        command = [
+            REAL_UWSGI,
+            "--master",
+            "--die-on-term",
+            f"--virtualenv={REAL_UWSGI.parent.parent}",
+            *options,
+        ]
+    else:
+        command = [UNSPOOL, "run", *options]
+    shell = 'typed=$1; shift; exec "$@" < "$typed"'
+    both._start(Path("/bin/sh"), "-c", shell, "sh", os.fspath(typed), *map(str, command), env={})
+    put(both)
+    stdin = both.project.events.wait("look")["stdin"]
+    assert stdin == (os.fspath(typed) if honoured and system == "unspool" else "/dev/null")

@@ -11,7 +11,6 @@ import contextlib
 import os
 import pickle
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from typing import IO, Any, TypeAlias
 
 from inotify import DirectoryWatch
 from lag import Delivery, dawdle
+from processes import WAIT_SECONDS_MAX, ProcessHandle, children_of, descendants_of, handles_below
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPPORT = Path(__file__).resolve().parent / "support"
@@ -36,7 +36,6 @@ REAL_UWSGI = ROOT / ".venv-uwsgi" / "bin" / "uwsgi"
 
 # Generous, because they only bound a failure: nothing waits for them when all is well.
 START_SECONDS_MAX = 30.0
-WAIT_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 30.0
 
 TASK_PREFIX = "uwsgi_spoolfile_on_"
@@ -101,66 +100,6 @@ class LineReader:
     def join(self, timeout: float) -> None:
         """Waits until the stream has ended, so that its last lines are there."""
         self._thread.join(timeout)
-
-
-def parent_of(pid: int) -> int | None:
-    """The parent of a process, or None if there is no such process."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "backslashreplace")
-    except OSError:
-        return None
-    # The command name in parentheses may itself hold blanks and parentheses.
-    return int(stat.rpartition(")")[2].split()[1])
-
-
-def children_of(pid: int) -> list[int]:
-    """The direct children of a process."""
-    every = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
-    return sorted(child for child in every if parent_of(child) == pid)
-
-
-def descendants_of(pid: int) -> list[int]:
-    """The children of a process, their children, and so on."""
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        children = children_of(waiting.pop())
-        found += children
-        waiting += children
-    return found
-
-
-class ProcessHandle:
-    """A process by its pidfd: its number may be given to another process, its pidfd never is."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._pidfd = os.pidfd_open(pid)
-
-    def send(self, number: signal.Signals) -> None:
-        """Signals the process, if it still lives."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
-
-    def wait(self, timeout: float = WAIT_SECONDS_MAX) -> bool:
-        """Waits for the end of the process; False at the bound."""
-        return bool(select.select([self._pidfd], [], [], timeout)[0])
-
-    def close(self) -> None:
-        """Releases the pidfd."""
-        os.close(self._pidfd)
-
-
-def wait_ended(*pids: int, timeout: float = WAIT_SECONDS_MAX) -> None:
-    """Waits until these processes have ended, whether or not their parents have read it."""
-    for pid in pids:
-        try:
-            handle = ProcessHandle(pid)
-        except ProcessLookupError:
-            continue
-        with contextlib.closing(handle):
-            if not handle.wait(timeout):
-                raise HarnessError(f"process {pid} has not ended after {timeout:g} s")
 
 
 class Daemon:
@@ -320,6 +259,15 @@ class Daemon:
         self._started.kill()
         # Its log goes on: the workers write to it.
         self._started.wait(STOP_SECONDS_MAX)
+
+    def kill_all(self) -> None:
+        """SIGKILL to the daemon, so that it counts nothing, and then to all its children."""
+        children = handles_below(self.pid)
+        self.kill()
+        for child in children:
+            child.send(signal.SIGKILL)
+            assert child.wait()
+            child.close()
 
     def close(self) -> None:
         """Kills whatever is left, the daemon and all that it started."""

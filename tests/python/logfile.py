@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from harness import WAIT_SECONDS_MAX, HarnessError
+from harness import HarnessError
 from inotify import DirectoryWatch
+from processes import WAIT_SECONDS_MAX
 
 
 class LogFile:

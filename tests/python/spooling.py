@@ -16,8 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness import PYTHON, SUPPORT, TASK_PREFIX, WAIT_SECONDS_MAX, Daemon, Project
+from harness import PYTHON, SUPPORT, TASK_PREFIX, Daemon, Project
 from inotify import DirectoryWatch
+from processes import WAIT_SECONDS_MAX
 
 # Where a task file counts its failed attempts.
 ATTEMPTS_OFFSET = 3

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, ProcessHandle, Project, parent_of, wait_present
+from harness import Daemon, Project, wait_present
+from processes import ProcessHandle, parent_of
 
 # What traps a signal says so and goes on, unless it is the one to end with.
 PROGRAM = """#!/bin/sh

@@ -166,6 +166,32 @@ def test_a_locked_file_is_left_alone_however_old(project: Project, daemon: Daemo
     wait_present(project.spool / "corrupt", path.name)
 
 
+@pytest.mark.parametrize("seen_by", ["the daemon", "a worker"])
+def test_a_file_that_is_open_is_left_alone_and_runs_when_it_is_whole(
+    project: Project, daemon: DaemonFactory, seen_by: str
+) -> None:
+    """As a submitter that was stopped in the middle: it may believe that its task is there."""
+    whole = ours(project)
+    running = start(project, daemon)
+    begun = len(whole) // 2
+    path = project.spool / "uwsgi_spoolfile_on_open"
+    with open(path, "wb", buffering=0) as file:
+        if seen_by == "a worker":
+            # As long as it is to be, and not what was meant.
+            file.write(whole[:begun] + bytes(len(whole) - begun))
+        else:
+            file.write(whole[:begun])
+        os.utime(path)
+        for number in range(3):
+            other = publish(project.spool, f"other{number}", b"torn")
+            check_set_aside(project, running, other, b"torn")
+        assert path.exists()
+        file.seek(begun)
+        file.write(whole[begun:])
+    assert project.events.wait("mark")["id"] == "ours"
+    assert not (project.spool / "corrupt" / path.name).exists()
+
+
 def test_what_has_no_tasks_name_is_no_task(project: Project, daemon: DaemonFactory) -> None:
     start(project, daemon)
     others = [project.spool / name for name in ("notes.txt", ".uwsgi_spoolfile_on_x", "7")]

@@ -12,7 +12,8 @@ import time
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, ProcessHandle, Project
+from harness import Daemon, Project
+from processes import ProcessHandle
 
 LATE_SECONDS_MAX = 3.0
 LEADS = "this daemon fires crons and timers"
@@ -114,7 +115,9 @@ def test_commands_run_at_the_minute_and_within_their_limits(
         f"cron = {every} echo plain $COLOUR in=$(pwd) && echo second; echo third >&2",
         f"cron = {every} exit 3",
         "cron2 = minute=-1,harakiri=1 sleep 300 & echo child $!; wait",
-        f"unique-cron = {every} echo long; sleep 300",
+        "cron-harakiri = 2",
+        f"unique-cron = {every} sleep 301",
+        "cron2 = minute=-1,unique=1,harakiri=300 echo long; sleep 300",
         "cron2 = month=2,day=30 echo never",
     )
     running = daemon("--ini", path, ready=False)
@@ -128,6 +131,7 @@ def test_commands_run_at_the_minute_and_within_their_limits(
     child = ProcessHandle(int(running.wait_log(r"^child (\d+)$")[1]))
     running.wait_log(r"ERROR cron takes too long \(harakiri\): killing it pid=\d+ seconds=1\.")
     running.wait_log(r"ERROR cron was killed by signal 9 .* command=.sleep 300 &")
+    running.wait_log(r"ERROR cron takes too long .* seconds=2\.\d+ command=.sleep 301")
     assert child.wait(5)
     child.close()
     running.wait_log(r"WARN  cron skipped: it still runs skipped=1 command=.echo long", timeout=62)

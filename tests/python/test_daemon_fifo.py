@@ -98,7 +98,7 @@ def test_the_state(project: Project, daemon: DaemonFactory) -> None:
     ("commands", "line"),
     [
         ("l", "no log file to open anew"),
-        ("L", "the log is not rotated here"),
+        ("L", "there is no log file to rotate"),
         ("P", "no pidfile is configured"),
         ("p", "no web workers to pause"),
         ("+-BCEfS", "the command has no effect"),

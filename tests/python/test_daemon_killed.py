@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, ProcessHandle, Project, wait_gone
+from harness import Daemon, Project, wait_gone
+from processes import ProcessHandle
 from spooling import QUICK_OR_HELD, Producer, attempts, hand_ahead, submit
 
 MODULE = """

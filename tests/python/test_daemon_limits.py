@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, Project, parent_of
+from harness import Daemon, Project
+from processes import parent_of
 from spooling import attempts, stop_without_complaints, submit, wait_attempts
 
 MODULE = """
@@ -127,6 +128,65 @@ MODULE = """
     def map_memory(args):
         report("map_memory")
         bytearray(1 << 30)
+"""
+
+OWN_HANDLER = """
+    import subprocess
+    import time
+    import uwsgi
+    from uwsgidecorators import spool
+    from reporting import report
+
+    def handle(number):
+        child = subprocess.Popen(["sleep", "1000"])
+        report("handler", sleep=child.pid)
+        time.sleep(1000)
+
+    @spool
+    def own(args):
+        report("own")
+        uwsgi.register_signal(9, "", handle)
+        uwsgi.signal(9)
+
+    def short(number):
+        report("quick")
+        time.sleep(1.2)
+        uwsgi.spool({b"ud_spool_func": b"after", b"ud_spool_ret": b"-2"})
+
+    @spool
+    def quick(args):
+        uwsgi.register_signal(10, "", short)
+        uwsgi.signal(10)
+
+    @spool
+    def after(args):
+        # A limit that the handler had left behind would be over.
+        time.sleep(1.2)
+        report("after")
+"""
+
+
+LATER_HANDLER = """
+    import subprocess
+    import time
+    import uwsgi
+    from uwsgidecorators import spool
+    from reporting import report
+
+    def later(number):
+        child = subprocess.Popen(["sleep", "1000"])
+        report("handler", sleep=child.pid)
+        time.sleep(1000)
+
+    def first(number):
+        uwsgi.register_signal(9, "{target}", later)
+        uwsgi.signal(9)
+
+    uwsgi.register_signal(8, "", first)
+
+    @spool
+    def begin(args):
+        uwsgi.signal(8)
 """
 
 
@@ -285,16 +345,20 @@ def wait_dead(pids: set[int], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def test_a_worker_that_eats_memory_is_killed(project: Project, daemon: DaemonFactory) -> None:
-    running = started(project, daemon, "--evil-reload-on-rss", "300")
+@pytest.mark.parametrize("kind", ["rss", "as"])
+def test_a_worker_that_eats_memory_is_killed(
+    project: Project, daemon: DaemonFactory, kind: str
+) -> None:
+    most = {"rss": 300, "as": 900}[kind]
+    running = started(project, daemon, f"--evil-reload-on-{kind}", str(most))
     path = submit(project, "eat")
     pid = project.events.wait("eat").pid
     running.wait_log(rf"ERROR killing a worker: it has \d+ MiB, more than .* pid={pid}\b")
     found = running.wait_log(
-        r"task failed: its worker was killed: it has (\d+) MiB, more than `evil-reload-on-rss` "
-        rf"allows \(300 MiB\) task={path.name} function=eat pid={pid}\b"
+        r"task failed: its worker was killed: it has (\d+) MiB, more than "
+        rf"`evil-reload-on-{kind}` allows \({most} MiB\) task={path.name} function=eat pid={pid}\b"
     )
-    assert int(found[1]) >= 300
+    assert int(found[1]) >= most
     wait_attempts(path, 1)
 
 
@@ -378,6 +442,46 @@ def test_a_handler_of_a_signal_is_killed_for_its_time_and_runs_again(
     again = project.events.wait("tick")
     assert again.pid != event.pid
     wait_dead({event.pid, event["sleep"]})
+
+
+def test_a_handler_that_a_task_registered_is_ended_for_its_time(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", OWN_HANDLER)
+    running = daemon(
+        *("--spooler", project.spool, "--spooler-import", "tasks", "--spooler-harakiri", "2")
+    )
+    submit(project, "own")
+    event = project.events.wait("handler")
+    assert event.pid == project.events.wait("own").pid
+    why = r"the handler of signal 9 runs longer than `spooler-harakiri` \(2 s\)"
+    running.wait_log(rf"^unspool: {why}; process {event.pid} ends$")
+    running.wait_log(r"^Timeout \(0:00:02\.05")
+    running.wait_log(r'  File ".*tasks\.py", line \d+ in handle')
+    running.wait_log(rf"worker exited with status 1; replacing it pid={event.pid} ")
+    wait_dead({event.pid, event["sleep"]})
+    submit(project, "quick")
+    # Its handler is over in time, and so is what follows it.
+    again = project.events.wait("quick")
+    assert again.pid != event.pid
+    assert project.events.wait("after").pid == again.pid
+
+
+@pytest.mark.parametrize(("target", "option"), [("", "harakiri"), ("spooler", "spooler-harakiri")])
+def test_a_handler_that_a_worker_for_ticks_registered_has_the_limit_of_its_target(
+    project: Project, daemon: DaemonFactory, target: str, option: str
+) -> None:
+    project.write("tasks.py", LATER_HANDLER.format(target=target))
+    other = ({"harakiri", "spooler-harakiri"} - {option}).pop()
+    running = daemon(
+        *("--spooler", project.spool, "--spooler-import", "tasks"),
+        *(f"--{option}", "1", f"--{other}", "60"),
+    )
+    submit(project, "begin")
+    event = project.events.wait("handler")
+    running.wait_log(rf"the handler of signal 9 runs longer than `{option}` \(1 s\); process")
+    wait_dead({event.pid, event["sleep"]})
+    running.wait_log("worker for ticks exited with status 1")
 
 
 def test_the_limit_of_tasks_is_not_that_of_other_handlers(

@@ -105,11 +105,13 @@ def wait_datagram(channel: socket.socket, pattern: bytes) -> bytes:
             return packet
 
 
+@pytest.mark.parametrize("option", ["logger={}", "log-socket={}"])
 def test_datagrams_to_a_unix_socket(
-    project: Project, daemon: DaemonFactory, datagrams: tuple[str, socket.socket]
+    project: Project, daemon: DaemonFactory, datagrams: tuple[str, socket.socket], option: str
 ) -> None:
     address, channel = datagrams
-    start(project, daemon, f"--logger={address}", ready=False)
+    address = address if option.startswith("logger") else address.removeprefix("socket:")
+    start(project, daemon, f"--{option.format(address)}", ready=False)
     wait_datagram(channel, b"unspool is ready")
     submit(project, "say", id=1)
     assert wait_datagram(channel, b"out") == b"out 1\n"
@@ -128,7 +130,8 @@ def test_datagrams_by_udp(project: Project, daemon: DaemonFactory, host: str) ->
         assert wait_datagram(channel, b"out") == b"out 1\n"
 
 
-def test_the_machines_log(project: Project, daemon: DaemonFactory) -> None:
+@pytest.mark.parametrize("option", ["logger=syslog:jobs,local6", "log-syslog=jobs,local6"])
+def test_the_machines_log(project: Project, daemon: DaemonFactory, option: str) -> None:
     path = Path("/dev/log")
     if path.exists() or not os.access("/dev", os.W_OK):
         pytest.skip("not run: /dev/log belongs to somebody else here")
@@ -136,7 +139,7 @@ def test_the_machines_log(project: Project, daemon: DaemonFactory) -> None:
         channel.bind(os.fspath(path))
         try:
             channel.settimeout(20)
-            running = start(project, daemon, "--logger=syslog:jobs,local6", ready=False)
+            running = start(project, daemon, f"--{option}", ready=False)
             packet = wait_datagram(channel, b"unspool is ready")
             # Facility 22, severity 6.
             head = rb"<182>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d jobs\[%d\]: " % running.pid
@@ -165,9 +168,69 @@ def test_an_outside_tool_rotates_the_log(project: Project, daemon: DaemonFactory
     assert not any("out 3" in line for line in old.lines)
 
 
+def test_a_reload_opens_the_log_anew_if_asked(project: Project, daemon: DaemonFactory) -> None:
+    log, old = LogFile(project.root / "d.log"), LogFile(project.root / "d.log.1")
+    running = start(project, daemon, "--logto=d.log", "--log-reopen", ready=False)
+    log.wait("unspool is ready")
+    log.path.rename(old.path)
+    running.send(signal.SIGHUP)
+    with DirectoryWatch(project.root) as watch:
+        watch.wait(log.path.exists, 20)
+    log.wait("reload done")
+    assert "reloading the application" in old.path.read_text()
+
+
 def reopened(log: LogFile) -> bool:
     with DirectoryWatch(log.path.parent) as watch:
         return watch.wait(log.path.exists, 5)
+
+
+def test_files_of_one_second_are_not_written_over(project: Project, daemon: DaemonFactory) -> None:
+    log = LogFile(project.root / "d.log")
+    options = ["--logto=d.log", "--log-maxsize=2000"]
+    running = start(project, daemon, *options, ready=False)
+    submit(project, "flood", lines=200)
+    project.events.wait("flood")
+    submit(project, "say", id=1)
+    project.events.wait("say")
+    assert running.stop() == 0
+    files = [log.path, *project.root.glob("d.log.*")]
+    assert len(files) > 10
+    assert max(path.stat().st_size for path in files) <= 2000
+    lines = [line for path in files for line in path.read_text().splitlines()]
+    assert sorted(int(line.split()[0]) for line in lines if "xxx" in line) == list(range(200))
+
+
+def test_a_log_that_cannot_be_moved_goes_on_with_a_line_about_it(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    log = LogFile(project.root / "d.log")
+    (project.root / "taken").mkdir()
+    options = ["--logto=d.log", "--log-maxsize=2000", "--log-backupname=taken"]
+    running = start(project, daemon, *options, ready=False)
+    submit(project, "flood", lines=200)
+    log.wait("^199 xxx")
+    assert running.stop() == 0
+    assert len([line for line in log.lines if "xxx" in line]) == 200
+    told = [line for line in log.lines if line.startswith("unspool: cannot rotate the log")]
+    assert len(told) == 1 and "d.log: Is a directory" in told[0]
+
+
+def test_a_file_that_an_outside_tool_has_moved_is_not_moved_again(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    """And what it has put in its place is not moved either."""
+    log, moved = LogFile(project.root / "d.log"), LogFile(project.root / "moved")
+    fifo = project.root / "fifo"
+    running = start(project, daemon, "--logto=d.log", f"--master-fifo={fifo}", ready=False)
+    log.wait("unspool is ready")
+    log.path.rename(moved.path)
+    log.path.write_text("new\n")
+    fifo.write_text("L")
+    log.wait("rotating the log file")
+    assert log.lines[0] == "new"
+    assert running.stop() == 0
+    assert not list(project.root.glob("d.log.*"))
 
 
 def test_a_log_that_nobody_takes_costs_lines_and_no_task(

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from factory import DaemonFactory
-from harness import WAIT_SECONDS_MAX, Daemon, Project, wait_ended
+from harness import Daemon, Project
+from processes import WAIT_SECONDS_MAX, wait_ended
 from spooling import submit
 from statistics_client import statistics
 

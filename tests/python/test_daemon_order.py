@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import time
+from collections.abc import Callable
+
 import pytest
 from factory import DaemonFactory
 from harness import Project, wait_gone
+from processes import WAIT_SECONDS_MAX
 from spooling import Producer, call, foreign, publish, submit
 
 MODULE = """
@@ -22,54 +27,73 @@ MODULE = """
 """
 
 
+OrderOf = Callable[[int], list[str]]
+
+
 @pytest.fixture
-def held(project: Project, daemon: DaemonFactory) -> Project:
-    """A project whose only worker is held, so that what is submitted now waits."""
+def order_of(project: Project, daemon: DaemonFactory) -> OrderOf:
+    """A daemon whose only worker is held, so that what is submitted now waits. Called with the
+    number of those, it lets them run and returns their order.
+    """
     project.write("tasks.py", MODULE)
     project.gate("hold")
-    daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
     submit(project, "hold")
     project.events.wait("hold")
-    return project
+
+    def run(count: int) -> list[str]:
+        # Ordered is what the daemon knows: it may hear of new folders one after the other.
+        until = time.monotonic() + WAIT_SECONDS_MAX
+        known = 0
+        while known < count:
+            assert time.monotonic() < until, f"the daemon knows {known} of {count} tasks"
+            mark = running.mark()
+            running.send(signal.SIGUSR1)
+            known = int(running.wait_log(r"state of the spool .*pending=(\d+)", since=mark)[1])
+        project.gate("hold").release()
+        order = [event["id"] for event in project.events.collect(count, "mark")]
+        project.wait_empty()
+        return order
+
+    return run
 
 
-def order_of(project: Project, count: int) -> list[str]:
-    project.gate("hold").release()
-    order = [event["id"] for event in project.events.collect(count, "mark")]
-    project.wait_empty()
-    return order
-
-
-def test_tasks_of_one_priority_start_in_the_order_of_submission(held: Project) -> None:
+def test_tasks_of_one_priority_start_in_the_order_of_submission(
+    project: Project, order_of: OrderOf
+) -> None:
     count = 200
-    with Producer(held) as producer:
+    with Producer(project) as producer:
         producer.many([call("mark", id=number) for number in range(count)])
-    assert order_of(held, count) == [str(number) for number in range(count)]
+    assert order_of(count) == [str(number) for number in range(count)]
 
 
-def test_also_from_different_producers(held: Project) -> None:
-    with Producer(held) as one, Producer(held) as other:
+def test_also_from_different_producers(project: Project, order_of: OrderOf) -> None:
+    with Producer(project) as one, Producer(project) as other:
         for number in range(20):
             (one, other)[number % 2].one("mark", id=number)
-    assert order_of(held, 20) == [str(number) for number in range(20)]
+    assert order_of(20) == [str(number) for number in range(20)]
 
 
-def test_numbers_come_first_low_before_high_then_names_then_no_priority(held: Project) -> None:
+def test_numbers_come_first_low_before_high_then_names_then_no_priority(
+    project: Project, order_of: OrderOf
+) -> None:
     wanted = ["0", "5", "10", "1000", "low", "mail", "no.thing-special", ""]
-    with Producer(held) as producer:
+    with Producer(project) as producer:
         # The folders are made while the daemon runs, by these very submissions.
         for priority in reversed(wanted):
             producer.many([call("mark", id=priority, priority=priority)])
-    assert order_of(held, len(wanted)) == wanted
+    assert order_of(len(wanted)) == wanted
 
 
-def test_order_by_submission_holds_within_each_priority(held: Project) -> None:
-    with Producer(held) as producer:
+def test_order_by_submission_holds_within_each_priority(
+    project: Project, order_of: OrderOf
+) -> None:
+    with Producer(project) as producer:
         for number in range(10):
             for priority in ("b", "a", "2"):
                 producer.one("mark", id=f"{priority}{number}", priority=priority)
     wanted = [f"{priority}{number}" for priority in ("2", "a", "b") for number in range(10)]
-    assert order_of(held, 30) == wanted
+    assert order_of(30) == wanted
 
 
 def test_what_waits_when_the_daemon_starts_is_ordered_too(
@@ -103,10 +127,10 @@ def test_a_folder_made_by_hand_while_the_daemon_runs_is_a_priority(
     assert project.events.wait("mark")["id"] == "back"
 
 
-def test_a_task_moved_into_a_priority_runs_there(held: Project) -> None:
-    submit(held, "mark", id="first")
-    path = submit(held, "mark", id="second")
-    folder = held.spool / "1"
+def test_a_task_moved_into_a_priority_runs_there(project: Project, order_of: OrderOf) -> None:
+    submit(project, "mark", id="first")
+    path = submit(project, "mark", id="second")
+    folder = project.spool / "1"
     folder.mkdir()
     path.rename(folder / path.name)
-    assert order_of(held, 2) == ["second", "first"]
+    assert order_of(2) == ["second", "first"]

@@ -8,6 +8,7 @@ from harness import Daemon, Project
 from spooling import Producer, call, stop_without_complaints, submit, wait_children
 
 MODULE = """
+    import mmap
     import uwsgi
     from uwsgidecorators import spool, spoolraw
     from reporting import pause, report
@@ -32,6 +33,8 @@ MODULE = """
     @spool
     def grow(args):
         HELD.append(bytearray(b"x" * (200 << 20)))
+        # Reserved and not touched.
+        HELD.append(mmap.mmap(-1, 1 << 30))
         report("grow")
         pause("grow")
 """
@@ -133,15 +136,28 @@ def test_a_worker_is_replaced_when_it_is_old(project: Project, daemon: DaemonFac
     stop_without_complaints(running)
 
 
+def test_each_next_worker_lasts_longer(project: Project, daemon: DaemonFactory) -> None:
+    options = ("--max-worker-lifetime", "0.5", "--max-worker-lifetime-delta", "1")
+    running = started(project, daemon, *options, "--spooler-processes", "2")
+    old = "replacing a worker: it is older than `max-worker-lifetime`,"
+    first = int(running.wait_log(rf"{old} 1\.5 s pid=(\d+)")[1])
+    second = int(running.wait_log(rf"{old} 2\.5 s pid=(\d+)")[1])
+    assert first != second
+    stop_without_complaints(running)
+
+
+@pytest.mark.parametrize("kind", ["rss", "as"])
 def test_a_worker_that_has_grown_is_replaced_after_its_task(
-    project: Project, daemon: DaemonFactory
+    project: Project, daemon: DaemonFactory, kind: str
 ) -> None:
-    running = started(project, daemon, "--reload-on-rss", "150")
+    # What is reserved is more than what is there.
+    most = {"rss": 150, "as": 1000}[kind]
+    running = started(project, daemon, f"--reload-on-{kind}", str(most))
     gate = project.gate("grow")
     path = submit(project, "grow")
     first = project.events.wait("grow").pid
     running.wait_log(
-        r"replacing a worker: it has \d+ MiB, more than `reload-on-rss` allows \(150 MiB\) "
+        rf"replacing a worker: it has \d+ MiB, more than `reload-on-{kind}` allows \({most} MiB\) "
         rf"pid={first}\b"
     )
     assert path.exists()

@@ -10,16 +10,9 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import (
-    STOP_SECONDS_MAX,
-    UNSPOOL,
-    Argument,
-    ProcessHandle,
-    Project,
-    children_of,
-    descendants_of,
-)
+from harness import STOP_SECONDS_MAX, UNSPOOL, Argument, Project
 from logfile import LogFile
+from processes import ProcessHandle, children_of, handles_below
 from spooling import submit
 
 MODULE = """
@@ -82,7 +75,7 @@ class Background:
     def close(self) -> None:
         """Kills what is left."""
         for handle in self._handles:
-            left = [ProcessHandle(pid) for pid in descendants_of(handle.pid)]
+            left = handles_below(handle.pid)
             for each in [handle, *left]:
                 each.send(signal.SIGKILL)
                 each.wait()

@@ -1,4 +1,4 @@
-"""The stats server: what it says, in which form, where it listens, and who cannot disturb it."""
+"""The stats server: what it says, in which form, and where it listens."""
 
 from __future__ import annotations
 
@@ -11,91 +11,17 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from factory import DaemonFactory
-from harness import PYTHON, Daemon, ProcessHandle, Project
+from harness import PYTHON, Project
 from spooling import Producer, call, foreign, publish, submit
-from statistics_client import SECONDS_MAX, ask, connect, read_all, statistics
+from statistics_client import SECONDS_MAX, ask, statistics
+from statistics_daemon import StartServing, spool_of, wait_for
 
 FAILED_STATUS = 1
 USAGE_STATUS = 2
-
-MODULE = """
-    import os
-
-    import uwsgi
-    from uwsgidecorators import spool, spoolraw
-    from reporting import pause, report
-
-    VERSION = 1
-
-    @spool
-    def mark(args):
-        report("mark", version=VERSION)
-
-    @spool
-    def hold(args):
-        report("hold", pid=os.getpid())
-        pause("hold")
-
-    @spoolraw
-    def again(args):
-        return uwsgi.SPOOL_RETRY
-
-    @spoolraw
-    def leave(args):
-        return uwsgi.SPOOL_IGNORE
-
-    @spool
-    def fail(args):
-        raise ValueError("no such order")
-
-    @spool
-    def die(args):
-        os._exit(9)
-"""
-
-StartServing = Callable[..., Daemon]
-
-
-@pytest.fixture
-def where(project: Project) -> Path:
-    """The socket on which `serving` serves."""
-    return project.root / "stats.sock"
-
-
-@pytest.fixture
-def serving(project: Project, daemon: DaemonFactory, where: Path) -> StartServing:
-    """Starts a daemon that serves statistics; whatever is tried again is so after an hour."""
-    project.write("tasks.py", MODULE)
-
-    def start(*options: str, ready: bool = True) -> Daemon:
-        spool = ("--spooler", project.spool, "--spooler-import", "tasks")
-        return daemon(
-            *spool, "--spooler-frequency", "3600", "--stats", where, *options, ready=ready
-        )
-
-    return start
-
-
-def spool_of(where: Path) -> dict[str, Any]:
-    """What is said of the only spool."""
-    (spool,) = statistics(where)["unspool"]["spools"]
-    assert isinstance(spool, dict)
-    return spool
-
-
-def wait_for(where: Path, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Asks until the only spool is so."""
-    deadline = time.monotonic() + SECONDS_MAX
-    while not holds(spool := spool_of(where)):
-        assert time.monotonic() < deadline, spool
-    return spool
 
 
 def test_the_fields_that_tools_read_are_there_in_uwsgis_order(
@@ -162,8 +88,9 @@ def test_what_became_of_each_run_is_counted(
         "corrupt": 0,
         "dead": 0,
         "expired": 0,
+        "cancelled": 0,
     }
-    assert spool["tasks"] == {"due": 0, "delayed": 5, "running": 0, "held": 0}
+    assert spool["tasks"] == {"due": 0, "delayed": 5, "running": 0, "held": 0, "paused": 0}
     assert (spool["oldest_due_ms"], spool["scanning"]) == (None, False)
     assert abs(spool["next_due_at"] - time.time() - 3600) < SECONDS_MAX * 2
     error = spool["last_error"]
@@ -210,11 +137,11 @@ def test_depth_is_told_by_priority_and_the_current_task_by_name(
         submit(project, "mark", "--priority", "5")
     submit(project, "mark", "--delay", "1000", "--priority", "mail")
     spool = wait_for(where, lambda spool: spool["tasks"]["due"] + spool["tasks"]["delayed"] == 7)
-    assert spool["tasks"] == {"due": 6, "delayed": 1, "running": 1, "held": 0}
+    assert spool["tasks"] == {"due": 6, "delayed": 1, "running": 1, "held": 0, "paused": 0}
     assert spool["priorities"] == [
-        {"priority": "5", "due": 2, "delayed": 0, "running": 1, "held": 0},
-        {"priority": "mail", "due": 0, "delayed": 1, "running": 0, "held": 0},
-        {"priority": None, "due": 4, "delayed": 0, "running": 0, "held": 0},
+        {"priority": "5", "due": 2, "delayed": 0, "running": 1, "held": 0, "paused": 0},
+        {"priority": "mail", "due": 0, "delayed": 1, "running": 0, "held": 0, "paused": 0},
+        {"priority": None, "due": 4, "delayed": 0, "running": 0, "held": 0, "paused": 0},
     ]
     assert 0 <= spool["oldest_due_ms"] <= (time.monotonic() - first + 1) * 1000
     assert abs(spool["next_due_at"] - time.time() - 1000) < SECONDS_MAX
@@ -228,7 +155,7 @@ def test_depth_is_told_by_priority_and_the_current_task_by_name(
     assert later["tasks"] == spool["tasks"]
     hold.release()
     done = wait_for(where, lambda spool: spool["outcomes"]["done"] == 7)
-    assert done["tasks"] == {"due": 0, "delayed": 1, "running": 0, "held": 0}
+    assert done["tasks"] == {"due": 0, "delayed": 1, "running": 0, "held": 0, "paused": 0}
 
 
 def test_many_tasks_are_counted_without_being_looked_at(
@@ -243,7 +170,13 @@ def test_many_tasks_are_counted_without_being_looked_at(
     wait_for(where, lambda spool: spool["tasks"]["due"] == 5000)
     hold.release()
     wait_for(where, lambda spool: spool["outcomes"]["done"] == 5001)
-    assert spool_of(where)["tasks"] == {"due": 0, "delayed": 0, "running": 0, "held": 0}
+    assert spool_of(where)["tasks"] == {
+        "due": 0,
+        "delayed": 0,
+        "running": 0,
+        "held": 0,
+        "paused": 0,
+    }
 
 
 def test_damaged_files_are_counted(project: Project, serving: StartServing, where: Path) -> None:
@@ -261,7 +194,13 @@ def test_old_tasks_of_a_uwsgi_are_told_apart(
     publish(project.spool, "old", foreign({b"ud_spool_func": b"mark"}), due=long_ago)
     running = serving()
     running.wait_log("1 tasks are held")
-    assert spool_of(where)["tasks"] == {"due": 0, "delayed": 0, "running": 0, "held": 1}
+    assert spool_of(where)["tasks"] == {
+        "due": 0,
+        "delayed": 0,
+        "running": 0,
+        "held": 1,
+        "paused": 0,
+    }
     project.unspool("adopt", "--spooler", project.spool, "--bury")
     wait_for(where, lambda spool: spool["tasks"]["held"] == 0)
 
@@ -523,112 +462,6 @@ def test_without_the_option_there_is_no_thread_for_it(
     plain = daemon("--spooler", project.root / "plain")
     assert "server" not in threads(plain.pid)
     assert "server" in threads(serving().pid)
-
-
-def descriptors(pid: int) -> int:
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-@pytest.fixture
-def strangers(where: Path) -> Iterator[list[socket.socket]]:
-    """Connections that the test leaves open."""
-    opened: list[socket.socket] = []
-    yield opened
-    for client in opened:
-        client.close()
-
-
-def test_two_hundred_connections_and_rude_peers_delay_neither_tasks_nor_answers(
-    project: Project, serving: StartServing, where: Path, strangers: list[socket.socket]
-) -> None:
-    running = serving("--spooler-processes", "2", "--spooler-quiet")
-    before = descriptors(running.pid)
-    # Some never read and never close, some are gone at once, some send and go.
-    strangers += [connect(where) for _ in range(30)]
-    for number in range(30):
-        with connect(where) as client:
-            if number % 2:
-                client.sendall(b"x" * 1000)
-    clients = [connect(where) for _ in range(100)]
-    with Producer(project) as producer:
-        producer.many([call("mark") for _ in range(500)])
-        clients += [connect(where) for _ in range(100)]
-        project.events.collect(500, "mark")
-    for client in clients:
-        with client:
-            said = json.loads(read_all(client))
-            assert said["pid"] == running.pid
-    spool = wait_for(where, lambda spool: spool["outcomes"]["done"] == 500)
-    assert spool["outcomes"]["failed"] == 0
-    for client in strangers:
-        client.close()
-    strangers.clear()
-    deadline = time.monotonic() + SECONDS_MAX
-    while descriptors(running.pid) > before:
-        assert time.monotonic() < deadline, "connections stay open"
-        statistics(where)
-    assert descriptors(running.pid) <= before
-
-
-@pytest.mark.parametrize("port", [False, True], ids=["path", "port"])
-def test_a_thousand_at_once_are_answered_while_tasks_run(
-    project: Project, daemon: DaemonFactory, strangers: list[socket.socket], port: bool
-) -> None:
-    project.write("tasks.py", MODULE)
-    spool = ("--spooler", project.spool, "--spooler-import", "tasks", "--spooler-quiet")
-    address = "127.0.0.1:0" if port else "s.sock"
-    running = daemon(*spool, "--stats", address, "--stats-minified")
-    where = running.wait_log(r"serving statistics address=(\S+)")[1]
-    with ThreadPoolExecutor(50) as pool, Producer(project) as producer:
-        answers = [pool.submit(ask, where) for _ in range(1000)]
-        producer.many([call("mark") for _ in range(300)])
-        project.events.collect(300, "mark")
-        for answer in answers:
-            assert json.loads(answer.result(SECONDS_MAX))["pid"] == running.pid
-    # As many that say and read nothing: whoever comes after them is answered all the same.
-    strangers += [connect(where) for _ in range(1000)]
-    submit(project, "mark")
-    project.events.wait("mark")
-    assert statistics(where)["pid"] == running.pid
-
-
-def test_peers_that_hold_every_place_are_let_go(
-    serving: StartServing, where: Path, strangers: list[socket.socket]
-) -> None:
-    running = serving()
-    strangers += [connect(where) for _ in range(600)]
-    # Whoever comes after them waits for a place, no longer than a bound.
-    assert statistics(where)["pid"] == running.pid
-    began = time.monotonic()
-    assert running.stop() == 0
-    assert time.monotonic() - began < SECONDS_MAX
-
-
-def test_a_daemon_that_hangs_answers_nothing_and_says_so_when_it_goes_on(
-    serving: StartServing, where: Path
-) -> None:
-    running = serving()
-    # A stopped process cannot answer; what connected meanwhile is answered afterwards.
-    running.send(signal.SIGSTOP)
-    with connect(where) as client:
-        client.settimeout(0.3)
-        with pytest.raises(TimeoutError):
-            client.recv(1)
-        running.send(signal.SIGCONT)
-        client.settimeout(SECONDS_MAX)
-        assert json.loads(read_all(client))["pid"] == running.pid
-
-
-def test_a_killed_worker_is_missed_until_it_is_replaced(serving: StartServing, where: Path) -> None:
-    running = serving("--spooler-processes", "2")
-    victim = ProcessHandle(running.workers[0])
-    victim.send(signal.SIGKILL)
-    assert victim.wait()
-    victim.close()
-    running.wait_log("worker was killed by signal 9")
-    assert len(statistics(where)["spoolers"]) == 2
-    spool = wait_for(where, lambda spool: sum(w["ready"] for w in spool["workers"]) == 2)
-    assert sorted(worker["respawns"] for worker in spool["workers"]) == [0, 1]
 
 
 UWSGITOP = r"""

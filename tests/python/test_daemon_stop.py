@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import UNSPOOL, Daemon, HarnessError, ProcessHandle, Project
+from harness import UNSPOOL, Daemon, HarnessError, Project
+from processes import ProcessHandle
 from spooling import QUICK_OR_HELD, Producer, attempts, call, hand_ahead, submit
 
 MODULE = """

@@ -33,7 +33,7 @@ TASKS = """
 
     @spool
     def breaks(args):
-        traceback.format_exc = None
+        traceback.format_exception = None
         raise KeyError("lost")
 
     @spool

@@ -11,7 +11,8 @@ import time
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, Project, parent_of
+from harness import Daemon, Project
+from processes import parent_of
 from spooling import submit
 
 MODULE = """

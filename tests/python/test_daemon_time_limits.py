@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from factory import DaemonFactory
-from harness import Daemon, ProcessHandle, Project, wait_gone
+from harness import Daemon, Project, wait_gone
+from processes import ProcessHandle
 from spooling import attempts, stop_without_complaints, submit
 
 TASKS = """

@@ -6,7 +6,8 @@ import os
 import signal
 
 from factory import DaemonFactory
-from harness import Project, parent_of, wait_gone
+from harness import Project, wait_gone
+from processes import parent_of
 from spooling import Producer, call, submit
 
 MODULE = """

@@ -10,8 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import ROOT, UNSPOOL, ProcessHandle, Project, wait_gone
+from harness import ROOT, UNSPOOL, Project, wait_gone
 from logfile import LogFile
+from processes import ProcessHandle
 from spooling import submit
 
 PAGE = (ROOT / "docs" / "howto" / "service.md").read_text("utf-8")

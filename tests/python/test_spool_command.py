@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
@@ -53,6 +54,13 @@ def test_it_prints_the_absolute_path_of_the_task_and_nothing_else(project: Proje
     assert path.is_absolute() and path.parent == project.spool
     # A spool that is missing is made.
     assert project.spool.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_path_and_the_id_as_json(project: Project) -> None:
+    told = json.loads(project.unspool("spool", "--json", "f", "a=1").stdout)
+    (path,) = project.tasks()
+    assert told["path"] == str(path)
+    assert f"[id={told['id']}".encode() in path.read_bytes()
 
 
 def test_arguments_arrive_as_pairs(project: Project, daemon: DaemonFactory) -> None:
@@ -186,20 +194,6 @@ def test_what_cannot_be_meant_is_refused(
 def test_a_body_that_cannot_be_read_is_named(project: Project) -> None:
     said = refused(project, "--body", "nowhere", "f", status=FAILED_STATUS)
     assert "cannot read the body from `nowhere`" in said
-
-
-def test_without_a_spool_it_says_how_to_name_one(project: Project) -> None:
-    done = project.unspool("spool", "f", check=False, env=project.env)
-    assert done.returncode == USAGE_STATUS
-    for way in ("--spooler", "--config", "UNSPOOL_SPOOL", "UNSPOOL_CONFIG"):
-        assert way in done.stderr
-
-
-def test_a_config_without_a_spool_is_named(project: Project) -> None:
-    ini = project.write("app.ini", "[uwsgi]\nmodule = site\n")
-    done = project.unspool("spool", "--config", ini, "f", check=False, env=project.env)
-    assert done.returncode == USAGE_STATUS
-    assert f"`{ini}` names no spool" in done.stderr
 
 
 def test_help_says_what_there_is(project: Project) -> None:

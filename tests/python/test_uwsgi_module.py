@@ -236,7 +236,7 @@ def test_signals_and_schedules_are_recorded(project: Project) -> None:
         return {'signal': 17, 'seconds': seconds, 'iterations': iterations}
     cron = {'signal': 17, 'minute': -5, 'hour': 0, 'day': -1, 'month': -1, 'weekday': 7}
     assert _signals.snapshot() == {
-        'signals': [{'signal': 17, 'target': 'worker'}],
+        'signals': [{'signal': 17, 'target': 'worker', 'handler': 'builtins.print'}],
         'timers': [timer(30, 0), timer(5, 3), timer(0.25, 0)],
         'crons': [cron],
     }
@@ -283,7 +283,8 @@ SETUP = """
     setup = {'spoolers': SPOOLERS, 'external': [], 'opt': [['master', None], ['x', 'y']],
              'daemon_pid': 4711, 'durability': 'none', 'frequency': 10.0,
              'is_a_reload': False, 'security': {'keys': None, 'unsigned_uids': [], 'mode': None,
-                                                'group': None, 'strict': False}}
+                                                'group': None, 'strict': False},
+             'bounds': {'max_pending': 0, 'max_pending_bytes': '0', 'min_free': '0'}}
     _process.configure_daemon_child(setup)
 """
 
