@@ -4,7 +4,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use unspool_core::limits::PEEK_BYTES;
-use unspool_core::taskfile::{KEY_FUNCTION, Malformed, TaskFile, encode, peek};
+use unspool_core::taskfile::{
+    KEY_FUNCTION, KEY_PRIORITY, Malformed, TaskFile, encode, peek, peek_value, signer,
+};
 use unspool_fuzz::memory::bounded;
 
 /// Where the digits of length and checksum stand: `docs/design/spool-format.md`.
@@ -29,7 +31,8 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(file: &[u8]) {
-    let _ = peek(&file[..file.len().min(PEEK_BYTES)]);
+    let head = &file[..file.len().min(PEEK_BYTES)];
+    let _ = (peek(head), peek_value(head, KEY_PRIORITY), signer(file));
     let task = match TaskFile::parse(file) {
         Err(error) => {
             assert!(!matches!(error, Malformed::Length { .. } | Malformed::Checksum { .. }));

@@ -2,6 +2,7 @@
 //! configuration. One target is one file of `fuzz_targets`; `seeds` makes what they start from.
 
 pub mod config;
+pub mod damage;
 pub mod memory;
 pub mod message;
 pub mod scratch;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use unspool_core::taskfile::{TaskId, encode};
 use unspool_core::{Message, Outcome, TaskPolicy};
-use unspool_spool::{Adoption, Selection, SpoolDir, Verdict, begin_adoption, change_adoption};
-use unspool_sys::slots::{HandedTask, SlotTable};
+use unspool_spool::{
+    Adoption, Selection, SpoolDir, Trace, Verdict, begin_adoption, change_adoption,
+};
+use unspool_sys::slots::HandedTask;
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 // Instrumented like the rest, it needs what counts.
@@ -37,15 +39,20 @@ fn main() {
     tasks(&seeds);
     packets(&seeds);
     records(&seeds);
-    slots(&seeds);
+    running(&seeds);
     for name in ["uwsgi_spoolfile_on_host_77_12_0_1795417858_508096", "1795417858", "5\n10\nmail"] {
         seeds.add("names", name.as_bytes());
     }
     seeds.add("config_arguments", b"--ini\npart.ini:part\n--spooler=/s\n-M\n--set\na=%(b)\nx.py");
     seeds.add("canary", b"c");
+    seeds.add(
+        "signature",
+        format!("# web\nnew {}\nold {}=\n", "a".repeat(64), "b".repeat(43)).as_bytes(),
+    );
     for bytes in [64, 512] {
         let noise: Vec<u8> = (0..bytes).map(|at: u32| (at * 89 + 7) as u8).collect();
         seeds.add("task_damage", &noise);
+        seeds.add("signature", &noise);
     }
 }
 
@@ -140,15 +147,16 @@ fn records(seeds: &Seeds) {
     }
 }
 
-fn slots(seeds: &Seeds) {
+fn running(seeds: &Seeds) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = folder.path().join("slots");
-    let file = fs::File::options().read(true).write(true).create_new(true).open(&path);
-    let table = SlotTable::create(file.expect("a new file").into(), 2).expect("room for two");
-    let row = table.row(1).expect("the second one");
+    let spool = SpoolDir::open(&folder.path().join("spool")).expect("a spool");
+    let (trace, _) = Trace::make(&spool, 2).expect("a daemon's folder");
     let task = |inode| HandedTask { inode, ..HandedTask::default() };
-    row[0].hand(task(42), 1);
-    assert!(row[0].start(77, 2));
-    row[1].hand(task(43), 1);
-    seeds.add("slots", &[b"\0".as_slice(), &fs::read(&path).expect("the file")].concat());
+    trace.notes().starts(1, task(42), 1, 77).expect("room");
+    trace.notes().cancels(1, task(42), 1).expect("room");
+    trace.notes().starts(0, task(43), 2, 78).expect("room");
+    let content = fs::read(trace.notes_path()).expect("the file");
+    for row in [0, 1, 200] {
+        seeds.add("running", &[&[row], content.as_slice()].concat());
+    }
 }
