@@ -16,8 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness import Daemon, HarnessError, Project, children_of
+from harness import Daemon, HarnessError, Project
+from processes import children_of
 from spooling import Producer
+
+from torture.table import Row
 
 APPLICATION = """
     import os
@@ -167,7 +170,7 @@ class Soak:
             "--spooler-quiet",
         )
 
-    def run(self) -> None:
+    def run(self) -> Row:
         """Raises HarnessError with what is wrong."""
         try:
             self.daemon.start().wait_ready()
@@ -179,6 +182,7 @@ class Soak:
             self.say(f"at the end:        {last}")
             self._judge(first, last)
             self._stop()
+            return self._row()
         finally:
             self.daemon.close()
             self.project.close()
@@ -277,6 +281,17 @@ class Soak:
                 problems.append(f"no tick of {name}")
         if problems:
             raise HarnessError("; ".join(problems) + "\n" + self.daemon.describe())
+
+    def _row(self) -> Row:
+        ran = self._lines("ran")
+        return Row(
+            fault="soak: load, reloads, SIGKILL",
+            system="unspool",
+            rounds=self.counts.reloads + sum(self.counts.kills.values()),
+            tasks=len(self.counts.submitted),
+            lost=len(self.counts.submitted - set(ran)),
+            run_twice=len(ran) - len(set(ran)),
+        )
 
     def _lines(self, name: str) -> list[str]:
         path = self.project.root / name
