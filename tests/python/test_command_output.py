@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 
+import pytest
 from factory import DaemonFactory
-from harness import Project
+from harness import UNSPOOL, Project
 from snapshots import masked
 from spooling import submit
 from syrupy.assertion import SnapshotAssertion
@@ -51,6 +54,40 @@ class Transcript:
 
     def masked(self) -> str:
         return masked(self.project, self.text)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "why TASK", "show TASK", "show --json TASK", "ls", "ls --json", "stats", "stats --json",
+        "top --once", "logs --config app.ini", "fsck", "doctor", "adopt",
+        "pause --list", "completions bash", "schedule ls --config app.ini",
+    ],
+)  # fmt: skip
+def test_output_that_is_lost_is_an_error(project: Project, words: str) -> None:
+    project.write(
+        "app.ini",
+        f"[uwsgi]\nspooler = {project.spool}\ncron = 1 2 -1 -1 -1 true\nlogto = app.log\n",
+    )
+    project.write("app.log", "a line\n")
+    task = submit(project, "send")
+    project.unspool("pause", "--why", "a test")
+    command = [str(UNSPOOL), *words.replace("TASK", str(task)).split()]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command, env=project.producer_env, cwd=project.root, stdout=full,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1 and "No space left on device" in done.stderr, done.stderr
+    # Whoever reads the output may go.
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        command, env=project.producer_env, cwd=project.root, stdout=writer,
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert "roken pipe" not in done.stderr and "annot" not in done.stderr, done.stderr
 
 
 def test_without_a_daemon(project: Project, snapshot: SnapshotAssertion) -> None:

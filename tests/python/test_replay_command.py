@@ -104,6 +104,9 @@ def test_the_call_is_shown_without_secrets(spooled: Project) -> None:
     place, shown = done.stdout.splitlines()
     assert place == f"# {spooled.root / 'tasks.py'}:divide"
     assert shown == "tasks.divide(1, b=0, api_token='***')"
+    path = call(spooled, "tasks.divide.spool([{'api_token': 'hush', 'n': 1}], '{\"key\": 5')")
+    shown = replay(spooled, "--dry-run", path).stdout.splitlines()[1]
+    assert shown == "tasks.divide([{'api_token': '***', 'n': 1}], '{\"key\": ***)"
 
 
 def test_a_buried_task_is_replayed_by_a_part_of_its_id(spooled: Project) -> None:

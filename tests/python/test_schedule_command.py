@@ -131,6 +131,43 @@ def test_what_is_paused_does_not_fire_until_it_is_resumed(
     assert entries(project)["clock.weekly"]["paused"]
 
 
+def test_a_timer_of_a_process_stays_paused_after_a_restart(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write(
+        "tasks.py",
+        """
+        import uwsgi
+        from uwsgidecorators import postfork
+        from reporting import report
+
+        def own(number):
+            report("own", daemon=uwsgi.masterpid())
+
+        @postfork
+        def begin():
+            uwsgi.register_signal(9, "", own)
+            uwsgi.add_ms_timer(9, 50)
+            uwsgi.register_signal(10, "", lambda number: report("beat"))
+            uwsgi.add_ms_timer(10, 50)
+        """,
+    )
+    options = ("--spooler", project.spool, "--import", "tasks")
+    running = daemon(*options)
+    project.events.wait("own")
+    name = "signal 9"
+    assert entries(project)[name]["own"]
+    schedule(project, "pause", entries(project)[name]["id"])
+    running.stop()
+    again = daemon(*options)
+    project.events.collect(20, "beat")
+    history = project.events.history
+    assert not [event for event in history if event.name == "own" and event["daemon"] == again.pid]
+    assert entries(project)[name]["paused"]
+    schedule(project, "resume", entries(project)[name]["id"])
+    project.events.wait(lambda event: event.name == "own" and event["daemon"] == again.pid)
+
+
 def test_the_one_that_fires_obeys_whoever_was_asked(
     project: Project, daemon: DaemonFactory, app: Path
 ) -> None:

@@ -181,6 +181,23 @@ def test_secrets_are_hidden_unless_asked_for(project: Project) -> None:
     assert b"hush5" in plain.read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ('{"token": "hush", "n": 1', '{"token": "***", "n": 1'),
+        ("{'token': ['hush'], 'n': 1}", "{'token': ***, 'n': 1}"),
+        (r'{"a": "{\"token\": \"hush\"}"}', r'{"a":"{\"token\": \"***\"}"}'),
+        (f'{{"token": "hush", "x": "{"y" * 1_100_000}"', '{"token": "***", "x": "y'),
+    ],
+    ids=["torn JSON", "Python's", "JSON in JSON", "long JSON"],
+)
+def test_secrets_are_hidden_in_what_is_no_json(project: Project, value: str, expected: str) -> None:
+    project.write("value", value)
+    body = project.root / "value"
+    path = submit(project, "f", "--body", str(body))
+    assert show(project, path)["body"].startswith(expected)
+
+
 def test_a_pickle_that_cannot_be_read_is_said_to_be_one(project: Project) -> None:
     content = foreign({b"ud_spool_func": b"f", b"args": b"\x80\x04\xff.", b"kwargs": b"\x80\x04}."})
     path = publish(made(project), "web_1_1_7_1795000000_0", content)

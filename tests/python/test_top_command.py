@@ -278,5 +278,7 @@ def test_without_a_terminal(project: Project, running: Daemon) -> None:
     assert (spool["tasks"]["running"], spool["workers"]["busy"]) == (1, 1)
     assert spool["daemons"][0]["pid"] == running.pid
     gate.release()
+    missing = project.unspool("top", "--once", "--spooler", "missing", check=False)
+    assert missing.returncode == 1 and "missing" in missing.stdout
     for wrong in (("-i", "0"), ("-n", "0"), ("--once", "-n", "3")):
         assert project.unspool("top", *wrong, check=False).returncode == 2

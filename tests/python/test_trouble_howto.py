@@ -71,13 +71,13 @@ MASKS = (
     (r"(process|worker|pid=|Daemon) ?\d+", r"\1 N"),
     (r"\d+ has run", "N has run"),
     # A machine may have no name.
-    (r"in process N on \S*(?= ?after)", "in process N"),
+    (r"(process N) on [^\s,]+", r"\1"),
     (r"\b\d{6,}\b", "N"),
     (r"peak memory \d+", "peak memory N"),
     (r"line \d+", "line N"),
     (r"uid \d+", "uid N"),
     (r"Python 3[\d.]+", "Python 3"),
-    (r"(paused by|was paused by) \w+", r"\1 WHO"),
+    (r"(paused by|was paused by) \S+", r"\1 WHO"),
     (r"[ \t]+", " "),
 )
 

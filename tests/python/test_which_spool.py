@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from harness import Project
+from spooling import submit
 
 USAGE_STATUS = 2
 TASK = "uwsgi_spoolfile_on_host_1_1_1_1_1"
@@ -53,3 +54,40 @@ def test_a_configuration_that_is_missing_is_told_with_who_named_it(
     assert "missing.ini" in said and "UNSPOOL_CONFIG" not in said
     said = refused(project, *command, UNSPOOL_CONFIG="missing.ini")
     assert "missing.ini" in said and "UNSPOOL_CONFIG" in said
+
+
+@pytest.mark.parametrize("command", ["ls", "stats", "logs", "pause --list"])
+def test_one_of_several_that_is_missing_keeps_none_of_the_others_from_being_shown(
+    project: Project, command: str
+) -> None:
+    task = submit(project, "send", "--max-attempts", "1")
+    project.unspool("pause", "--why", "a test")
+    ini = f"[uwsgi]\nspooler = {project.root}/missing\nspooler = {project.spool}\n"
+    config = ("--config", str(project.write("app.ini", ini)))
+    done = project.unspool(*command.split(), *config, check=False)
+    assert done.returncode == 1 and f"`{project.root}/missing` is missing" in done.stderr
+    assert done.stdout or command == "logs"
+    shown = project.unspool("show", *config, task.name, check=False)
+    assert shown.returncode == 0 and "missing" in shown.stderr and "send" in shown.stdout
+    for changes in (("purge", "--pending", "--yes"), ("pause",), ("retry", "--all")):
+        done = project.unspool(*changes, *config, check=False)
+        assert (done.returncode, done.stdout) == (1, "") and "missing" in done.stderr
+    assert task.exists()
+
+
+@pytest.mark.parametrize("command", ["retry", "cancel"])
+def test_filters_need_all(project: Project, command: str) -> None:
+    for choice in (("--func", "a*"), ("--priority", "1"), ("--older", "1h"), ("--newer", "1h")):
+        said = refused(project, command, *choice, UNSPOOL_SPOOL=str(project.spool))
+        assert "--all" in said and "filters" in said
+
+
+def test_keys_that_may_not_be_read_are_needed_for_little(project: Project) -> None:
+    task = submit(project, "send")
+    ini = f"[uwsgi]\nspooler = {project.spool}\nspooler-keys = {project.root}/keys\n"
+    config = ("--config", str(project.write("app.ini", ini)))
+    for command in ("why", "show", "retry", "mv --delay 5"):
+        done = project.unspool(*command.split(), *config, task, check=False)
+        assert done.returncode in (0, 3), (command, done.stderr)
+    done = project.unspool("edit", *config, task, "to=me", check=False)
+    assert done.returncode == 1 and f"{project.root}/keys" in done.stderr

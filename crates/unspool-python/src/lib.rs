@@ -54,7 +54,7 @@ mod _native {
     #[pymodule_export]
     use crate::process::set_title;
     #[pymodule_export]
-    use crate::replay::{begin_task, is_secret_name};
+    use crate::replay::{begin_task, is_secret_name, without_secrets};
     #[pymodule_export]
     use crate::running::check_pickles;
     #[pymodule_export]

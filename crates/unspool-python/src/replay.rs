@@ -29,3 +29,10 @@ pub(crate) fn begin_task<'py>(
 pub(crate) fn is_secret_name(name: &str) -> bool {
     unspool_config::is_secret_name(name)
 }
+
+/// A text as it may be shown: without what stands behind names of secrets.
+#[pyfunction]
+#[pyo3(signature = (text, /))]
+pub(crate) fn without_secrets(text: &str) -> String {
+    unspool_config::without_secrets(text)
+}

@@ -9,6 +9,7 @@ use unspool_config::{
 use unspool_spool::{OpenError, SpoolDir, SpoolView};
 
 use crate::cli::{SetUpArgs, SpoolArgs};
+use crate::logging::complain;
 use crate::{exit, resolve};
 
 /// A command is about no spool that is there.
@@ -105,6 +106,32 @@ impl Source {
             }
         }
     }
+}
+
+/// Opens those of several spools that can be looked at, and complains of the others: an exit status that
+/// says whether there were any. An error if none can be.
+pub(crate) fn view_those(paths: Vec<PathBuf>) -> Result<(Vec<SpoolView>, u8), SpoolsError> {
+    let mut views = Vec::new();
+    let mut failed = None;
+    for path in paths {
+        match view_all(vec![path]) {
+            Ok(view) => views.extend(view),
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    complain(&earlier);
+                }
+            }
+        }
+    }
+    let status = match failed {
+        Some(error) if views.is_empty() => return Err(error),
+        Some(error) => {
+            complain(&error);
+            exit::FAILED
+        }
+        None => exit::OK,
+    };
+    Ok((views, status))
 }
 
 /// Opens spools to look at them.

@@ -1,8 +1,35 @@
-//! What is shown to a person alone: how far long work is, and a question before many tasks go.
+//! What commands write: whether it arrived, how far long work is, and a question before many tasks go.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::logging::complain;
+use crate::{display, exit};
+
+/// What a command found out, and could not write.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+struct OutputError(#[source] io::Error);
+
+/// The exit status of a command that shows something and ends with `status`, if its output was written
+/// so. Whoever reads it may go: that is no error.
+pub(crate) fn printed(written: io::Result<()>, status: u8) -> u8 {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&OutputError(error));
+            exit::worse(status, exit::FAILED)
+        }
+        _ => status,
+    }
+}
+
+/// Writes all that a command shows, which ends with `status` then.
+pub(crate) fn print(text: &str, status: u8) -> u8 {
+    let mut output = io::stdout().lock();
+    printed(output.write_all(text.as_bytes()).and_then(|()| output.flush()), status)
+}
 
 /// How far many tasks are, on standard error if that is a terminal.
 pub(crate) fn progress(what: &'static str) -> ProgressBar {
@@ -12,8 +39,12 @@ pub(crate) fn progress(what: &'static str) -> ProgressBar {
         ProgressDrawTarget::hidden()
     };
     let bar = ProgressBar::with_draw_target(None, target).with_message(what);
-    let style = ProgressStyle::with_template("{msg}: {human_pos} tasks, {per_sec}");
-    style.map_or(bar.clone(), |style| bar.with_style(style))
+    let style = ProgressStyle::with_template("{msg}: {human_pos} tasks, {rate}");
+    // `per_sec` of the crate has four decimals.
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{} per second", display::grouped(state.per_sec() as u64));
+    };
+    style.map_or(bar.clone(), |style| bar.with_style(style.with_key("rate", rate)))
 }
 
 /// Asks on the terminal whether something is to be done. `None`: there is nobody to ask.

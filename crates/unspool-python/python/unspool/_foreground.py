@@ -179,7 +179,8 @@ def _hidden(values: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    """Like `repr`, without secrets and what is too long."""
+    text = _native.without_secrets(repr(value))
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}... ({len(text)} characters)"
 
 

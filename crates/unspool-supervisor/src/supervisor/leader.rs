@@ -16,7 +16,7 @@ use unspool_sys::clock;
 use unspool_wire::schedule::TimerPause;
 
 use super::Supervisor;
-use super::schedule::{Due, Firing};
+use super::schedule::{Due, Firing, Tick};
 use crate::dispatcher::Outbox;
 use crate::events::ToSupervisor;
 use crate::journal::journal;
@@ -58,8 +58,8 @@ pub(super) struct Leader {
     leads: Option<bool>,
     /// When it is taken to lead though it has not said so.
     unknown_until_ns: Option<u64>,
-    /// Signals of timers that were due before it was known.
-    held: BTreeSet<(u8, String)>,
+    /// Timers that were due before it was known, and before it was known what is paused.
+    held: BTreeSet<Tick>,
     /// The minute that is being taken, what is due in it, and when that runs in any case.
     taking: Option<(i64, Vec<Firing>, u64)>,
 }
@@ -132,7 +132,8 @@ impl Supervisor {
         if self.ladder.is_some() {
             return;
         }
-        if self.schedule.is_shared() {
+        // Also for what this daemon alone has: the thread knows what is paused.
+        if self.schedule.has_any() {
             self.leader.ensure();
         }
         self.stop_waiting_for_leader();
@@ -147,10 +148,10 @@ impl Supervisor {
             for tick in self.schedule.due_timers(clock::monotonic_ns()) {
                 match self.leader.leads {
                     Some(false) if !tick.own => {}
-                    None if !tick.own => {
-                        self.leader.held.insert((tick.signal, tick.id));
+                    None => {
+                        self.leader.held.insert(tick);
                     }
-                    _ => {
+                    Some(_) => {
                         self.schedule.note(&tick.id);
                         self.raise(tick.signal);
                     }
@@ -181,15 +182,15 @@ impl Supervisor {
         }
         let held = std::mem::take(&mut self.leader.held);
         self.leader.leads = Some(leads);
+        // What is paused was said before.
+        let mut fires = held;
+        fires.retain(|tick| (leads || tick.own) && !self.schedule.paused.contains_key(&tick.id));
+        for tick in fires {
+            self.schedule.note(&tick.id);
+            self.raise(tick.signal);
+        }
         if leads {
             journal!(SCHEDULE_TAKEN, "this daemon fires crons and timers");
-            for (signal, id) in held {
-                // What is paused was said before.
-                if !self.schedule.paused.contains_key(&id) {
-                    self.schedule.note(&id);
-                    self.raise(signal);
-                }
-            }
         } else {
             journal!(
                 SCHEDULE_ELSEWHERE,

@@ -53,7 +53,7 @@ pub(super) struct Firing {
 }
 
 /// A timer that is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Tick {
     pub(super) signal: u8,
     /// No other daemon has the timer.
@@ -115,10 +115,9 @@ impl Schedule {
         }
     }
 
-    /// Whether anything could be due that another daemon of the configuration has too.
-    pub(super) fn is_shared(&self) -> bool {
-        let crons = !self.crons.is_empty() || !self.commands.is_empty();
-        crons || self.timers.iter().any(|timer| !timer.own)
+    /// Whether anything could be due.
+    pub(super) fn has_any(&self) -> bool {
+        !self.timers.is_empty() || self.has_crons()
     }
 
     fn has_crons(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Bytes into what is shown of them. Runs nothing, and hides what has the name of a secret.
 
 use serde_json::Value as Json;
-use unspool_config::{is_secret_name, without_password};
+use unspool_config::{is_secret_name, without_secrets};
 use unspool_core::pickle::{Item, Object, Pickle, View};
 
 use super::value::Value;
@@ -67,7 +67,13 @@ impl Decoder {
             }
             return Value::Text(text.to_owned());
         }
-        Value::Text(without_password(text))
+        Value::Text(without_secrets(text))
+    }
+
+    /// Bytes that may be a text, too.
+    fn raw(&self, bytes: &[u8]) -> Value {
+        let text = std::str::from_utf8(bytes).ok().filter(|_| !self.show_secrets);
+        Value::Bytes(text.map_or_else(|| bytes.to_vec(), |text| without_secrets(text).into()))
     }
 
     /// Whether anything was hidden.
@@ -90,7 +96,7 @@ impl Decoder {
                 }
             }
             Json::String(text) => {
-                let shown = without_password(text);
+                let shown = without_secrets(text);
                 hidden = shown != *text;
                 *text = shown;
             }
@@ -120,7 +126,7 @@ impl Decoder {
             View::Large(digits) => Value::Number(digits),
             View::Float(value) => Value::Float(value),
             View::Text(text) => self.text(text),
-            View::Bytes(bytes) => Value::Bytes(bytes.to_vec()),
+            View::Bytes(bytes) => self.raw(bytes),
             View::List(items) => Value::List(self.items(&items, depth)),
             View::Tuple(items) => Value::Tuple(self.items(&items, depth)),
             View::Set(items) => Value::Set(self.items(&items, depth)),

@@ -4,6 +4,7 @@
 //! offered.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -112,9 +113,16 @@ pub(crate) fn candidates(
     directory: Option<PathBuf>,
     look: LookForTasks,
 ) -> Vec<String> {
-    let named = |option: &str| {
-        let at = options.words.iter().position(|word| word == option)?;
-        options.words.get(at + 1).map(PathBuf::from)
+    let named = |option: &str| -> Option<PathBuf> {
+        let mut words = options.words.iter();
+        while let Some(word) = words.next() {
+            match word.as_bytes().strip_prefix(option.as_bytes()) {
+                Some([]) => return words.next().map(PathBuf::from),
+                Some([b'=', value @ ..]) => return Some(OsStr::from_bytes(value).into()),
+                _ => {}
+            }
+        }
+        None
     };
     let _ = TASKS.set((look, SpoolArgs { spooler: named("--spooler"), config: named("--config") }));
     let mut command = Cli::command();

@@ -31,6 +31,6 @@ pub(crate) struct LogsOptions {
     pub(crate) json: bool,
     /// Only what concerns this task, after its recorded attempts: its path, the name of its file, or a
     /// part of its id.
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", add = super::completions::of_tasks())]
     pub(crate) task: Option<OsString>,
 }

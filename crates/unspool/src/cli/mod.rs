@@ -18,11 +18,10 @@ mod replay;
 mod retry;
 mod schedule;
 mod show;
-mod stack;
 mod stats;
+mod task;
 mod times;
 mod top;
-mod why;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -46,10 +45,9 @@ pub(crate) use self::replay::ReplayOptions;
 pub(crate) use self::retry::RetryOptions;
 pub(crate) use self::schedule::{ScheduleChoice, ScheduleCommand, ScheduleDeed};
 pub(crate) use self::show::ShowOptions;
-pub(crate) use self::stack::StackOptions;
 pub(crate) use self::stats::StatsOptions;
+pub(crate) use self::task::TaskOptions;
 pub(crate) use self::top::TopOptions;
-pub(crate) use self::why::WhyOptions;
 use crate::exit;
 
 /// A durable task queue without a broker: a task is a file, a daemon runs it.
@@ -101,7 +99,7 @@ pub(crate) enum Command {
     /// Say why a task does not run, or not yet, or why it ran late or twice.
     ///
     /// Works with and without a daemon. Exits with 3 if there is no such task.
-    Why(WhyOptions),
+    Why(TaskOptions),
     /// Show the log: what the daemon has told, of all tasks or of one.
     ///
     /// A daemon keeps its last lines, and gives them to whoever asks. Without one the log file is read
@@ -117,7 +115,7 @@ pub(crate) enum Command {
     ///
     /// The task goes on. Works also while it is in C code. Exits with 3 if it does not run, with 4 if
     /// somebody runs it who cannot be asked.
-    Stack(StackOptions),
+    Stack(TaskOptions),
     /// Cancel tasks: pending ones are removed, running ones are stopped.
     #[command(visible_alias = "rm")]
     Cancel(CancelOptions),

@@ -27,6 +27,6 @@ pub(crate) struct RetryOptions {
     #[arg(long)]
     pub(crate) json: bool,
     /// The path of a task, the name of its file, its id, or a part of those.
-    #[arg(value_name = "TASK", add = super::completions::of_tasks(), required_unless_present = "all")]
+    #[arg(value_name = "TASK", add = super::completions::of_tasks(), required_unless_present_any = ["all", "func", "priority", "older", "newer"])]
     pub(crate) tasks: Vec<OsString>,
 }

@@ -42,7 +42,7 @@ pub(crate) struct ScheduleChoice {
     /// Print JSON, an object in each line.
     #[arg(long)]
     pub(crate) json: bool,
-    /// Its id or the beginning of that, its function, with or without the module, or its command.
+    /// Its id or at least four digits of its beginning, its function, with or without the module, or its command.
     #[arg(value_name = "NAME", required = true)]
     pub(crate) names: Vec<String>,
 }

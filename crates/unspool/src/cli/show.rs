@@ -28,6 +28,6 @@ pub(crate) struct ShowOptions {
     #[arg(long, group = "form")]
     pub(crate) capsule: bool,
     /// The path of a task, the name of its file, its id, or a part of those.
-    #[arg(value_name = "TASK")]
+    #[arg(value_name = "TASK", add = super::completions::of_tasks())]
     pub(crate) task: OsString,
 }

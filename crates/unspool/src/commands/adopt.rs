@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use unspool_sys::clock;
 use crate::cli::AdoptOptions;
 use crate::logging::complain;
 use crate::spools::{Source, SpoolsError, open_all};
-use crate::{display, exit, resolve};
+use crate::{display, exit, resolve, terminal};
 
 /// How a spool is named here.
 const WAYS: &str = "--spooler DIR or a configuration file";
@@ -92,9 +92,9 @@ struct Done {
 pub(crate) fn run(options: &AdoptOptions) -> u8 {
     match try_run(options) {
         Ok(text) => {
-            // The decision stands whether or not somebody reads of it.
-            let _ = io::stdout().write_all(text.as_bytes());
-            exit::OK
+            let status = terminal::print(&text, exit::OK);
+            // A decision stands whether or not somebody reads of it.
+            if options.run || options.hold || options.bury { exit::OK } else { status }
         }
         Err(error) => {
             complain(&error);

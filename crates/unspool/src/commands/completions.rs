@@ -1,7 +1,5 @@
 //! `unspool completions`, what its scripts ask, and the reference of the command line.
 
-use std::io::Write;
-
 use unspool_config::Environment;
 use unspool_core::limits::PEEK_BYTES;
 use unspool_core::taskfile::peek;
@@ -10,8 +8,9 @@ use unspool_spool::{Listed, Shelves, list};
 use crate::cli::{
     CompleteOptions, CompletionsOptions, HelpMarkdownOptions, SpoolArgs, candidates, help_markdown,
 };
-use crate::exit;
-use crate::spools::{Source, view_all};
+use crate::display::clean;
+use crate::spools::{Source, view_those};
+use crate::{exit, terminal};
 
 /// Tasks that are looked at for a word, and that are offered.
 const LOOKED_MAX: usize = 20_000;
@@ -41,17 +40,15 @@ pub(crate) fn reference(options: &HelpMarkdownOptions) -> u8 {
 }
 
 fn print(text: &str) -> u8 {
-    // If nobody reads it, nobody misses it.
-    let _ = std::io::stdout().write_all(text.as_bytes());
-    exit::OK
+    terminal::print(text, exit::OK)
 }
 
 /// Short ids that begin with what is typed, with function and folder. Whatever fails offers nothing.
 fn tasks(args: &SpoolArgs, word: &str) -> Vec<(String, String)> {
     let spools =
-        Source::of(args, "").and_then(Source::run_here).and_then(|(paths, _)| view_all(paths));
+        Source::of(args, "").and_then(Source::run_here).and_then(|(paths, _)| view_those(paths));
     let mut found = Vec::new();
-    for spool in spools.unwrap_or_default() {
+    for spool in spools.map(|(views, _)| views).unwrap_or_default() {
         let files = list(&spool, Shelves::ALL).take(LOOKED_MAX).filter_map(Result::ok);
         let offered =
             files.filter_map(|file| of_file(&file)).filter(|(id, _)| id.starts_with(word));
@@ -70,7 +67,7 @@ fn of_file(file: &Listed) -> Option<(String, String)> {
     let got = unspool_sys::file::read_at(open.as_fd(), &mut head, 0).ok()?;
     let seen = peek(&head[..got])?;
     let id = seen.id?.to_string();
-    let function = String::from_utf8_lossy(seen.function.unwrap_or(b"-")).into_owned();
+    let function = clean(&String::from_utf8_lossy(seen.function.unwrap_or(b"-")));
     let place = match file.whereabouts() {
         unspool_spool::Whereabouts::Pending(_) => "pending",
         unspool_spool::Whereabouts::Kept(kept, _) => kept.as_str(),

@@ -15,7 +15,7 @@ use crate::cli::FsckCommand;
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
-use crate::{exit, resolve};
+use crate::{exit, resolve, terminal};
 
 /// How a spool is named here.
 const WAYS: &str = "--spooler DIR or a configuration file";
@@ -63,8 +63,12 @@ fn try_run(command: &FsckCommand) -> Result<u8, FsckCommandError> {
     for path in paths {
         // What one spool cannot say does not keep the others from being checked.
         match check(&path, &options, command.json) {
-            Ok(summary) if summary.left() == 0 => {}
-            Ok(_) => status = exit::FAILED,
+            Ok((summary, written)) => {
+                if summary.left() > 0 {
+                    status = exit::FAILED;
+                }
+                status = terminal::printed(written, status);
+            }
             Err(error) => {
                 complain(&error);
                 status = exit::FAILED;
@@ -98,7 +102,13 @@ fn ns(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-fn check(path: &Path, options: &FsckOptions, as_json: bool) -> Result<Summary, FsckError> {
+/// What was found, and whether it was written.
+fn check(
+    path: &Path,
+    options: &FsckOptions,
+    as_json: bool,
+) -> Result<(Summary, io::Result<()>), FsckError> {
+    let mut written = Ok(());
     let mut output = io::stdout().lock();
     let mut progress = Progress { shown: false, wanted: io::stderr().is_terminal() };
     let result = fsck(path, options, &mut |told| match told {
@@ -106,7 +116,9 @@ fn check(path: &Path, options: &FsckOptions, as_json: bool) -> Result<Summary, F
             progress.clear();
             let line = if as_json { json_of(path, finding) } else { text_of(finding) };
             // The check goes on whether or not somebody reads of it.
-            let _ = writeln!(output, "{line}");
+            if written.is_ok() {
+                written = writeln!(output, "{line}");
+            }
         }
         Told::Looked(files) => progress.show(files),
         _ => {}
@@ -115,8 +127,7 @@ fn check(path: &Path, options: &FsckOptions, as_json: bool) -> Result<Summary, F
     let summary = result?;
     let line =
         if as_json { json_of_summary(path, &summary) } else { text_of_summary(path, &summary) };
-    let _ = writeln!(output, "{line}");
-    Ok(summary)
+    Ok((summary, written.and_then(|()| writeln!(output, "{line}"))))
 }
 
 /// How many files were looked at, on a terminal.

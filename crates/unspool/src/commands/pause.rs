@@ -14,10 +14,9 @@ use unspool_spool::{
 };
 
 use crate::cli::{PartArgs, PauseOptions, ResumeOptions, SpoolArgs};
-use crate::display;
-use crate::exit;
 use crate::logging::complain;
-use crate::spools::{Source, SpoolsError, open_all, view_all};
+use crate::spools::{Source, SpoolsError, open_all, view_those};
+use crate::{display, exit, terminal};
 
 /// How a spool is named here.
 pub(crate) const WAYS: &str = "--spooler DIR or --config FILE";
@@ -161,14 +160,14 @@ fn still(spool: &SpoolDir, left: &Pauses, not: Option<String>) -> String {
 }
 
 fn list(args: &SpoolArgs, json: bool) -> Result<u8, PauseCommandError> {
-    let mut status = exit::NOTHING;
-    for spool in view_all(paths(args)?)? {
-        for pause in read_pauses(&spool)?.iter() {
-            status = exit::OK;
-            show(&listed(&spool, pause, json));
-        }
+    let (spools, opened) = view_those(paths(args)?)?;
+    let mut text = String::new();
+    for spool in spools {
+        text.extend(read_pauses(&spool)?.iter().map(|pause| listed(&spool, pause, json)));
     }
-    Ok(status)
+    let status = if text.is_empty() { exit::NOTHING } else { exit::OK };
+    let status = terminal::print(&display::clean_lines(&text), status);
+    Ok(exit::worse(status, opened))
 }
 
 fn listed(spool: &SpoolView, pause: &Pause, json: bool) -> String {
@@ -187,5 +186,5 @@ fn object(spool: &Path, pause: &Pause) -> Value {
 
 fn show(text: &str) {
     // It is done whether or not somebody reads of it.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = std::io::stdout().write_all(display::clean_lines(text).as_bytes());
 }

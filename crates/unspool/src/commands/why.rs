@@ -2,17 +2,16 @@
 //!
 //! Changes nothing, and needs no daemon; one that runs is asked, also where the task lies.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::WhyOptions;
+use crate::cli::TaskOptions;
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
 use crate::tasks::{self, FoundTask, TaskError};
 use crate::why::{Facts, Reason, Setup, reasons};
-use crate::{display, exit, resolve};
+use crate::{display, exit, resolve, terminal};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,13 +35,9 @@ impl WhyError {
 }
 
 /// Prints the reasons.
-pub(crate) fn run(options: &WhyOptions) -> u8 {
+pub(crate) fn run(options: &TaskOptions) -> u8 {
     match answer(options) {
-        Ok((text, status)) => {
-            // Who does not read on has read enough.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            status
-        }
+        Ok((text, status)) => terminal::print(&text, status),
         Err(error) => {
             complain(&error);
             error.exit_status()
@@ -50,14 +45,19 @@ pub(crate) fn run(options: &WhyOptions) -> u8 {
     }
 }
 
-fn answer(options: &WhyOptions) -> Result<(String, u8), WhyError> {
+fn answer(options: &TaskOptions) -> Result<(String, u8), WhyError> {
     let FoundTask { view, listed, config } = match tasks::find(&options.spool, &options.task) {
         Err(TaskError::Nowhere { spools, .. }) => return Ok(nowhere(options, &spools)),
         found => found?,
     };
     let mut setup = Setup::default();
     if let Some(config) = &config {
-        setup.keys = security::keys(config)?;
+        match security::keys(config) {
+            Ok(keys) => setup.keys = keys,
+            // They may be the daemon's alone: nearly all can be told without them.
+            Err(error) if error.exit_status() == exit::FAILED => complain(&error),
+            Err(error) => return Err(error.into()),
+        }
         setup.unsigned_uids = security::of_workers(config)?.unsigned_uids;
         setup.retry = Some(resolve::retry(config).policy);
     }
@@ -69,7 +69,7 @@ fn answer(options: &WhyOptions) -> Result<(String, u8), WhyError> {
     })
 }
 
-fn shown(options: &WhyOptions, facts: &Facts) -> String {
+fn shown(options: &TaskOptions, facts: &Facts) -> String {
     let reasons = reasons(facts);
     if options.json {
         return format!("{:#}\n", object(facts, &reasons));
@@ -112,7 +112,7 @@ fn object(facts: &Facts, reasons: &[Reason]) -> Value {
 }
 
 /// There is no such task, or no more.
-fn nowhere(options: &WhyOptions, spools: &[PathBuf]) -> (String, u8) {
+fn nowhere(options: &TaskOptions, spools: &[PathBuf]) -> (String, u8) {
     let given = options.task.to_string_lossy();
     let places: Vec<String> =
         spools.iter().map(|spool| spool.to_string_lossy().into_owned()).collect();

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use unspool_config::Config;
 use unspool_core::signing::Keyring;
 use unspool_spool::{FindError, SpoolDir, Whereabouts, spool_of, task_name};
 
@@ -22,15 +23,12 @@ pub(crate) enum FinderError {
     Spools(#[from] SpoolsError),
     #[error(transparent)]
     Find(#[from] FindError),
-    #[error(transparent)]
-    Security(#[from] SecurityError),
 }
 
 impl FinderError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Spools(error) => error.exit_status(),
-            Self::Security(error) => error.exit_status(),
             Self::Find(FindError::Io { .. } | FindError::Path { .. }) => exit::FAILED,
             Self::Find(_) => exit::USAGE,
         }
@@ -44,29 +42,27 @@ pub(crate) struct Finder<'a> {
     named: Option<Vec<SpoolDir>>,
     /// Those of paths that were given.
     by_path: Vec<SpoolDir>,
-    keys: Option<Arc<Keyring>>,
+    config: Option<Box<Config>>,
 }
 
 impl<'a> Finder<'a> {
     pub(crate) fn new(args: &'a SpoolArgs) -> Self {
-        Self { args, named: None, by_path: Vec::new(), keys: None }
+        Self { args, named: None, by_path: Vec::new(), config: None }
     }
 
     /// The spools that the command names.
     pub(crate) fn all(&mut self) -> Result<&[SpoolDir], FinderError> {
         if self.named.is_none() {
             let (paths, config) = Source::of(self.args, WAYS)?.run_here()?;
-            if let Some(config) = config {
-                self.keys = security::keys(&config)?;
-            }
+            self.config = config;
             self.named = Some(open_all(paths)?);
         }
         Ok(self.named.as_deref().unwrap_or_default())
     }
 
     /// The keys of the configuration that names the spools, if one does.
-    pub(crate) fn keys(&self) -> Option<&Arc<Keyring>> {
-        self.keys.as_ref()
+    pub(crate) fn keys(&self) -> Result<Option<Arc<Keyring>>, SecurityError> {
+        self.config.as_ref().map_or(Ok(None), |config| security::keys(config))
     }
 
     /// The one task that is named so; `None` if there is none.

@@ -24,7 +24,7 @@ pub(crate) use self::finder::{Finder, FinderError};
 pub(crate) use self::looked::Looked;
 use crate::cli::SpoolArgs;
 use crate::exit;
-use crate::spools::{Source, SpoolsError, view_all};
+use crate::spools::{Source, SpoolsError, view_those};
 
 /// How a spool is named where a task is.
 const WAYS: &str = "the task's path, --spooler DIR or --config FILE";
@@ -112,7 +112,7 @@ pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask
         }
         (None, None) => return Err(SpoolsError::None { ways: WAYS }.into()),
     };
-    let mut views = view_all(paths)?;
+    let (mut views, _) = view_those(paths)?;
     let found = lookup(&views.iter().collect::<Vec<_>>(), bytes, &name)?;
     let (index, place) = found.ok_or_else(|| TaskError::nowhere(given, &views))?;
     let view = views.swap_remove(index);

@@ -60,8 +60,10 @@ fn held_by(pid: u32) -> Reason {
     let named = name.as_ref().map(|name| format!(" (`{name}`)")).unwrap_or_default();
     let started =
         age.map(|age| format!(", for {} at most", display::span(age))).unwrap_or_default();
+    // A machine may have no name.
+    let on = if host.is_empty() { String::new() } else { format!(" on {host}") };
     let text = format!(
-        "It is held by process {pid}{named} on {host}{started}: a uWSGI or another program that takes no \
+        "It is held by process {pid}{named}{on}{started}: a uWSGI or another program that takes no \
          requests has its file locked, and runs it, or gives it back when it ends."
     );
     Reason::new("held", text)

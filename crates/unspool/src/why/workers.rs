@@ -1,6 +1,8 @@
 //! What keeps a task that could run: no daemon, an application that cannot be imported or does not know
 //! the function, workers that are busy, tasks before it.
 
+use std::cmp::Reverse;
+
 use serde_json::{Value, json};
 use unspool_supervisor::explanation::{Busy, Dispatch, PutOff, Takers};
 use unspool_supervisor::snapshot::{FUNCTIONS_TOLD, StatusSnapshot};
@@ -23,26 +25,60 @@ pub(super) fn reasons(facts: &Facts, waits: bool) -> Vec<Reason> {
         let text = "No daemon on this machine runs the spool: start one (`unspool run`).";
         return vec![Reason::new("no_daemon", text)];
     }
-    // Any of them may run it: the one that says most counts.
-    let told = facts.daemons.iter().find(|daemon| daemon.status.is_ok());
-    let Some(daemon) = told.or(facts.daemons.first()) else { return Vec::new() };
-    let status = match &daemon.status {
-        Ok(status) => status,
-        Err(error) => return vec![silent(daemon, error)],
+    let mut told = facts.daemons.iter().filter_map(|daemon| {
+        let status = daemon.status.as_ref().ok()?;
+        Some((daemon, status, unable(facts, daemon, status)))
+    });
+    let Some(first) = told.next() else {
+        let mute = |daemon: &DaemonView| Some(silent(daemon, daemon.status.as_ref().err()?));
+        return facts.daemons.iter().find_map(mute).into_iter().collect();
     };
-    let mut reasons: Vec<Reason> = application(facts, daemon, status);
+    // Any of them may run it: one that can counts more than one that cannot.
+    let (daemon, status, reasons) = if first.2.is_empty() {
+        first
+    } else {
+        told.find(|(.., reasons)| reasons.is_empty()).unwrap_or(first)
+    };
+    if waits || !reasons.is_empty() {
+        return reasons;
+    }
+    match together(facts, daemon) {
+        Some(together) => dispatch(facts, daemon, status, &together),
+        None => vec![silent(daemon, "its spool's thread does not answer")],
+    }
+}
+
+/// What keeps a daemon from running it at all.
+fn unable(facts: &Facts, daemon: &DaemonView, status: &StatusSnapshot) -> Vec<Reason> {
+    let mut reasons = application(facts, daemon, status);
     if status.stopping {
         let text = format!("Daemon {} stops: it starts no task any more.", daemon.pid);
         reasons.push(Reason::new("daemon_stopping", text).with("daemon", daemon.pid));
     }
-    if waits || !reasons.is_empty() {
-        return reasons;
-    }
-    match &daemon.explanation {
-        Some(explanation) => reasons.extend(dispatch(facts, daemon, status, &explanation.dispatch)),
-        None => reasons.push(silent(daemon, "its spool's thread does not answer")),
-    }
     reasons
+}
+
+/// What holds in a daemon, with the workers and the pace of the others that run the spool.
+fn together(facts: &Facts, daemon: &DaemonView) -> Option<Dispatch> {
+    let mut all = daemon.explanation.as_ref()?.dispatch.clone();
+    let others = facts.daemons.iter().filter(|other| other.pid != daemon.pid);
+    for other in others.filter_map(|other| other.explanation.as_ref()) {
+        let Dispatch { rate_per_s, workers, .. } = &other.dispatch;
+        all.rate_per_s = match (all.rate_per_s, rate_per_s) {
+            (Some(rate), Some(other)) => Some(rate + other),
+            (rate, other) => rate.or(*other),
+        };
+        let sum = &mut all.workers;
+        sum.all += workers.all;
+        sum.starting += workers.starting;
+        sum.leaving += workers.leaving;
+        sum.idle += workers.idle;
+        sum.ticking += workers.ticking;
+        sum.busy_count += workers.busy_count;
+        sum.busy.extend(workers.busy.iter().cloned());
+        sum.busy.sort_by_key(|busy| Reverse(busy.since_ms));
+    }
+    Some(all)
 }
 
 fn silent(daemon: &DaemonView, error: &str) -> Reason {
@@ -268,7 +304,9 @@ fn function_of(busy: &Busy) -> String {
 /// How many tasks are before it.
 fn turn(facts: &Facts, dispatch: &Dispatch) -> Option<Reason> {
     let places = facts.known().filter_map(|(_, task)| task.position);
-    let place = places.min_by_key(|place| place.before)?;
+    let mut place = places.min_by_key(|place| place.before)?;
+    // What one daemon runs is due for another one until that meets the lock.
+    place.exact &= facts.daemons.len() == 1;
     if place.before == 0 {
         return None;
     }

@@ -14,8 +14,8 @@ use serde_json::json;
 use unspool_config::{Config, Environment};
 
 use crate::cli::DoctorOptions;
-use crate::display::count;
-use crate::exit;
+use crate::display::{clean, count};
+use crate::{exit, terminal};
 
 /// What a finding means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +100,7 @@ impl Findings {
 
 /// Looks at all of it.
 pub(crate) fn run(options: &DoctorOptions) -> u8 {
-    let mut report = Report { as_json: options.json, rows: Vec::new(), problems: 0, warnings: 0 };
+    let mut report = Report::new(options.json);
     let (findings, set_up) = configuration::look(options);
     report.tell(findings);
     if let Some((paths, config)) = set_up {
@@ -122,9 +122,15 @@ struct Report {
     rows: Vec<serde_json::Value>,
     problems: usize,
     warnings: usize,
+    /// Whether what was told so far was written.
+    written: io::Result<()>,
 }
 
 impl Report {
+    fn new(as_json: bool) -> Self {
+        Self { as_json, rows: Vec::new(), problems: 0, warnings: 0, written: Ok(()) }
+    }
+
     /// Tells what was found, as soon as it is.
     fn tell(&mut self, findings: Findings) {
         let subject = findings.subject;
@@ -141,45 +147,42 @@ impl Report {
                 }));
                 continue;
             }
-            print(if number == 0 { subject } else { "" }, &finding);
+            let subject = if number == 0 { subject } else { "" };
+            if self.written.is_ok() {
+                self.written = print(subject, &finding);
+            }
         }
     }
 
     fn end(self) -> u8 {
-        let mut output = io::stdout().lock();
-        // Whether or not somebody reads of it.
-        let _ = if self.as_json {
-            writeln!(output, "{:#}", json!({ "findings": self.rows, "problems": self.problems }))
+        let text = if self.as_json {
+            format!("{:#}", json!({ "findings": self.rows, "problems": self.problems }))
         } else {
-            {
-                let (problems, warnings) = (self.problems as u64, self.warnings as u64);
-                writeln!(output, "\n{}, {}", count(problems, "problem"), count(warnings, "warning"))
-            }
+            let (problems, warnings) = (self.problems as u64, self.warnings as u64);
+            format!("\n{}, {}", count(problems, "problem"), count(warnings, "warning"))
         };
-        if self.problems > 0 { exit::FAILED } else { exit::OK }
+        let status = if self.problems > 0 { exit::FAILED } else { exit::OK };
+        let written = self.written.and_then(|()| writeln!(io::stdout(), "{text}"));
+        terminal::printed(written, status)
     }
 }
 
-fn print(subject: &str, finding: &Finding) {
+fn print(subject: &str, finding: &Finding) -> io::Result<()> {
     let mut output = io::stdout().lock();
     let word = format!("{:8}", finding.level.word());
     let coloured = output.is_terminal() && Environment::current().wants_colour();
     let word =
         if coloured { format!("\x1b[{}m{word}\x1b[0m", finding.level.colour()) } else { word };
     let indent = " ".repeat(INDENT);
-    let _ = writeln!(output, "{subject:14} {word} {}", clean(&finding.what));
+    writeln!(output, "{subject:14} {word} {}", clean(&finding.what))?;
     if let Some(cure) = &finding.cure {
-        let _ = writeln!(output, "{indent}-> {}", clean(cure));
+        writeln!(output, "{indent}-> {}", clean(cure))?;
     }
     for line in finding.detail.iter().flat_map(|detail| detail.trim_end().lines()) {
-        let _ = writeln!(output, "{indent}   {}", clean(line));
+        writeln!(output, "{indent}   {}", clean(line))?;
     }
+    Ok(())
 }
 
 /// Columns before what is found.
 const INDENT: usize = 24;
-
-/// Names come from outside: none may look like a line of this report, or move the cursor.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}

@@ -120,7 +120,7 @@ fn try_run(options: &EditOptions) -> Result<(String, &'static str), EditCommandE
     let (spool, task) = found.ok_or_else(given)?;
     let keys = match &options.keys {
         Some(file) => Some(Arc::new(load_keys(file).map_err(SecurityError::from)?)),
-        None => finder.keys().cloned(),
+        None => finder.keys()?,
     };
     let spool = SpoolDir::open(&spool)
         .map_err(|error| FinderError::Spools(crate::spools::SpoolsError::Open(error)))?;

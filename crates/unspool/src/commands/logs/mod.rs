@@ -23,9 +23,9 @@ use self::daemon::{Heard, Reader, readers};
 use self::filter::{Filter, FilterError, Line};
 use self::print::Printer;
 use crate::cli::LogsOptions;
-use crate::exit;
 use crate::logging::{complain, complain_text};
-use crate::spools::{Source, SpoolsError, view_all};
+use crate::spools::{Source, SpoolsError, view_those};
+use crate::{exit, terminal};
 
 /// How a spool is named here.
 const WAYS: &str = "the task's path, --spooler DIR or --config FILE";
@@ -73,6 +73,8 @@ pub(crate) fn run(options: &LogsOptions) -> u8 {
 /// What is asked about.
 struct Subject {
     spools: Vec<SpoolView>,
+    /// The exit status if some could not be opened.
+    opened: u8,
     config: Option<Box<Config>>,
     /// The index of the task's spool, and where it lies.
     task: Option<(usize, Whereabouts)>,
@@ -102,16 +104,14 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
             "{lines} lines were left out that have no level, function or time to choose them by"
         ));
     }
+    let mut status = subject.opened;
     if options.follow {
-        return Ok(follow(daemons, &mut filter, &mut out));
-    }
-    let nothing = options.task.is_some() && subject.task.is_none() && out.lines == 0;
-    Ok(if nothing && !out.closed {
+        status = exit::worse(status, follow(daemons, &mut filter, &mut out));
+    } else if options.task.is_some() && subject.task.is_none() && out.lines == 0 {
         complain_text("no task of that name is there, and no line tells of one");
-        exit::NOTHING
-    } else {
-        exit::OK
-    })
+        status = exit::worse(status, exit::NOTHING);
+    }
+    Ok(terminal::printed(out.end(), status))
 }
 
 /// Shows what daemons keep, and drops those that do not tell. Returns whether any did.
@@ -120,7 +120,7 @@ fn show_kept(daemons: &mut Vec<Reader>, filter: &mut Filter, out: &mut Printer) 
     daemons.retain_mut(|daemon| {
         loop {
             match daemon.read() {
-                Ok(news) if news.is_empty() || out.closed => return true,
+                Ok(news) if news.is_empty() || out.closed.is_some() => return true,
                 Ok(news) => {
                     heard = true;
                     show_news(news, filter, out);
@@ -164,7 +164,7 @@ fn follow(mut daemons: Vec<Reader>, filter: &mut Filter, out: &mut Printer) -> u
         complain_text("no daemon gives its log: there is nothing to follow");
         return exit::FAILED;
     }
-    while !daemons.is_empty() && !out.closed {
+    while !daemons.is_empty() && out.closed.is_none() {
         let alone = daemons.len() == 1;
         daemons.retain_mut(|daemon| match daemon.follow(alone) {
             Ok(news) => {
@@ -192,13 +192,13 @@ impl Subject {
             let (paths, config) = Source::of(&options.spool, WAYS)?.run_here()?;
             (paths, config, given.map(|given| task_name(given.as_bytes())).transpose()?)
         };
-        let spools = view_all(paths)?;
+        let (spools, opened) = view_those(paths)?;
         let bytes = given.map(OsStrExt::as_bytes).unwrap_or_default();
         let task = match &name {
             Some(name) => find_one(&spools, bytes, name)?,
             None => None,
         };
-        Ok(Self { spools, config, task })
+        Ok(Self { spools, opened, config, task })
     }
 
     /// The recorded attempts of the task.

@@ -23,14 +23,15 @@ pub(super) struct Printer {
     last: Option<usize>,
     held: VecDeque<Line>,
     pub(super) lines: u64,
-    pub(super) closed: bool,
+    /// Why nothing is written any more.
+    pub(super) closed: Option<io::Error>,
 }
 
 impl Printer {
     pub(super) fn new(json: bool, last: Option<usize>) -> Self {
         let colour = !json && io::stdout().is_terminal() && !has_no_colour();
         let out = BufWriter::new(io::stdout().lock());
-        Self { out, json, colour, last, held: VecDeque::new(), lines: 0, closed: false }
+        Self { out, json, colour, last, held: VecDeque::new(), lines: 0, closed: None }
     }
 
     /// Shows a line, now or when all are there of which it may be one of the last.
@@ -57,7 +58,13 @@ impl Printer {
     }
 
     pub(super) fn flush(&mut self) {
-        self.closed |= self.out.flush().is_err();
+        let flushed = self.out.flush();
+        self.closed = self.closed.take().or(flushed.err());
+    }
+
+    /// Whether all was written.
+    pub(super) fn end(self) -> io::Result<()> {
+        self.closed.map_or(Ok(()), Err)
     }
 
     fn show(&mut self, line: &Line) {
@@ -76,7 +83,9 @@ impl Printer {
     }
 
     fn write(&mut self, text: &str) {
-        self.closed |= self.closed || self.out.write_all(text.as_bytes()).is_err();
+        if self.closed.is_none() {
+            self.closed = self.out.write_all(text.as_bytes()).err();
+        }
     }
 }
 

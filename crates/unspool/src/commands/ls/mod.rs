@@ -20,7 +20,7 @@ use self::sort::Sorted;
 use crate::cli::LsOptions;
 use crate::exit;
 use crate::logging::complain;
-use crate::spools::{Source, SpoolsError, view_all};
+use crate::spools::{Source, SpoolsError, view_those};
 use crate::tasks::Looked;
 
 /// How a spool is named here.
@@ -66,7 +66,8 @@ pub(crate) fn run(options: &LsOptions) -> u8 {
 
 fn try_run(options: &LsOptions) -> Result<u8, LsError> {
     let (paths, _) = Source::of(&options.spool, WAYS)?.run_here()?;
-    let looked: Result<Vec<_>, _> = view_all(paths)?.into_iter().map(Looked::at).collect();
+    let (views, opened) = view_those(paths)?;
+    let looked: Result<Vec<_>, _> = views.into_iter().map(Looked::at).collect();
     let spools = looked?;
     let filter = Filter::new(options)?;
     let output = io::stdout();
@@ -89,7 +90,7 @@ fn try_run(options: &LsOptions) -> Result<u8, LsError> {
         }
     };
     printer.finish().map_err(LsError::Print)?;
-    Ok(status)
+    Ok(exit::worse(status, opened))
 }
 
 /// Prints what matches as it is found. A folder that cannot be read is said, and the others follow.

@@ -13,8 +13,9 @@ use unspool_wire::schedule::{Entry, EntryKind, ScheduleAsk};
 
 use self::known::{Known, ScheduleError, Schedules};
 use crate::cli::{ScheduleChoice, ScheduleCommand, ScheduleDeed};
-use crate::exit;
+use crate::display::clean;
 use crate::logging::complain;
+use crate::{exit, terminal};
 
 impl ScheduleError {
     fn exit_status(&self) -> u8 {
@@ -31,10 +32,8 @@ impl ScheduleError {
 /// Does it, and says what was done.
 pub(crate) fn run(command: &ScheduleCommand) -> u8 {
     let done = match &command.deed {
-        ScheduleDeed::Ls(options) => Schedules::find(&options.spool).map(|schedules| {
-            list(&schedules, options.json);
-            exit::OK
-        }),
+        ScheduleDeed::Ls(options) => Schedules::find(&options.spool)
+            .map(|schedules| terminal::printed(list(&schedules, options.json), exit::OK)),
         ScheduleDeed::Run(choice) => Schedules::find(&choice.spool)
             .map(|schedules| each(&schedules, choice, "fired", |id| ScheduleAsk::Run { id })),
         ScheduleDeed::Pause(options) => Schedules::find(&options.choice.spool).map(|schedules| {
@@ -71,7 +70,7 @@ fn each(
                 json!({"given": name, "id": entry.id, "name": entry.name, "became": word})
                     .to_string()
             }
-            Ok(entry) => format!("{word:8}  {}  {}", entry.id, entry.name),
+            Ok(entry) => format!("{word:8}  {}  {}", clean(&entry.id), clean(&entry.name)),
             Err(error) => {
                 complain(&error);
                 status = exit::worse(status, error.exit_status());
@@ -87,7 +86,7 @@ fn each(
     status
 }
 
-fn list(schedules: &Schedules, as_json: bool) {
+fn list(schedules: &Schedules, as_json: bool) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for known in &schedules.known {
         let zone = known.report.zone.as_deref().and_then(|name| TimeZone::get(name).ok());
@@ -100,18 +99,15 @@ fn list(schedules: &Schedules, as_json: bool) {
             };
             (entry, next_ms.filter(|_| entry.paused.is_none()))
         });
-        // A closed pipe ends it: nobody reads the rest.
-        let written = if as_json {
-            rows.into_iter().try_for_each(|(entry, next_ms)| {
-                writeln!(output, "{}", json_of(known, entry, next_ms))
-            })
+        if as_json {
+            for (entry, next_ms) in rows {
+                writeln!(output, "{}", json_of(known, entry, next_ms))?;
+            }
         } else {
-            table(&mut output, rows.collect(), &zone)
-        };
-        if written.is_err() {
-            return;
+            table(&mut output, rows.collect(), &zone)?;
         }
     }
+    output.flush()
 }
 
 fn json_of(known: &Known, entry: &Entry, next_ms: Option<i64>) -> serde_json::Value {
@@ -157,8 +153,9 @@ fn table(
         .map(|(entry, next_ms)| {
             let state = match &entry.paused {
                 Some(pause) => {
-                    let why = pause.why.as_deref().map_or(String::new(), |why| format!(": {why}"));
-                    format!("paused by {} at {}{why}", pause.by, time(Some(pause.at_ms)))
+                    let why = pause.why.as_deref().map(|why| format!(": {}", clean(why)));
+                    let (by, at) = (clean(&pause.by), time(Some(pause.at_ms)));
+                    format!("paused by {by} at {at}{}", why.unwrap_or_default())
                 }
                 None if entry.own => "of one process".to_owned(),
                 None => String::new(),
@@ -169,12 +166,12 @@ fn table(
                 entry.kind.as_str()
             };
             [
-                entry.id.clone(),
+                clean(&entry.id),
                 kind.to_owned(),
                 when(entry),
                 time(next_ms),
                 time(entry.last_ms),
-                entry.name.clone(),
+                clean(&entry.name),
                 state,
             ]
         })

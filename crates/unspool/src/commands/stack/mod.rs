@@ -18,7 +18,7 @@ use unspool_sys::stack::{self, Answer, Mute, Stacks};
 use unspool_sys::{clock, process, user};
 
 use self::threads::Thread;
-use crate::cli::StackOptions;
+use crate::cli::TaskOptions;
 use crate::logging::complain;
 use crate::tasks::{self, FoundTask, Looked, TaskError};
 use crate::why::{Facts, Setup};
@@ -110,7 +110,7 @@ struct Stack {
 }
 
 /// Prints the stacks of the worker that runs a task.
-pub(crate) fn run(options: &StackOptions) -> u8 {
+pub(crate) fn run(options: &TaskOptions) -> u8 {
     match try_run(options) {
         Ok(()) => exit::OK,
         // Who does not read on has read enough.
@@ -122,7 +122,7 @@ pub(crate) fn run(options: &StackOptions) -> u8 {
     }
 }
 
-fn try_run(options: &StackOptions) -> Result<(), StackError> {
+fn try_run(options: &TaskOptions) -> Result<(), StackError> {
     let FoundTask { view, listed, .. } = tasks::find(&options.spool, &options.task)?;
     let looked = Looked::at(view)?;
     let path = listed.whereabouts().path(&looked.view);
@@ -281,7 +281,7 @@ impl Shown<'_> {
         text
     }
 
-    fn object(&self, options: &StackOptions) -> Value {
+    fn object(&self, options: &TaskOptions) -> Value {
         json!({
             "task": options.task.to_string_lossy(),
             "path": self.path.to_string_lossy(),

@@ -24,7 +24,7 @@ use crate::display::{
 };
 use crate::exit;
 use crate::logging::complain;
-use crate::spools::{Source, SpoolsError, view_all};
+use crate::spools::{Source, SpoolsError, view_those};
 use crate::tasks::Looked;
 use crate::terminal::progress;
 
@@ -83,7 +83,7 @@ struct Counted {
 /// Counts tasks.
 pub(crate) fn run(options: &StatsOptions) -> u8 {
     match try_run(options) {
-        Ok(()) => exit::OK,
+        Ok(status) => status,
         // Who reads on does not want more.
         Err(StatsError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
         Err(error) => {
@@ -93,16 +93,18 @@ pub(crate) fn run(options: &StatsOptions) -> u8 {
     }
 }
 
-fn try_run(options: &StatsOptions) -> Result<(), StatsError> {
+fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
     let (paths, _) = Source::of(&options.spool, WAYS)?.run_here()?;
     let now_ns = clock::now_ns();
-    let counted = view_all(paths)?.into_iter().map(|view| count(view, options, now_ns));
+    let (views, opened) = view_those(paths)?;
+    let counted = views.into_iter().map(|view| count(view, options, now_ns));
     let all: Vec<Counted> = counted.collect::<Result<_, _>>()?;
     let shown = options.functions.map_or(0, usize::from);
     if options.json {
         let spools: Vec<Value> = all.iter().map(|spool| json_of(spool, shown, now_ns)).collect();
         let text = format!("{:#}\n", json!({ "spools": spools }));
-        return io::stdout().write_all(text.as_bytes()).map_err(StatsError::Print);
+        io::stdout().write_all(text.as_bytes()).map_err(StatsError::Print)?;
+        return Ok(opened);
     }
     for (number, spool) in all.iter().enumerate() {
         if number > 0 {
@@ -110,7 +112,7 @@ fn try_run(options: &StatsOptions) -> Result<(), StatsError> {
         }
         print(spool, shown, now_ns).map_err(StatsError::Print)?;
     }
-    Ok(())
+    Ok(opened)
 }
 
 fn count(view: SpoolView, options: &StatsOptions, now_ns: i64) -> Result<Counted, StatsError> {

@@ -10,6 +10,7 @@ mod plain;
 mod state;
 mod words;
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -69,7 +70,7 @@ pub(crate) fn run(options: &TopOptions) -> u8 {
         .map_err(TopError::from)
         .and_then(|(paths, _)| Top::new(options, paths).run(options));
     match shown {
-        Ok(()) => exit::OK,
+        Ok(status) => status,
         // Who reads on does not want more.
         Err(TopError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
         Err(error) => {
@@ -100,9 +101,9 @@ impl Top {
         Self { paths, looker, state, readers: Vec::new(), readers_again_ns: 0, left, colours }
     }
 
-    fn run(mut self, options: &TopOptions) -> Result<(), TopError> {
+    fn run(mut self, options: &TopOptions) -> Result<u8, TopError> {
         if !options.json && !options.once && io::stdout().is_terminal() {
-            return self.interactive();
+            return self.interactive().map(|()| exit::OK);
         }
         if options.once || (!options.json && options.count.is_none()) {
             self.left = 1;
@@ -117,7 +118,8 @@ impl Top {
                 clock::pause(Duration::from_millis(self.state.interval_ms));
             }
         }
-        Ok(())
+        let failed = self.state.look.spools.iter().any(|spool| spool.problem.is_some());
+        Ok(if failed { exit::FAILED } else { exit::OK })
     }
 
     fn look(&mut self) {
@@ -183,16 +185,13 @@ impl Top {
     fn read_logs(&mut self) {
         let now_ns = clock::monotonic_ns();
         let known = self.state.look.spools.iter().flat_map(SpoolLook::told);
-        let is_new = known
-            .map(|status| status.pid)
-            .any(|pid| !self.readers.iter().any(|reader| reader.pid == pid));
-        if is_new && now_ns >= self.readers_again_ns {
+        let mut new: BTreeSet<u32> = known.map(|status| status.pid).collect();
+        new.retain(|pid| !self.readers.iter().any(|reader| reader.pid == *pid));
+        if !new.is_empty() && now_ns >= self.readers_again_ns {
             self.readers_again_ns = now_ns + READERS_EVERY_NS;
-            // Those that are read go on where they are.
+            // Those that are read go on where they are, and who does not answer would be waited for.
             let all = readers(&self.paths, false).0.into_iter();
-            let new = all.filter(|reader| !self.readers.iter().any(|old| old.pid == reader.pid));
-            let new: Vec<Reader> = new.collect();
-            self.readers.extend(new);
+            self.readers.extend(all.filter(|reader| new.contains(&reader.pid)));
         }
         let mut heard = Vec::new();
         self.readers.retain_mut(|reader| match reader.read() {
