@@ -37,6 +37,8 @@ REAL_UWSGI = ROOT / ".venv-uwsgi" / "bin" / "uwsgi"
 # Generous, because they only bound a failure: nothing waits for them when all is well.
 START_SECONDS_MAX = 30.0
 STOP_SECONDS_MAX = 30.0
+# In which a uWSGI that heard a signal has ended.
+UWSGI_HEARS_SECONDS_MAX = 5.0
 
 TASK_PREFIX = "uwsgi_spoolfile_on_"
 RESERVED_FOLDERS = frozenset({".unspool", "dead", "corrupt", "results"})
@@ -251,7 +253,17 @@ class Daemon:
         self._remember_descendants()
         if self.running:
             self.send(number)
+        if self.arguments[0] == str(REAL_UWSGI):
+            self._ask_again(number, timeout)
         return self.wait_exit(timeout)
+
+    def _ask_again(self, number: signal.Signals, timeout: float) -> None:
+        """A uWSGI that starts misses signals, in its master or in a worker, and then runs on."""
+        for _ in range(int(timeout / UWSGI_HEARS_SECONDS_MAX) - 1):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._started.wait(UWSGI_HEARS_SECONDS_MAX)
+                return
+            self.send(number)
 
     def kill(self) -> None:
         """SIGKILL to the daemon alone: its workers notice by themselves."""
