@@ -9,6 +9,8 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 PYTHON ?= python3
+# Tests wait more than they work, and some measure: no more of them at once than two cores bear.
+TEST_PROCESSES ?= 2
 CARGO ?= cargo
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # An activated environment of the user's must not decide what is built.
@@ -123,7 +125,8 @@ test-python: $(VENV)/.test-tools
 	fi
 	tools/system_tools.sh
 	mkdir -p $(LOGS)
-	$(VENV)/bin/python -m pytest --color=no 2>&1 | tee $(LOGS)/pytest.log
+	$(VENV)/bin/python -m pytest --color=no -n $(TEST_PROCESSES) --dist loadfile 2>&1 \
+		| tee $(LOGS)/pytest.log
 
 # libFuzzer is C++. A machine without a compiler for that still runs all the rest.
 test-fuzz: $(VENV)/.test-tools

@@ -186,6 +186,7 @@ def test_reload_and_stop_by_the_pid_file(
         ("99999999\n", 1, "names process 99999999, which does not run; the daemon has ended"),
         (f"{os.getpid()}\n", 1, f"names process {os.getpid()}, which is `python"),
     ],
+    ids=["missing", "empty", "negative", "no number", "nobody", "another program"],
 )
 def test_pid_files_that_name_no_daemon(
     project: Project, option: str, content: str | None, status: int, message: str
