@@ -252,6 +252,29 @@ def test_without_a_log_file_records_are_shown(project: Project, daemon: DaemonFa
     assert done.returncode == FAILED and "nothing to follow" in done.stderr
 
 
+def test_nothing_of_a_task_commands_the_terminal(project: Project, daemon: DaemonFactory) -> None:
+    project.write(
+        "tasks.py",
+        r"""
+        from uwsgidecorators import spool
+
+        @spool
+        def shout(args):
+            print("\x1b]0;printed\x07")
+            raise ValueError("\x1b[2J\x9b2J \u202e")
+        """,
+    )
+    running = daemon("--spooler", project.spool, "--spooler-import", "tasks")
+    submit(project, "shout")
+    running.wait_log("ValueError")
+    assert not [line for line in running.log if "\x1b" in line or "\u202e" in line]
+    kept = project.unspool("logs").stdout
+    running.stop()
+    for text in (kept, project.unspool("logs").stdout, project.unspool("ls").stdout):
+        assert "ValueError" in text
+        assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(text), text
+
+
 def test_a_reader_that_goes_is_no_error(project: Project, daemon: DaemonFactory) -> None:
     running = start(project, daemon)
     with Producer(project) as producer:

@@ -91,3 +91,11 @@ def test_keys_that_may_not_be_read_are_needed_for_little(project: Project) -> No
         assert done.returncode in (0, 3), (command, done.stderr)
     done = project.unspool("edit", *config, task, "to=me", check=False)
     assert done.returncode == 1 and f"{project.root}/keys" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["ls", "mv TASK", "retry --all", "purge --pending"])
+def test_a_priority_that_can_be_none_is_told_once(project: Project, command: str) -> None:
+    project.spool.mkdir(mode=0o700)
+    words = command.replace("TASK", TASK).split()
+    said = refused(project, *words, "--priority", "a/b", UNSPOOL_SPOOL=str(project.spool))
+    assert said.startswith("unspool: --priority: ") and said.count("`a/b`") == 1

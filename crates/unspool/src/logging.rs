@@ -90,7 +90,8 @@ pub(crate) fn write_human(out: &mut impl fmt::Write, record: &Record, colour: bo
     record.write_fields(out)?;
     writeln!(out)?;
     for text in record.detail.trim_end().lines() {
-        writeln!(out, "    {text}")?;
+        // What an application raised commands no terminal.
+        writeln!(out, "    {}", display::clean_lines(text))?;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ enum CancelCommandError {
     Finder(#[from] FinderError),
     #[error(transparent)]
     Cancel(#[from] CancelError),
-    #[error("--priority: {0}")]
+    #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("filters choose among all tasks: give --all, or leave them out")]
     FilterWithoutAll,

@@ -19,7 +19,7 @@ use crate::tasks::{Finder, FinderError};
 enum MvError {
     #[error(transparent)]
     Finder(#[from] FinderError),
-    #[error("--priority: {0}")]
+    #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("there is no task `{task}`, or no more")]
     Gone { task: String },

@@ -21,7 +21,7 @@ use crate::terminal::{confirm, progress};
 enum PurgeError {
     #[error(transparent)]
     Finder(#[from] FinderError),
-    #[error("--priority: {0}")]
+    #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("{found} would be deleted for good: give --yes to do it, or --dry-run to count alone")]
     NotSure { found: String },

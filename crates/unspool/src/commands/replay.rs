@@ -52,7 +52,7 @@ enum ReplayError {
     Malformed { path: PathBuf, source: unspool_core::taskfile::Malformed },
     #[error("`{path}`")]
     Capsule { path: PathBuf, source: CapsuleError },
-    #[error("the task is refused: {0}; give --trust to run it nevertheless")]
+    #[error("the task is refused; give --trust to run it nevertheless")]
     Refused(#[from] Refused),
     #[error("{0}; or give --trust, if you know who wrote it")]
     Pickles(String),

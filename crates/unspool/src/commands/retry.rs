@@ -21,7 +21,7 @@ use crate::terminal::progress;
 enum RetryError {
     #[error(transparent)]
     Finder(#[from] FinderError),
-    #[error("--priority: {0}")]
+    #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("filters choose among all tasks: give --all, or leave them out")]
     FilterWithoutAll,

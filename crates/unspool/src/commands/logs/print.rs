@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use unspool_config::Environment;
 
 use super::filter::Line;
+use crate::display::clean_lines;
 use crate::log_record::{OUTPUT, Record};
 use crate::logging::{write_human, write_human_time};
 
@@ -77,7 +78,7 @@ impl Printer {
             Line::Plain(plain) if self.json => {
                 writeln!(text, "{}", serde_json::json!({ "message": plain }))
             }
-            Line::Plain(plain) => writeln!(text, "{plain}"),
+            Line::Plain(plain) => writeln!(text, "{}", clean_lines(plain)),
         };
         self.write(&text);
     }
@@ -98,7 +99,7 @@ fn has_no_colour() -> bool {
 fn write_record(text: &mut String, record: &Record, colour: bool) -> std::fmt::Result {
     write_human_time(text, record.time_ns)?;
     if record.event.as_deref() == Some(OUTPUT) {
-        return writeln!(text, "  |    {}", record.message);
+        return writeln!(text, "  |    {}", clean_lines(&record.message));
     }
     let Some(output) = record.text(PRINTED) else { return write_human(text, record, colour) };
     let mut rest = record.clone();
@@ -106,7 +107,7 @@ fn write_record(text: &mut String, record: &Record, colour: bool) -> std::fmt::R
     write_human(text, &rest, colour)?;
     writeln!(text, "    it printed:")?;
     for line in output.lines() {
-        writeln!(text, "    | {line}")?;
+        writeln!(text, "    | {}", clean_lines(line))?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub(crate) enum LsError {
     Spools(#[from] SpoolsError),
     #[error(transparent)]
     Adopt(#[from] AdoptError),
-    #[error("--priority: {0}")]
+    #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("cannot look through the spool `{spool}`")]
     List { spool: PathBuf, source: io::Error },
