@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from everybody import USER, python_for, root_only
 from harness import PYTHON, UNSPOOL, Project, wait_gone
+from signing import make_key, write_keys
 from spooling import submit
 
 DONE, FAILED, USAGE, NOTHING = 0, 1, 2, 3
@@ -160,7 +161,7 @@ def capsule(path: Path) -> dict[str, object]:
         "name": path.name,
         "submitted_at": 1.5,
         "due_at": 1.5,
-        "owner": 1234,
+        "owner": os.geteuid(),
         "task": base64.b64encode(path.read_bytes()).decode(),
         "attempts": [],
     }
@@ -169,7 +170,8 @@ def capsule(path: Path) -> dict[str, object]:
 def test_a_capsule_runs_in_another_folder_and_interpreter(spooled: Project, tmp_path: Path) -> None:
     path = call(spooled, "tasks.divide.spool(1, 0)")
     record = tmp_path / "task.json"
-    record.write_text(json.dumps(capsule(path)))
+    whole = capsule(path)
+    record.write_text(json.dumps(whole))
     path.unlink()
     # An environment of its own that finds the package and the application where they are.
     subprocess.run([PYTHON, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
@@ -186,6 +188,10 @@ def test_a_capsule_runs_in_another_folder_and_interpreter(spooled: Project, tmp_
     assert not (tmp_path / "other").exists()
 
     # Pickles can run any code: those of others are not loaded, nor of nobody knows whom.
+    record.write_text(json.dumps(whole | {"owner": 1234}))
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.returncode == FAILED and "belongs to uid 1234" in done.stderr, done.stderr
+    record.write_text(json.dumps(whole))
     record.chmod(0o666)
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert (done.returncode, "--trust" in done.stderr) == (FAILED, True), done.stderr
@@ -200,6 +206,15 @@ def test_a_capsule_runs_in_another_folder_and_interpreter(spooled: Project, tmp_
             [*piped, "--trust"], cwd=tmp_path, env=env, stdin=text, capture_output=True, text=True
         )
     assert "ZeroDivisionError" in done.stderr
+    # Where keys sign, a task from standard input has to be signed, too.
+    write_keys(tmp_path / "keys", make_key("other"))
+    with open(config, "a") as more:
+        more.write(f"spooler-keys = {tmp_path}/keys\n")
+    with open(record) as text:
+        done = subprocess.run(
+            piped, cwd=tmp_path, env=env, stdin=text, capture_output=True, text=True
+        )
+    assert done.returncode == FAILED and "is refused" in done.stderr, done.stderr
 
 
 @root_only

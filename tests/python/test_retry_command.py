@@ -37,7 +37,11 @@ def test_a_task_that_was_given_up_runs_again(project: Project, daemon: DaemonFac
     path = fragile(project, "--priority", "5", id="1")
     running.wait_log("task given up")
     mend(project)
+    project.unspool("pause")
     assert words(project, "retry", path.name[-20:]) == ["pending"]
+    shown = project.unspool("show", path.name).stdout
+    assert "somebody let it run again" in shown and "attempt 0" not in shown
+    project.unspool("resume")
     assert project.events.wait("fragile")["id"] == "1"
     wait_gone(path)
     assert not any((project.spool / "dead").iterdir())

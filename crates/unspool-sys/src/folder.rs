@@ -159,11 +159,26 @@ impl Folder {
             Ok(()) => {
                 #[cfg(feature = "trace")]
                 trace::made_folder(self, name);
+                self.give_to_owner(name)?;
                 Ok(true)
             }
             Err(rustix::io::Errno::EXIST) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// A directory that root makes in another user's is that user's, or nobody but root could use it.
+    fn give_to_owner(&self, name: &[u8]) -> io::Result<()> {
+        if !host::is_root() {
+            return Ok(());
+        }
+        let whole = fs::fstat(&self.fd)?;
+        if whole.st_uid == 0 {
+            return Ok(());
+        }
+        let (uid, gid) = (fs::Uid::from_raw(whole.st_uid), fs::Gid::from_raw(whole.st_gid));
+        let flags = fs::AtFlags::SYMLINK_NOFOLLOW;
+        Ok(fs::chownat(&self.fd, name, Some(uid), Some(gid), flags)?)
     }
 
     /// Makes a sub-directory aside, and gives it its name once others can use it: they would be

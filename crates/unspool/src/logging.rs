@@ -62,7 +62,11 @@ where
                 writer.write_str(&record.message)?;
                 record.write_fields(&mut writer)?;
                 writeln!(writer)?;
-                writer.write_str(&record.detail)
+                // Its last line may have no end, and the next event is a line of its own.
+                for text in record.detail.trim_end().lines() {
+                    writeln!(writer, "{}", display::clean_lines(text))?;
+                }
+                Ok(())
             }
             LogForm::Unspool => {
                 self.write_time(&mut writer, &record)?;

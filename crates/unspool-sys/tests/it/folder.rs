@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use unspool_sys::file::{read_at, set_mtime, stat_file, write_all, write_byte_at};
@@ -153,4 +153,18 @@ fn in_a_shared_folder_all_is_shared_whatever_the_mask() {
     assert_eq!(folder.list().unwrap().count(), 1);
     std::fs::write(path.join("taken"), "").unwrap();
     assert!(!folder.make_sub(b"taken").unwrap());
+}
+
+#[test]
+fn what_root_makes_in_a_folder_of_another_user_is_that_users() {
+    if !unspool_sys::host::is_root() {
+        println!("not run: only root can be here");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(directory.path(), Some(65534), Some(65533)).unwrap();
+    let folder = Folder::open(directory.path()).unwrap();
+    folder.make_sub(b"sub").unwrap();
+    let made = std::fs::symlink_metadata(directory.path().join("sub")).unwrap();
+    assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (65534, 65533, 0o700));
 }

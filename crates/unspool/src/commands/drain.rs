@@ -92,7 +92,8 @@ impl Left {
         if let Some((since_ms, function, pid)) = &self.longest {
             let since = display::span(*since_ms as f64 / 1e3);
             // Writing into a String cannot fail.
-            let _ = write!(text, "; process {pid} has run {function} for {since}");
+            let _ =
+                write!(text, "; process {pid} has run {} for {since}", display::clean(function));
         }
         text
     }
@@ -135,7 +136,9 @@ fn drain(options: &DrainOptions) -> Result<(), DrainError> {
     }
     let bar = progress();
     let started_ns = clock::monotonic_ns();
-    let until_ns = limit.map(|limit| started_ns.saturating_add(limit.as_nanos() as u64));
+    let until_ns = limit.map(|limit| {
+        started_ns.saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+    });
     for spool in &spools {
         let left = wait(spool, options, until_ns, &bar)?;
         bar.suspend(|| tell(spool, options, &left, started_ns));

@@ -13,7 +13,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use unspool_config::{Config, ConfigError};
-use unspool_core::taskfile::TaskFile;
+use unspool_core::taskfile::{BadSignature, TaskFile, verify};
 use unspool_spool::{Capsule, CapsuleError, Refused, Trust};
 use unspool_sys::file::stat_file;
 use unspool_sys::folder::Stat;
@@ -54,6 +54,8 @@ enum ReplayError {
     Capsule { path: PathBuf, source: CapsuleError },
     #[error("the task is refused; give --trust to run it nevertheless")]
     Refused(#[from] Refused),
+    #[error("the task is refused; give --trust to run it nevertheless")]
+    Unsigned(#[source] BadSignature),
     #[error("{0}; or give --trust, if you know who wrote it")]
     Pickles(String),
     #[error(
@@ -87,6 +89,8 @@ struct Replayed {
     content: Vec<u8>,
     /// The file that it came in; `None`: standard input.
     stat: Option<Stat>,
+    /// Whose task it was, as a capsule says.
+    submitter: Option<u32>,
     /// The folder in which it lies, where tasks run.
     folder: Option<PathBuf>,
     spool: Option<PathBuf>,
@@ -165,7 +169,14 @@ fn of_capsule(path: &Path) -> Result<Replayed, ReplayError> {
             attempt.error
         ));
     }
-    Ok(Replayed { name: capsule.name, content: capsule.task, stat, folder: None, spool: None })
+    Ok(Replayed {
+        name: capsule.name,
+        content: capsule.task,
+        stat,
+        submitter: Some(capsule.owner),
+        folder: None,
+        spool: None,
+    })
 }
 
 fn of_spool(
@@ -186,6 +197,7 @@ fn of_spool(
         name: String::from_utf8_lossy(listed.name()).into_owned(),
         content,
         stat: Some(stat),
+        submitter: None,
         folder: path.parent().map(Path::to_owned),
         spool: Some(view.path().to_owned()),
     };
@@ -198,13 +210,23 @@ fn check(config: &Config, task: &Replayed) -> Result<(), ReplayError> {
         let has = |wanted: &[u8]| task.fields().any(|(key, _)| key == wanted);
         has(b"args") && has(b"kwargs")
     });
-    let Some(stat) = &task.stat else {
-        return if pickled { Err(ReplayError::Piped) } else { Ok(()) };
-    };
     let unsigned_uids = security::of_workers(config)?.unsigned_uids;
     let trust = Trust { keys: security::keys(config)?, unsigned_uids };
+    let Some(stat) = &task.stat else {
+        return match &trust.keys {
+            Some(keys) => verify(&task.content, keys).map_err(ReplayError::Unsigned),
+            None if pickled => Err(ReplayError::Piped),
+            None => Ok(()),
+        };
+    };
     let standing = trust.admit(&task.content, stat)?;
-    match trust.refuse_pickles(standing, host::uid()) {
+    let mut refused = trust.refuse_pickles(standing, host::uid());
+    if let Some(owner) = task.submitter {
+        // Whoever made the capsule has made another user's task no safer.
+        let theirs = trust.admit(&task.content, &Stat { owner, ..*stat })?;
+        refused = refused.or_else(|| trust.refuse_pickles(theirs, host::uid()));
+    }
+    match refused {
         Some(why) if pickled => Err(ReplayError::Pickles(why)),
         _ => Ok(()),
     }

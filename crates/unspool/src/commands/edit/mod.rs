@@ -55,10 +55,18 @@ enum EditCommandError {
     Body { path: PathBuf, source: io::Error },
     #[error("cannot edit `{path}`")]
     Open { path: String, source: io::Error },
-    #[error("cannot edit `{path}`: {error}")]
-    Edit { path: String, error: EditError },
-    #[error("`{path}`: {error}")]
-    NotDurable { path: String, error: EditError },
+    #[error("cannot edit `{path}`")]
+    Edit {
+        path: String,
+        #[source]
+        error: EditError,
+    },
+    #[error("`{path}`")]
+    NotDurable {
+        path: String,
+        #[source]
+        error: EditError,
+    },
 }
 
 impl EditCommandError {

@@ -143,13 +143,12 @@ fn push_arguments(out: &mut String, arguments: &Arguments, known: &Known<'_>) {
 
 fn push_attempt(out: &mut String, attempt: &Attempt) {
     let ended = (attempt.at * 1e9) as i64;
-    let _ = writeln!(
-        out,
-        "\nattempt {}, {}: {}",
-        attempt.attempt,
-        time(ended),
-        ending(attempt.outcome)
-    );
+    let what = match attempt.outcome {
+        // It is no attempt.
+        Ending::Retried => String::new(),
+        _ => format!("attempt {}, ", attempt.attempt),
+    };
+    let _ = writeln!(out, "\n{what}{}: {}", time(ended), ending(attempt.outcome));
     let mut facts = Vec::new();
     facts.extend(attempt.duration.map(|seconds| format!("after {}", age((seconds * 1e9) as u64))));
     if attempt.pid > 0 {
@@ -186,6 +185,7 @@ fn ending(ending: Ending) -> &'static str {
         Ending::Interrupted => "a stop or a reload ended it",
         Ending::Expired => "it was not started in time",
         Ending::Cancelled => "somebody cancelled it",
+        Ending::Retried => "somebody let it run again",
         _ => "it did not finish",
     }
 }
