@@ -95,7 +95,7 @@ fn pause_all(options: &PauseOptions) -> Result<u8, PauseCommandError> {
             let place = spool.path().display();
             format!("paused   {what} of {place}{}\n", before.unwrap_or_default())
         };
-        show(&text);
+        show(&text, options.json);
     }
     Ok(exit::OK)
 }
@@ -109,7 +109,7 @@ fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
             let resumed = resume_all(&spool)?;
             if is_damaged {
                 status = exit::OK;
-                show(&damaged(&spool, options.json));
+                show(&damaged(&spool, options.json), options.json);
             }
             resumed.iter().cloned().collect()
         } else {
@@ -127,11 +127,11 @@ fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
                     display::paused(pause)
                 )
             };
-            show(&text);
+            show(&text, options.json);
         }
         let left = read_pauses(spool.view())?;
         if !options.json {
-            show(&still(&spool, &left, resumed.is_empty().then(|| scope.describe())));
+            show(&still(&spool, &left, resumed.is_empty().then(|| scope.describe())), false);
         }
     }
     Ok(status)
@@ -166,7 +166,7 @@ fn list(args: &SpoolArgs, json: bool) -> Result<u8, PauseCommandError> {
         text.extend(read_pauses(&spool)?.iter().map(|pause| listed(&spool, pause, json)));
     }
     let status = if text.is_empty() { exit::NOTHING } else { exit::OK };
-    let status = terminal::print(&display::clean_lines(&text), status);
+    let status = terminal::print(&shown(&text, json), status);
     Ok(exit::worse(status, opened))
 }
 
@@ -184,7 +184,12 @@ fn object(spool: &Path, pause: &Pause) -> Value {
     object
 }
 
-fn show(text: &str) {
+/// What is for people commands no terminal; JSON stays what it is.
+fn shown(text: &str, json: bool) -> String {
+    if json { text.to_owned() } else { display::clean_lines(text) }
+}
+
+fn show(text: &str, json: bool) {
     // It is done whether or not somebody reads of it.
-    let _ = std::io::stdout().write_all(display::clean_lines(text).as_bytes());
+    let _ = std::io::stdout().write_all(shown(text, json).as_bytes());
 }
