@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
 import signal
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Daemon
+from harness import Daemon, Project
+from spooling import Producer, call
 
 from torture.filesystems import NotRun
 from torture.inject import wait_traced
@@ -50,6 +52,23 @@ def unreadable(running: Daemon, paths: list[Path]) -> Iterator[None]:
             yield
         finally:
             strace.send_signal(signal.SIGINT)
+
+
+# Far beyond one a second for as long as a failed one waits.
+UNREADABLE = 45
+
+
+@contextlib.contextmanager
+def unreadable_backlog(project: Project, running: Daemon) -> Iterator[list[Path]]:
+    """Tasks of a function `mark`, all due, which the disk fails to give to a daemon."""
+    with Producer(project) as producer:
+        producer.many([call("mark", at="4000000000") for _ in range(UNREADABLE)])
+    tasks = project.tasks()
+    with unreadable(running, tasks):
+        for task in tasks:
+            os.utime(task, (1, 1))
+        running.wait_log("cannot open this one of so many tasks")
+        yield tasks
 
 
 @contextlib.contextmanager

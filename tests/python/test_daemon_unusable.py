@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from factory import DaemonFactory
-from faults import append_only, or_not_run, unreadable
+from faults import append_only, or_not_run, unreadable_backlog
 from harness import Daemon, Project, wait_gone
 from processes import WAIT_SECONDS_MAX
 from spooling import QUICK_OR_HELD, Producer, call, foreign, publish, submit
@@ -20,8 +20,6 @@ MODULE = """
     def mark(args):
         report("mark", id=args.get("id"))
 """
-# Far beyond one a second for as long as a failed one waits.
-UNREADABLE = 45
 # Of one folder, at which no more of it is run, but for those that a worker was handed before.
 UNDELETED = 64
 HANDED = 64
@@ -38,13 +36,7 @@ def test_many_that_cannot_be_opened_keep_no_other_from_its_turn(
     with or_not_run():
         need_strace()
     running = start(project, daemon, "--spooler-frequency", "3")
-    with Producer(project) as producer:
-        producer.many([call("mark", at="4000000000") for _ in range(UNREADABLE)])
-    bad = project.tasks()
-    with unreadable(running, bad):
-        for path in bad:
-            os.utime(path, (1, 1))
-        running.wait_log("cannot open this one of so many tasks")
+    with unreadable_backlog(project, running) as bad:
         for number in range(4):
             good = submit(project, "mark", id=number)
             assert project.events.wait("mark")["id"] == str(number)
@@ -53,7 +45,7 @@ def test_many_that_cannot_be_opened_keep_no_other_from_its_turn(
     assert len([line for line in running.log if "cannot open a task" in line]) >= 16
     for path in bad:
         os.utime(path, (1, 1))
-    project.events.collect(UNREADABLE, "mark")
+    project.events.collect(len(bad), "mark")
     project.wait_empty()
 
 

@@ -335,3 +335,11 @@ def test_what_is_paused_is_seen(project: Project) -> None:
     done = command(project, "ls", "--state", "paused")
     assert done.returncode == OK and "is damaged" in done.stderr
     assert len(done.stdout.splitlines()) == 3
+
+
+def test_json_stays_json_whatever_the_reason(project: Project) -> None:
+    project.spool.mkdir(mode=0o700)
+    reason = "\u05e2\u200f\n\x1b[2J\x9b"
+    for words in (("pause", "--why", reason), ("pause", "--list"), ("resume",)):
+        (line,) = project.unspool(*words, "--json").stdout.splitlines()
+        assert json.loads(line)["why"] == reason

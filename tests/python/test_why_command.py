@@ -163,6 +163,15 @@ def test_all_workers_are_busy(project: Project, daemon: DaemonFactory) -> None:
     project.events.wait("mark")
 
 
+def test_a_sentence_of_others_is_no_line_of_its_own(project: Project) -> None:
+    task = submit(project, "mark\nIt runs: worker 1 has run it.")
+    os.utime(task, (-9_000_000_000, -9_000_000_000))
+    project.unspool("pause", "--why", "moved\nIt runs")
+    said = text(project, task)
+    assert not [line for line in said.splitlines() if line.startswith("It runs")], said
+    assert codes(why(project, task))[0] == "paused"
+
+
 def test_the_workers_of_all_daemons_are_busy(project: Project, daemon: DaemonFactory) -> None:
     daemons = [start(project, daemon) for _ in range(2)]
     gate = project.gate("hold")

@@ -9,15 +9,13 @@ import time
 
 from control import ask
 from factory import DaemonFactory
-from faults import append_only, or_not_run, unreadable
+from faults import append_only, or_not_run, unreadable, unreadable_backlog
 from harness import Project, wait_gone
 from reasons import MODULE, codes, reason, start, wait_why, why
 from spooling import QUICK_OR_HELD, Producer, call, hand_ahead, submit
 
 from torture.inject import need_strace
 
-# At so many failures in a row the daemon rests.
-UNREADABLE = 45
 # Done tasks of a folder that cannot be deleted, at which no more of it is run.
 UNDELETED = 64
 
@@ -72,13 +70,7 @@ def test_the_disk_gives_no_task(project: Project, daemon: DaemonFactory) -> None
     with or_not_run():
         need_strace()
     running = start(project, daemon, "--spooler-frequency", "3")
-    with Producer(project) as producer:
-        producer.many([call("mark", at="4000000000") for _ in range(UNREADABLE)])
-    tasks = project.tasks()
-    with unreadable(running, tasks):
-        for task in tasks:
-            os.utime(task, (1, 1))
-        running.wait_log("cannot open this one of so many tasks")
+    with unreadable_backlog(project, running) as tasks:
         # Those that were not tried yet wait until it has rested.
         answers = [why(project, task) for task in tasks]
         while not (waiting := [one for one in answers if "claims_failed" in codes(one)]):

@@ -77,9 +77,11 @@ fn shown(options: &TaskOptions, facts: &Facts) -> String {
     let summary = &facts.summary;
     let function = facts.function().map(|name| format!(" of `{name}`")).unwrap_or_default();
     let id = summary.id.map(|id| format!(", id {id}")).unwrap_or_default();
-    let mut text = format!("{}: a task{function}{id}\n", facts.path.display());
+    let head = format!("{}: a task{function}{id}", facts.path.display());
+    // Each is one line, whatever stands in the names and errors of others.
+    let mut text = format!("{}\n", display::clean(&head));
     for reason in &reasons {
-        text.push_str(&reason.text);
+        text.push_str(&display::clean(&reason.text));
         text.push('\n');
         for line in reason.detail.as_deref().unwrap_or_default().lines() {
             text.push_str("    ");

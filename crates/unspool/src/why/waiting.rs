@@ -43,7 +43,7 @@ fn torn(facts: &Facts) -> Option<Reason> {
     }
     let problem =
         facts.damage.as_ref().map_or_else(|| "it is short".to_owned(), ToString::to_string);
-    let age = (facts.now_ns - facts.summary.stat.ctime_ns).max(0) as f64 / 1e9;
+    let age = facts.now_ns.saturating_sub(facts.summary.stat.ctime_ns).max(0) as f64 / 1e9;
     let settle = facts.daemons.iter().find_map(|daemon| daemon.explanation.as_ref());
     let settle = settle.map(|explanation| explanation.dispatch.settle_ms as f64 / 1e3);
     let then = match settle.map(|settle| settle - age) {
@@ -96,7 +96,7 @@ fn old(facts: &Facts) -> Option<Reason> {
 
 /// Its time has not come, by its file or by what the daemon knows.
 fn later(facts: &Facts) -> Option<Reason> {
-    let in_s = (facts.summary.due_ns - facts.now_ns) as f64 / 1e9;
+    let in_s = facts.summary.due_ns.saturating_sub(facts.now_ns) as f64 / 1e9;
     match put_off(facts) {
         PutOff::Ignored => {
             let text = format!(
