@@ -8,6 +8,7 @@ use unspool_sys::folder::{self, Folder};
 
 use crate::OpenError;
 use crate::layout::{INTERNAL, check_readable_version};
+use crate::list::{Shelves, list};
 
 /// A spool's directory, open to read. Also one that only a uWSGI has used, or that belongs to
 /// somebody else.
@@ -57,6 +58,20 @@ impl SpoolView {
     /// The internals; `None` where only a uWSGI has been.
     pub fn internal(&self) -> io::Result<Option<Folder>> {
         self.sub(INTERNAL)
+    }
+
+    /// Whether it is a spool: unspool has used it, or a task lies in it. Any other directory may have
+    /// been named by mistake.
+    ///
+    /// # Errors
+    /// What the system says of the directory itself.
+    pub fn is_spool(&self) -> io::Result<bool> {
+        if self.internal()?.is_some() {
+            return Ok(true);
+        }
+        let shelves = Shelves { pending: true, dead: false, corrupt: false };
+        // A folder that may not be read tells nothing of the others.
+        Ok(list(self, shelves).any(|file| file.is_ok()))
     }
 
     /// The folder of a priority; `None` while there is none.

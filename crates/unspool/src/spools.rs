@@ -1,5 +1,6 @@
 //! Which spools a command is about: what it names, or else the environment.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use unspool_config::{
@@ -25,6 +26,13 @@ pub(crate) enum SpoolsError {
     NoneInConfig { file: PathBuf },
     #[error("spool directory `{path}` is missing")]
     Missing { path: PathBuf },
+    #[error(
+        "`{path}` is no spool: no task lies in it, and unspool was never started on it; name the \
+         directory that `spooler` names in the configuration"
+    )]
+    NoSpool { path: PathBuf },
+    #[error("cannot look at the spool directory `{path}`")]
+    Look { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
@@ -35,7 +43,9 @@ impl SpoolsError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::None { .. } | Self::NoneInConfig { .. } | Self::Config(_) => exit::USAGE,
-            Self::Missing { .. } | Self::Open(_) => exit::FAILED,
+            Self::Missing { .. } | Self::NoSpool { .. } | Self::Look { .. } | Self::Open(_) => {
+                exit::FAILED
+            }
         }
     }
 }
@@ -137,15 +147,43 @@ pub(crate) fn view_those(paths: Vec<PathBuf>) -> Result<(Vec<SpoolView>, u8), Sp
 /// Opens spools to look at them.
 pub(crate) fn view_all(paths: Vec<PathBuf>) -> Result<Vec<SpoolView>, SpoolsError> {
     let open = |path: PathBuf| {
-        if path.is_dir() { Ok(SpoolView::open(&path)?) } else { Err(SpoolsError::Missing { path }) }
+        check_there(&path)?;
+        Ok(SpoolView::open(&path)?)
     };
     paths.into_iter().map(open).collect()
+}
+
+/// Complains of a directory that is missing; what has the name and is none is told so when it is opened.
+fn check_there(path: &Path) -> Result<(), SpoolsError> {
+    let path = path.to_owned();
+    match path.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SpoolsError::Missing { path }),
+        Err(source) => Err(SpoolsError::Look { path, source }),
+    }
+}
+
+/// Complains of a directory that is no spool: it is not made one by a command that finds nothing there.
+pub(crate) fn check_spool(view: &SpoolView) -> Result<(), SpoolsError> {
+    let path = || view.path().to_owned();
+    match view.is_spool() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(SpoolsError::NoSpool { path: path() }),
+        Err(source) => Err(SpoolsError::Look { path: path(), source }),
+    }
+}
+
+/// Opens a spool in which something is to be changed: what is only looked at stays as it is.
+pub(crate) fn to_change(view: &SpoolView) -> Result<SpoolDir, SpoolsError> {
+    check_spool(view)?;
+    Ok(SpoolDir::open(view.path())?)
 }
 
 /// Opens spools whose directories are there: a new one would hold nothing that is asked for.
 pub(crate) fn open_all(paths: Vec<PathBuf>) -> Result<Vec<SpoolDir>, SpoolsError> {
     let open = |path: PathBuf| {
-        if path.is_dir() { Ok(SpoolDir::open(&path)?) } else { Err(SpoolsError::Missing { path }) }
+        check_there(&path)?;
+        Ok(SpoolDir::open(&path)?)
     };
     paths.into_iter().map(open).collect()
 }

@@ -31,6 +31,42 @@ pub(crate) fn print(text: &str, status: u8) -> u8 {
     printed(output.write_all(text.as_bytes()).and_then(|()| output.flush()), status)
 }
 
+/// Standard output for lines that come one by one; remembers the first that could not be written.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    output: io::StdoutLock<'static>,
+    failed: Option<io::Error>,
+}
+
+impl Shown {
+    pub(crate) fn new() -> Self {
+        Self { output: io::stdout().lock(), failed: None }
+    }
+
+    /// The exit status of a command that shows something and ends with `status`; see [`printed`].
+    pub(crate) fn end(mut self, status: u8) -> u8 {
+        let flushed = self.output.flush();
+        printed(self.failed.map_or(flushed, Err), status)
+    }
+}
+
+impl Write for Shown {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.output.write(bytes);
+        if let Err(error) = &written
+            && error.kind() != io::ErrorKind::Interrupted
+            && self.failed.is_none()
+        {
+            self.failed = Some(io::Error::from(error.kind()));
+        }
+        written
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
 /// How far many tasks are, on standard error if that is a terminal.
 pub(crate) fn progress(what: &'static str) -> ProgressBar {
     let target = if io::stderr().is_terminal() {

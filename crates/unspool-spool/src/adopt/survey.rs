@@ -11,7 +11,7 @@ use unspool_sys::file;
 use unspool_sys::folder::Folder;
 
 use super::{Adoption, Verdict};
-use crate::{Found, Scan, SpoolDir, submitted_at_ns};
+use crate::{Found, Scan, SpoolView, submitted_at_ns};
 
 /// Entries looked at in one step of a scan.
 const STEP_ENTRIES: usize = 1000;
@@ -120,7 +120,7 @@ impl Survey {
 }
 
 /// Counts what a spool holds.
-pub fn survey(spool: &SpoolDir, adoption: &Adoption) -> io::Result<Survey> {
+pub fn survey(spool: &SpoolView, adoption: &Adoption) -> io::Result<Survey> {
     let mut survey = Survey::default();
     walk(spool, adoption, |task| {
         let group = Group {
@@ -138,7 +138,7 @@ pub fn survey(spool: &SpoolDir, adoption: &Adoption) -> io::Result<Survey> {
 
 /// Calls `each` for every held task.
 pub fn walk(
-    spool: &SpoolDir,
+    spool: &SpoolView,
     adoption: &Adoption,
     mut each: impl FnMut(&HeldTask<'_>) -> io::Result<()>,
 ) -> io::Result<()> {

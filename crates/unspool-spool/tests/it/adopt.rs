@@ -145,7 +145,7 @@ fn the_content_tells_whose_a_task_is_and_what_it_calls() {
         assert_eq!((seen.ours, String::from_utf8(seen.function).unwrap().as_str()), expected);
     }
     let settled = Adoption { default: Verdict::Run, ..record(false) };
-    assert_eq!(survey(&fixture.spool, &settled).unwrap().tasks(), 0);
+    assert_eq!(survey(fixture.spool.view(), &settled).unwrap().tasks(), 0);
     let now = Adoption { since_ns: i64::MAX, age_ns: 0, ..record(false) };
-    assert_eq!(survey(&fixture.spool, &now).unwrap().tasks(), 4);
+    assert_eq!(survey(fixture.spool.view(), &now).unwrap().tasks(), 4);
 }

@@ -12,15 +12,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use unspool_core::Priority;
 use unspool_spool::{
-    AdoptError, Adoption, Selection, SpoolDir, Survey, Verdict, begin_adoption, bury,
-    change_adoption, lift, read_adoption, survey, walk,
+    AdoptError, Adoption, Selection, SpoolDir, SpoolView, Survey, Verdict, begin_adoption, bury,
+    change_adoption, lift, survey, view_adoption, walk,
 };
 use unspool_supervisor::AdoptSettings;
 use unspool_sys::clock;
 
 use crate::cli::AdoptOptions;
 use crate::logging::complain;
-use crate::spools::{Source, SpoolsError, open_all};
+use crate::spools::{Source, SpoolsError, check_spool, view_all};
 use crate::{display, exit, resolve, terminal};
 
 /// How a spool is named here.
@@ -117,9 +117,13 @@ fn try_run(options: &AdoptOptions) -> Result<String, AdoptCommandError> {
         (.., true) => Decision::Bury,
         _ => Decision::List,
     };
-    let spools = open_all(paths)?;
-    let mut results: Vec<(&SpoolDir, Option<Done>, Survey)> = Vec::new();
+    let spools = view_all(paths)?;
+    let mut results: Vec<(&SpoolView, Option<Done>, Survey)> = Vec::new();
     for spool in &spools {
+        // Also what no daemon of ours looks at is there to decide about.
+        if what_is_held(spool, old)?.tasks() == 0 {
+            check_spool(spool)?;
+        }
         let done = match decision {
             Decision::List => None,
             _ => Some(decide(spool, decision, &selection, old)?),
@@ -160,33 +164,37 @@ fn top_of(place: &[u8]) -> &[u8] {
 }
 
 /// The record, or what a first start would record now.
-fn record_of(spool: &SpoolDir, old: Option<AdoptSettings>) -> Result<Adoption, AdoptError> {
+fn record_of(spool: &SpoolView, old: Option<AdoptSettings>) -> Result<Adoption, AdoptError> {
     let age_ns = i64::try_from(old.map_or(AGE, |old| old.age).as_nanos()).unwrap_or(i64::MAX);
     let new = || Adoption::new(old.is_some_and(|old| old.ordered), age_ns);
-    Ok(read_adoption(spool)?.unwrap_or_else(new))
+    Ok(view_adoption(spool)?.unwrap_or_else(new))
 }
 
-fn what_is_held(spool: &SpoolDir, old: Option<AdoptSettings>) -> Result<Survey, AdoptCommandError> {
+fn what_is_held(
+    spool: &SpoolView,
+    old: Option<AdoptSettings>,
+) -> Result<Survey, AdoptCommandError> {
     survey(spool, &record_of(spool, old)?).map_err(|source| walking(spool, source))
 }
 
-fn walking(spool: &SpoolDir, source: io::Error) -> AdoptCommandError {
+fn walking(spool: &SpoolView, source: io::Error) -> AdoptCommandError {
     AdoptCommandError::Walk { path: spool.path().to_owned(), source }
 }
 
 fn decide(
-    spool: &SpoolDir,
+    view: &SpoolView,
     decision: Decision,
     selection: &Selection,
     old: Option<AdoptSettings>,
 ) -> Result<Done, AdoptCommandError> {
     let everything_runs = decision == Decision::Run && selection.is_all();
-    if read_adoption(spool)?.is_none() && old.is_none() && !everything_runs {
-        return Err(AdoptCommandError::Unseen { path: spool.path().to_owned() });
+    if view_adoption(view)?.is_none() && old.is_none() && !everything_runs {
+        return Err(AdoptCommandError::Unseen { path: view.path().to_owned() });
     }
-    let record = begin_adoption(spool, record_of(spool, old)?)?;
+    let spool = &SpoolDir::open(view.path()).map_err(SpoolsError::from)?;
+    let record = begin_adoption(spool, record_of(view, old)?)?;
     let mut done = Done::default();
-    walk(spool, &record, |task| {
+    walk(view, &record, |task| {
         if !selection.includes(task.top, task.function) {
             return Ok(());
         }
@@ -204,7 +212,7 @@ fn decide(
         *(if moved { &mut done.tasks } else { &mut done.skipped }) += 1;
         Ok(())
     })
-    .map_err(|source| walking(spool, source))?;
+    .map_err(|source| walking(view, source))?;
     if done.sum() == 0 && !selection.is_all() {
         return Ok(done);
     }
@@ -216,7 +224,7 @@ fn decide(
             change_adoption(spool, |record| record.decide(selection.clone(), Verdict::Hold))?;
         }
         // What is left waits for another decision; without anything left there is none to make.
-        Decision::Bury if what_is_held(spool, old)?.tasks() == 0 => {
+        Decision::Bury if what_is_held(view, old)?.tasks() == 0 => {
             change_adoption(spool, |record| record.decide(Selection::default(), Verdict::Run))?;
         }
         Decision::Bury | Decision::List => {}
@@ -228,7 +236,7 @@ fn shown<'a>(name: &'a [u8], none: &'a [u8]) -> std::borrow::Cow<'a, str> {
     String::from_utf8_lossy(if name.is_empty() { none } else { name })
 }
 
-fn as_text(spool: &SpoolDir, done: Option<&Done>, left: &Survey, decision: Decision) -> String {
+fn as_text(spool: &SpoolView, done: Option<&Done>, left: &Survey, decision: Decision) -> String {
     let path = spool.path().display();
     let mut text = String::new();
     // Writing into a String cannot fail.
@@ -299,7 +307,7 @@ fn ago(now_ns: i64, due_ns: i64) -> String {
     if ahead { format!("in {span}") } else { format!("{span} ago") }
 }
 
-fn as_json(results: &[(&SpoolDir, Option<Done>, Survey)], decision: Decision) -> Value {
+fn as_json(results: &[(&SpoolView, Option<Done>, Survey)], decision: Decision) -> Value {
     let seconds = |ns: i64| ns as f64 / 1e9;
     let spools: Vec<Value> = results
         .iter()

@@ -17,6 +17,7 @@ use crate::cli::CancelOptions;
 use crate::display;
 use crate::exit;
 use crate::logging::complain;
+use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
 use crate::terminal::progress;
 
@@ -28,6 +29,8 @@ const STEP: Duration = Duration::from_mins(1);
 enum CancelCommandError {
     #[error(transparent)]
     Finder(#[from] FinderError),
+    #[error(transparent)]
+    Spools(#[from] SpoolsError),
     #[error(transparent)]
     Cancel(#[from] CancelError),
     #[error("--priority")]
@@ -48,6 +51,7 @@ impl CancelCommandError {
             Self::Cancel(CancelError::Foreign { .. } | CancelError::Unknown { .. })
             | Self::Held { .. } => exit::HELD,
             Self::Finder(error) => error.exit_status(),
+            Self::Spools(error) => error.exit_status(),
             Self::Cancel(CancelError::Grace { .. })
             | Self::Priority(_)
             | Self::FilterWithoutAll
@@ -112,7 +116,8 @@ fn all(options: &CancelOptions, told: &mut Told) -> Result<(), CancelCommandErro
     let filter = Filter::new(&options.filter)?;
     let shelves = Shelves { pending: true, dead: options.dead, corrupt: options.corrupt };
     let bar = progress("cancelling");
-    for spool in Finder::new(&options.spool).all()? {
+    for view in Finder::new(&options.spool).all()? {
+        let spool = &to_change(view)?;
         for file in list(spool.view(), shelves) {
             let fail = |source| {
                 let spool = spool.path().to_owned();

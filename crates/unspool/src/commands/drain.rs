@@ -11,8 +11,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use unspool_spool::{
-    Asked, Pause, PauseError, Scope, Shelves, SpoolDir, SpoolView, ask_documents, list, pause,
-    read_pauses,
+    Asked, Pause, PauseError, Scope, Shelves, SpoolView, ask_documents, list, pause, read_pauses,
 };
 use unspool_supervisor::snapshot::StatusSnapshot;
 use unspool_sys::clock;
@@ -22,7 +21,7 @@ use crate::cli::DrainOptions;
 use crate::display;
 use crate::exit;
 use crate::logging::complain;
-use crate::spools::{SpoolsError, view_all};
+use crate::spools::{SpoolsError, to_change, view_all};
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -124,7 +123,7 @@ fn drain(options: &DrainOptions) -> Result<(), DrainError> {
     let spools = view_all(paths(&options.spool)?)?;
     for spool in &spools {
         if !options.empty {
-            let spool = SpoolDir::open(spool.path()).map_err(SpoolsError::from)?;
+            let spool = to_change(spool)?;
             // Who paused it before has a reason that must not be lost.
             if read_pauses(spool.view())?.spool().is_none() {
                 pause(&spool, Pause::now(Scope::Spool, &options.why))?;

@@ -15,7 +15,7 @@ use unspool_spool::{
 
 use crate::cli::{PartArgs, PauseOptions, ResumeOptions, SpoolArgs};
 use crate::logging::complain;
-use crate::spools::{Source, SpoolsError, open_all, view_those};
+use crate::spools::{Source, SpoolsError, check_spool, open_all, to_change, view_all, view_those};
 use crate::{display, exit, terminal};
 
 /// How a spool is named here.
@@ -103,9 +103,20 @@ fn pause_all(options: &PauseOptions) -> Result<u8, PauseCommandError> {
 fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
     let scope = scope(&options.part)?;
     let mut status = exit::NOTHING;
-    for spool in open_all(paths(&options.spool)?)? {
+    let views = view_all(paths(&options.spool)?)?;
+    views.iter().try_for_each(check_spool)?;
+    for view in views {
+        let before = read_pauses(&view);
+        let is_damaged = matches!(before, Err(PauseError::Damaged { .. }));
+        if !is_damaged && before?.iter().next().is_none() {
+            // There is nothing to change.
+            if !options.json {
+                show(&still(&view, &Pauses::default(), Some(scope.describe())), false);
+            }
+            continue;
+        }
+        let spool = to_change(&view)?;
         let resumed: Vec<Pause> = if options.all {
-            let is_damaged = matches!(read_pauses(spool.view()), Err(PauseError::Damaged { .. }));
             let resumed = resume_all(&spool)?;
             if is_damaged {
                 status = exit::OK;
@@ -131,7 +142,7 @@ fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
         }
         let left = read_pauses(spool.view())?;
         if !options.json {
-            show(&still(&spool, &left, resumed.is_empty().then(|| scope.describe())), false);
+            show(&still(&view, &left, resumed.is_empty().then(|| scope.describe())), false);
         }
     }
     Ok(status)
@@ -146,7 +157,7 @@ fn damaged(spool: &SpoolDir, json: bool) -> String {
 }
 
 /// What else is paused, and what was not.
-fn still(spool: &SpoolDir, left: &Pauses, not: Option<String>) -> String {
+fn still(spool: &SpoolView, left: &Pauses, not: Option<String>) -> String {
     let place = spool.path().display();
     let not = not.map(|what| format!("nothing  {what} of {place} is not paused\n"));
     let left = left.iter().map(|pause| {

@@ -6,21 +6,24 @@ use std::io::{self, Write as _};
 use serde_json::json;
 use unspool_core::InvalidPriority;
 use unspool_spool::{
-    Kept, Listed, Removal, Shelves, SpoolDir, TaskState, TaskSummary, Whereabouts, discard,
-    discard_records, list, priorities, remove_pending,
+    Kept, Listed, Removal, Shelves, SpoolDir, SpoolView, TaskState, TaskSummary, Whereabouts,
+    discard, discard_records, list, priorities, remove_pending,
 };
 
 use crate::cli::{PurgeOptions, PurgedState};
 use crate::exit;
 use crate::logging::complain;
+use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
-use crate::terminal::{confirm, progress};
+use crate::terminal::{self, confirm, progress};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum PurgeError {
     #[error(transparent)]
     Finder(#[from] FinderError),
+    #[error(transparent)]
+    Spools(#[from] SpoolsError),
     #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("{found} would be deleted for good: give --yes to do it, or --dry-run to count alone")]
@@ -37,6 +40,7 @@ impl PurgeError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Finder(error) => error.exit_status(),
+            Self::Spools(error) => error.exit_status(),
             Self::Priority(_) | Self::NotSure { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
@@ -96,12 +100,12 @@ pub(crate) fn run(options: &PurgeOptions) -> u8 {
 fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
     let filter = Filter::new(&options.filter)?;
     let mut finder = Finder::new(&options.spool);
-    let spools = finder.all()?;
+    let views = finder.all()?;
     if options.dry_run || !options.yes {
-        let found = walk(options, &filter, spools, "counting", |_, _| Ok(Removal::Removed))?;
+        let found = walk(options, &filter, views, "counting", |_, _| Ok(Removal::Removed))?;
         if options.dry_run {
-            say(options, &found);
-            return Ok(if found.tasks() == 0 { exit::NOTHING } else { exit::OK });
+            let status = if found.tasks() == 0 { exit::NOTHING } else { exit::OK };
+            return Ok(terminal::print(&said(options, &found), status));
         }
         let text = found.text();
         if found.tasks() > 0 {
@@ -112,8 +116,10 @@ fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
             }
         }
     }
-    let mut done = walk(options, &filter, spools, "deleting", delete)?;
-    for spool in spools {
+    let spools = views.iter().map(to_change).collect::<Result<Vec<_>, _>>()?;
+    let delete = |index: usize, file: &Listed| delete(&spools[index], file);
+    let mut done = walk(options, &filter, views, "deleting", delete)?;
+    for spool in &spools {
         if options.dead && options.filter.is_empty() {
             let fail =
                 |source| PurgeError::List { spool: spool.path().display().to_string(), source };
@@ -121,7 +127,8 @@ fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
         }
         flush(spool, options)?;
     }
-    say(options, &done);
+    // It is done whether or not somebody reads of it.
+    let _ = io::stdout().write_all(said(options, &done).as_bytes());
     Ok(match done {
         Tally { failed: 1.., .. } => exit::FAILED,
         Tally { running: 1.., .. } => exit::HELD,
@@ -134,30 +141,30 @@ fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
 fn walk(
     options: &PurgeOptions,
     filter: &Filter,
-    spools: &[SpoolDir],
+    views: &[SpoolView],
     what: &'static str,
-    act: impl Fn(&SpoolDir, &Listed) -> io::Result<Removal>,
+    act: impl Fn(usize, &Listed) -> io::Result<Removal>,
 ) -> Result<Tally, PurgeError> {
     let PurgeOptions { pending, dead, corrupt, .. } = *options;
     let mut tally = Tally::default();
     let bar = progress(what);
-    for spool in spools {
-        for file in list(spool.view(), Shelves { pending, dead, corrupt }) {
+    for (index, view) in views.iter().enumerate() {
+        for file in list(view, Shelves { pending, dead, corrupt }) {
             let fail =
-                |source| PurgeError::List { spool: spool.path().display().to_string(), source };
+                |source| PurgeError::List { spool: view.path().display().to_string(), source };
             let file = file.map_err(fail)?;
-            let Some(task) = filter.take(spool.view(), &file).map_err(fail)? else { continue };
+            let Some(task) = filter.take(view, &file).map_err(fail)? else { continue };
             if !is_meant(options, &task) {
                 tally.running += u64::from(task.state == TaskState::Running);
                 continue;
             }
-            match act(spool, &file) {
+            match act(index, &file) {
                 Ok(Removal::Removed) => tally.count(file.whereabouts()),
                 Ok(Removal::Held(_)) => tally.running += 1,
                 Ok(Removal::Gone) => {}
                 Err(source) => {
                     tally.failed += 1;
-                    let path = file.whereabouts().path(spool.view()).display().to_string();
+                    let path = file.whereabouts().path(view).display().to_string();
                     bar.suspend(|| complain(&PurgeError::Delete { path, source }));
                 }
             }
@@ -207,9 +214,9 @@ fn flush(spool: &SpoolDir, options: &PurgeOptions) -> Result<(), PurgeError> {
     Ok(())
 }
 
-fn say(options: &PurgeOptions, tally: &Tally) {
+fn said(options: &PurgeOptions, tally: &Tally) -> String {
     let Tally { dead, corrupt, pending, running, records, failed } = tally;
-    let text = if options.json {
+    if options.json {
         let row = json!({
             "dead": dead, "corrupt": corrupt, "pending": pending, "running": running,
             "records": records, "failed": failed, "dry_run": options.dry_run,
@@ -229,7 +236,5 @@ fn say(options: &PurgeOptions, tally: &Tally) {
         }
         text.push('\n');
         text
-    };
-    // It is done whether or not somebody reads of it.
-    let _ = io::stdout().write_all(text.as_bytes());
+    }
 }

@@ -6,21 +6,24 @@ use std::io::{self, Write};
 use serde_json::json;
 use unspool_core::{InvalidPriority, Priority};
 use unspool_spool::{
-    Kept, Place, Retried, Shelves, SpoolDir, TaskState, Whereabouts, list, origin, retry,
+    Kept, Place, Retried, Shelves, SpoolDir, SpoolView, TaskState, Whereabouts, list, origin, retry,
 };
 
 use crate::cli::RetryOptions;
 use crate::display;
 use crate::exit;
 use crate::logging::complain;
+use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
-use crate::terminal::progress;
+use crate::terminal::{Shown, progress};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 enum RetryError {
     #[error(transparent)]
     Finder(#[from] FinderError),
+    #[error(transparent)]
+    Spools(#[from] SpoolsError),
     #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("filters choose among all tasks: give --all, or leave them out")]
@@ -41,6 +44,7 @@ impl RetryError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Finder(error) => error.exit_status(),
+            Self::Spools(error) => error.exit_status(),
             Self::Priority(_) | Self::FilterWithoutAll => exit::USAGE,
             _ => exit::FAILED,
         }
@@ -81,7 +85,7 @@ struct Tally {
 
 /// Tries each task again, also after one that fails.
 pub(crate) fn run(options: &RetryOptions) -> u8 {
-    let mut output = io::stdout().lock();
+    let mut output = Shown::new();
     let ended = if options.all {
         all(options, &mut output)
     } else if options.filter.is_empty() {
@@ -89,10 +93,12 @@ pub(crate) fn run(options: &RetryOptions) -> u8 {
     } else {
         Err(RetryError::FilterWithoutAll)
     };
-    ended.unwrap_or_else(|error| {
+    let status = ended.unwrap_or_else(|error| {
         complain(&error);
         error.exit_status()
-    })
+    });
+    // What is only said is lost if nobody can read of it; what is done is done.
+    if options.dry_run { output.end(status) } else { status }
 }
 
 fn named(options: &RetryOptions, output: &mut impl Write) -> u8 {
@@ -100,7 +106,15 @@ fn named(options: &RetryOptions, output: &mut impl Write) -> u8 {
     let mut status = exit::OK;
     for given in &options.tasks {
         let shown = given.to_string_lossy();
-        let done = match finder.find(given) {
+        let tried = if options.dry_run {
+            let found = finder.look(given);
+            found.map(|task| task.map(|(view, task)| one(options, view, None, &task)))
+        } else {
+            finder
+                .find(given)
+                .map(|task| task.map(|(spool, task)| named_one(options, spool, &task)))
+        };
+        let done = match tried {
             Err(error) => {
                 status = exit::worse(status, error.exit_status());
                 complain(&error);
@@ -114,10 +128,7 @@ fn named(options: &RetryOptions, output: &mut impl Write) -> u8 {
                 place: None,
                 incomplete: None,
             }),
-            Ok(Some((spool, task))) => one(options, spool, &task).and_then(|done| {
-                flush(spool, &done.place.iter().map(|place| place.priority.clone()).collect())?;
-                Ok(done)
-            }),
+            Ok(Some(done)) => done,
         };
         match done {
             Ok(done) => {
@@ -134,18 +145,29 @@ fn named(options: &RetryOptions, output: &mut impl Write) -> u8 {
     status
 }
 
+fn named_one(
+    options: &RetryOptions,
+    spool: &SpoolDir,
+    task: &Whereabouts,
+) -> Result<Done, RetryError> {
+    let done = one(options, spool.view(), Some(spool), task)?;
+    flush(spool, &done.place.iter().map(|place| place.priority.clone()).collect())?;
+    Ok(done)
+}
+
 fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError> {
     let filter = Filter::new(&options.filter)?;
     let mut finder = Finder::new(&options.spool);
     let mut tally = Tally::default();
     let bar = progress("retrying");
-    for spool in finder.all()? {
+    for view in finder.all()? {
+        let spool = if options.dry_run { None } else { Some(to_change(view)?) };
         let mut touched = BTreeSet::new();
         let shelves = Shelves { pending: true, dead: true, corrupt: options.corrupt };
-        for file in list(spool.view(), shelves) {
+        for file in list(view, shelves) {
             let fail =
-                |source| RetryError::List { spool: spool.path().display().to_string(), source };
-            let taken = file.and_then(|file| Ok((filter.take(spool.view(), &file)?, file)));
+                |source| RetryError::List { spool: view.path().display().to_string(), source };
+            let taken = file.and_then(|file| Ok((filter.take(view, &file)?, file)));
             let file = match taken {
                 Ok((Some(task), file)) => match file.whereabouts() {
                     Whereabouts::Pending(_) if task.state != TaskState::Retrying => continue,
@@ -158,7 +180,7 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
                     continue;
                 }
             };
-            match one(options, spool, file.whereabouts()) {
+            match one(options, view, spool.as_ref(), file.whereabouts()) {
                 Ok(done) => {
                     count(&mut tally, &done);
                     touched.extend(done.place.as_ref().map(|place| place.priority.clone()));
@@ -173,7 +195,9 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
             }
             bar.inc(1);
         }
-        flush(spool, &touched)?;
+        if let Some(spool) = &spool {
+            flush(spool, &touched)?;
+        }
     }
     bar.finish_and_clear();
     say_tally(output, options, &tally);
@@ -185,29 +209,35 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
     })
 }
 
-fn one(options: &RetryOptions, spool: &SpoolDir, task: &Whereabouts) -> Result<Done, RetryError> {
-    let path = task.path(spool.view()).to_string_lossy().into_owned();
+/// Without a spool to change it is only said what would become of it.
+fn one(
+    options: &RetryOptions,
+    view: &SpoolView,
+    spool: Option<&SpoolDir>,
+    task: &Whereabouts,
+) -> Result<Done, RetryError> {
+    let path = task.path(view).to_string_lossy().into_owned();
     let mut done = Done { word: "gone", remark: "", path, place: None, incomplete: None };
     if matches!(task, Whereabouts::Kept(Kept::Corrupt, _)) && !options.corrupt {
         done.word = "corrupt";
         done.remark = "not whole, or not signed as it has to be; --corrupt tries it again as it is";
         return Ok(done);
     }
-    if options.dry_run {
+    let Some(spool) = spool else {
         let fail = |source| RetryError::Retry { path: done.path.clone(), source };
         done.word = if let Whereabouts::Pending(_) = task { "due" } else { "pending" };
         if let Whereabouts::Kept(..) = task {
-            let priority = origin(spool.view(), task).map_err(fail)?;
+            let priority = origin(view, task).map_err(fail)?;
             let place = Place { priority, name: task.name().to_vec() };
-            done.path = place.path(spool.view()).to_string_lossy().into_owned();
+            done.path = place.path(view).to_string_lossy().into_owned();
         }
         return Ok(done);
-    }
+    };
     let retried = retry(spool, task);
     match retried.map_err(|source| RetryError::Retry { path: done.path.clone(), source })? {
         Retried::Pending { place, incomplete } => {
             done.word = "pending";
-            done.path = place.path(spool.view()).to_string_lossy().into_owned();
+            done.path = place.path(view).to_string_lossy().into_owned();
             (done.place, done.incomplete) = (Some(place), incomplete);
         }
         Retried::Hurried => done.word = "due",

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use unspool_config::Config;
 use unspool_core::signing::Keyring;
-use unspool_spool::{FindError, SpoolDir, Whereabouts, spool_of, task_name};
+use unspool_spool::{FindError, SpoolDir, SpoolView, TaskName, Whereabouts, spool_of, task_name};
 
-use super::{WAYS, lookup};
+use super::{WAYS, in_named, lookup};
 use crate::cli::SpoolArgs;
 use crate::exit;
 use crate::security::{self, SecurityError};
-use crate::spools::{Source, SpoolsError, open_all};
+use crate::spools::{Source, SpoolsError, check_spool, view_all};
 
 /// Tasks cannot be looked for.
 #[derive(Debug, thiserror::Error)]
@@ -35,27 +35,32 @@ impl FinderError {
     }
 }
 
-/// Looks for tasks, in the spools that the command names and in those of paths.
+/// Looks for tasks, in the spools that the command names and in those of paths. They are opened to look,
+/// and to change only where a task was found: a directory that was named by mistake stays as it is.
 #[derive(Debug)]
 pub(crate) struct Finder<'a> {
     args: &'a SpoolArgs,
-    named: Option<Vec<SpoolDir>>,
+    named: Option<Vec<SpoolView>>,
     /// Those of paths that were given.
-    by_path: Vec<SpoolDir>,
+    by_path: Vec<SpoolView>,
+    /// Those of both in which something was found that is to be changed.
+    opened: Vec<SpoolDir>,
     config: Option<Box<Config>>,
 }
 
 impl<'a> Finder<'a> {
     pub(crate) fn new(args: &'a SpoolArgs) -> Self {
-        Self { args, named: None, by_path: Vec::new(), config: None }
+        Self { args, named: None, by_path: Vec::new(), opened: Vec::new(), config: None }
     }
 
     /// The spools that the command names.
-    pub(crate) fn all(&mut self) -> Result<&[SpoolDir], FinderError> {
+    pub(crate) fn all(&mut self) -> Result<&[SpoolView], FinderError> {
         if self.named.is_none() {
             let (paths, config) = Source::of(self.args, WAYS)?.run_here()?;
             self.config = config;
-            self.named = Some(open_all(paths)?);
+            let views = view_all(paths)?;
+            views.iter().try_for_each(check_spool)?;
+            self.named = Some(views);
         }
         Ok(self.named.as_deref().unwrap_or_default())
     }
@@ -65,35 +70,56 @@ impl<'a> Finder<'a> {
         self.config.as_ref().map_or(Ok(None), |config| security::keys(config))
     }
 
-    /// The one task that is named so; `None` if there is none.
+    /// The one task that is named so, and its spool to look at; `None` if there is none.
+    pub(crate) fn look(
+        &mut self,
+        given: &OsStr,
+    ) -> Result<Option<(&SpoolView, Whereabouts)>, FinderError> {
+        let bytes = given.as_bytes();
+        let by_path = if bytes.contains(&b'/') { self.spool_of(Path::new(given))? } else { None };
+        let (views, name) = if let Some((path, name)) = by_path {
+            let index = self.view(path)?;
+            (&self.by_path[index..=index], name)
+        } else {
+            self.all()?;
+            (self.named.as_deref().unwrap_or_default(), task_name(bytes)?)
+        };
+        let found = lookup(&views.iter().collect::<Vec<_>>(), bytes, &name)?;
+        Ok(found.map(|(index, task)| (&views[index], task)))
+    }
+
+    /// The same, with its spool to change.
     pub(crate) fn find(
         &mut self,
         given: &OsStr,
     ) -> Result<Option<(&SpoolDir, Whereabouts)>, FinderError> {
-        let bytes = given.as_bytes();
-        let spool_of = || if bytes.contains(&b'/') { spool_of(Path::new(given)) } else { Ok(None) };
-        let mut by_path = spool_of()?;
-        if by_path.is_none() && self.named.is_none() {
-            self.all()?;
-            // Opening them has made spools of directories that only a uWSGI had used.
-            by_path = spool_of()?;
+        let Some((view, task)) = self.look(given)? else { return Ok(None) };
+        let path = view.path().to_owned();
+        let known = self.opened.iter().position(|spool| spool.path() == path);
+        if known.is_none() {
+            self.opened.push(SpoolDir::open(&path).map_err(SpoolsError::from)?);
         }
-        let (spools, name) = if let Some((path, name)) = by_path {
-            let index = self.open(path)?;
-            (&self.by_path[index..=index], name)
-        } else {
-            (self.named.as_deref().unwrap_or_default(), task_name(bytes)?)
-        };
-        let views: Vec<_> = spools.iter().map(SpoolDir::view).collect();
-        let found = lookup(&views, bytes, &name)?;
-        Ok(found.map(|(index, task)| (&spools[index], task)))
+        let index = known.unwrap_or(self.opened.len() - 1);
+        Ok(Some((&self.opened[index], task)))
     }
 
-    fn open(&mut self, path: PathBuf) -> Result<usize, FinderError> {
+    /// The spool in which a path leads, also of one that only a uWSGI has used, if the command names it.
+    fn spool_of(&mut self, path: &Path) -> Result<Option<(PathBuf, TaskName)>, FinderError> {
+        if let Some(found) = spool_of(path)? {
+            return Ok(Some(found));
+        }
+        let named = self.all()?.iter().map(|view| view.path().to_owned()).collect::<Vec<_>>();
+        Ok(in_named(&named, path))
+    }
+
+    fn view(&mut self, path: PathBuf) -> Result<usize, FinderError> {
         if let Some(known) = self.by_path.iter().position(|spool| spool.path() == path) {
             return Ok(known);
         }
-        self.by_path.push(SpoolDir::open(&path).map_err(SpoolsError::from)?);
+        // It is a spool: who may not look at it is told what is missing to change it.
+        let view =
+            SpoolView::open(&path).map_err(|error| SpoolDir::open(&path).err().unwrap_or(error));
+        self.by_path.push(view.map_err(SpoolsError::from)?);
         Ok(self.by_path.len() - 1)
     }
 }

@@ -98,14 +98,7 @@ pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask
         (Some((spool, name)), source) => (vec![spool], source.and_then(Source::config), name),
         (None, Some(source)) => {
             let (paths, config) = source.run_here()?;
-            // A directory that only a uWSGI has used is a spool if it is named as one.
-            let whole = |path: &Path| std::path::absolute(path).ok();
-            let named = paths.iter().find_map(|spool| {
-                let (task, directory) = (whole(Path::new(given))?, whole(spool)?);
-                let place = task.strip_prefix(directory).ok()?;
-                Some((spool.clone(), TaskName::Place(Place::parse(place.as_os_str().as_bytes())?)))
-            });
-            match named {
+            match in_named(&paths, Path::new(given)) {
                 Some((spool, name)) => (vec![spool], config, name),
                 None => (paths, config, task_name(bytes)?),
             }
@@ -120,6 +113,23 @@ pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask
         .map_err(|source| TaskError::Look { task: given.to_string_lossy().into_owned(), source })?
         .ok_or_else(|| TaskError::nowhere(given, std::slice::from_ref(&view)))?;
     Ok(FoundTask { view, listed, config })
+}
+
+/// The spool of those that a path leads into, and the task's name there. A directory that only a uWSGI
+/// has used is a spool if it is named as one.
+fn in_named(spools: &[PathBuf], given: &Path) -> Option<(PathBuf, TaskName)> {
+    // Of links in the folder's path one resolves the other.
+    let whole = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let (folder, name) = (path.parent()?, path.file_name()?);
+        Some(folder.canonicalize().map_or_else(|_| path.clone(), |folder| folder.join(name)))
+    };
+    let task = whole(given)?;
+    spools.iter().find_map(|spool| {
+        let directory = spool.canonicalize().or_else(|_| std::path::absolute(spool)).ok()?;
+        let place = task.strip_prefix(directory).ok()?;
+        Some((spool.clone(), TaskName::Place(Place::parse(place.as_os_str().as_bytes())?)))
+    })
 }
 
 /// Where the task lies. A daemon that keeps all names in memory saves listing them.
