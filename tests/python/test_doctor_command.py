@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
+import subprocess
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 from everybody import USER, python_for, root_only
-from harness import Project
+from factory import DaemonFactory
+from harness import UNSPOOL, Project
+from processes import WAIT_SECONDS_MAX
 from spooling import submit
 
 WELL, WRONG = 0, 1
@@ -63,6 +69,138 @@ def test_a_set_up_that_works(project: Project, config: str) -> None:
     assert "application" not in examine(project, config, "--no-import", status=WELL)
 
 
+def problems(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [finding for finding in findings if finding["level"] == "problem"]
+
+
+def type_it(project: Project, command: str, status: int = WELL) -> str:
+    """A command of a cure, in a shell that knows no spool."""
+    names = ("UNSPOOL_SPOOL", "UNSPOOL_CONFIG")
+    env = {name: value for name, value in project.env.items() if name not in names}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=project.root, text=True, timeout=WAIT_SECONDS_MAX, check=False,
+        env={**env, "PATH": f"{UNSPOOL.parent}:/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == status, f"{command}\n{done.stdout}"
+    return done.stdout
+
+
+def typed(finding: dict[str, Any]) -> list[str]:
+    """The commands of a cure."""
+    return re.findall(r"`([^`]*)`", finding["cure"] or finding["what"])
+
+
+def test_an_import_that_failed_in_the_daemon(
+    project: Project, config: str, daemon: DaemonFactory
+) -> None:
+    project.write("tasks.py", "import nothing_of_this_name\n")
+    running = daemon(config, ready=False)
+    running.wait_log("nothing_of_this_name")
+    project.write("tasks.py", MODULE)
+    [problem] = examine(project, config, status=WRONG)["daemon"]
+    assert f"process {running.pid} could not import `tasks` at 2" in problem["what"]
+    assert problem["what"].endswith("ModuleNotFoundError: No module named 'nothing_of_this_name'")
+    assert "Traceback" in problem["detail"]
+    mark = running.mark()
+    [command] = typed(problem)
+    type_it(project, command)
+    running.wait_log("reload done", since=mark)
+    assert "and answers" in whole(examine(project, config, status=WELL)["daemon"])
+    project.write("tasks.py", "x = = 1\n")
+    running.send(signal.SIGHUP)
+    running.wait_log("SyntaxError")
+    found = examine(project, config, "--no-import", status=WRONG)
+    assert "goes on with what it imported before: SyntaxError" in whole(found["daemon"])
+
+
+def test_all_daemons_are_asked(project: Project, config: str, daemon: DaemonFactory) -> None:
+    all_daemons = [daemon(config) for _ in range(3)]
+    found = examine(project, config, "--no-import", status=WELL)["daemon"]
+    assert all(f"process {one.pid} runs" in whole(found) for one in all_daemons)
+    stopped, broken, well = all_daemons
+    project.write("tasks.py", "x = = 1\n")
+    broken.send(signal.SIGHUP)
+    broken.wait_log("SyntaxError")
+    stopped.send(signal.SIGSTOP)
+    try:
+        found = examine(project, config, "--no-import", status=WRONG)["daemon"]
+    finally:
+        silent = next(one for one in problems(found) if "not answer" in one["what"])
+        look, go_on = typed(silent)
+        assert "State" in type_it(project, look)
+        type_it(project, go_on)
+    assert len(problems(found)) == 2
+    assert f"process {stopped.pid} runs" in silent["what"] and "within 5 s" in silent["what"]
+    assert f"process {broken.pid} could not import" in whole(problems(found))
+    assert f"process {well.pid} runs" in whole(found)
+
+
+def test_a_daemon_that_stops(project: Project, config: str, daemon: DaemonFactory) -> None:
+    hold = """
+        from uwsgidecorators import spool
+        from reporting import pause, report
+
+        @spool
+        def hold(args):
+            report("hold")
+            pause("hold")
+    """
+    project.write("tasks.py", hold)
+    gate = project.gate("hold")
+    running = daemon(config)
+    task = submit(project, "hold")
+    project.events.wait("hold")
+    running.send(signal.SIGTERM)
+    running.wait_log("stopping")
+    [problem] = problems(examine(project, config, status=WRONG)["daemon"])
+    assert f"process {running.pid} stops" in problem["what"]
+    shown, start = typed(problem)
+    assert "hold" in type_it(project, shown) and start == f"unspool run {config}"
+    gate.release()
+    assert running.wait_exit() == WELL and not task.exists()
+
+
+@pytest.mark.parametrize("with_config", [True, False])
+def test_what_is_told_to_be_typed_works(project: Project, with_config: bool) -> None:
+    folder = project.root / "it's a $place"
+    folder.mkdir()
+    place = folder / "-spool"
+    place.mkdir(mode=0o700)
+    config = folder / "the app.ini"
+    config.write_text(f"[uwsgi]\nspooler = {place}\nspoolr = x\n")
+    source = ["--no-import", str(config)] if with_config else ["--spooler", str(place)]
+    on_place = ["--spooler", str(place)]
+    made = [Path(project.unspool("spool", *on_place, "mark").stdout.strip()) for _ in range(3)]
+    for name in ("dead", "corrupt"):
+        (place / name).mkdir()
+    made[0].rename(place / "dead" / made[0].name)
+    (place / "corrupt" / made[1].name).write_bytes(made[1].read_bytes()[:50])
+    made[1].unlink()
+    (place / f"{made[2].name}_copy").write_bytes(made[2].read_bytes())
+    project.unspool("pause", *on_place, '--func=-it\'s "odd"')
+    project.unspool("pause", *on_place, "--priority", ".")
+    project.unspool("pause", *on_place)
+    place.chmod(0o777)
+    found = examine(project, *source, status=WRONG)
+    commands = [
+        command
+        for subject in ("configuration", "spool", "daemon")
+        for one in found.get(subject, [])
+        if one["cure"]
+        for command in typed(one)
+    ]
+    assert len(commands) >= 11, commands
+    for command in commands:
+        if " replay " in command or " run " in command:
+            continue
+        name = made[1 if " show " in command else 0].name
+        # What lies in two places is left to hands.
+        type_it(project, command.replace("TASK", name), WRONG if " fsck " in command else WELL)
+    assert place.stat().st_mode & 0o7777 == 0o700
+    assert project.unspool("pause", *on_place, "--list", check=False).stdout == ""
+
+
 def test_nothing_is_made(project: Project, config: str) -> None:
     before = sorted(os.listdir(project.root))
     found = examine(project, config, "--no-import", status=WELL)
@@ -88,8 +226,9 @@ def test_what_is_paused_and_what_was_given_up(project: Project, config: str) -> 
     project.unspool("pause", "--priority", "5", "--why", "the printer")
     found = whole(examine(project, config, status=WELL)["spool"])
     assert f"priority 5 of {project.spool} is paused by" in found and "the printer" in found
-    assert "`unspool resume --priority 5`" in found
-    assert f"1 task was given up in {project.spool}" in found and "`unspool retry`" in found
+    assert f"`unspool resume --spooler {project.spool} --priority=5`" in found
+    assert f"1 task was given up in {project.spool}" in found
+    assert "`unspool retry --config app.ini TASK`" in found
 
 
 def test_submissions_are_refused_for_want_of_room(project: Project, config: str) -> None:

@@ -1,8 +1,9 @@
-//! Display: how times, ages, states, tables and foreign text are shown to people. Decides nothing and
+//! Display: how times, ages, states, tables, foreign text and words of a shell are shown to people. Decides nothing and
 //! prints nothing by itself.
 
 mod number;
 mod pause;
+mod shell;
 mod table;
 mod text;
 mod time;
@@ -12,6 +13,7 @@ use unspool_spool::{PREFIX, TaskState};
 
 pub(crate) use self::number::{count, grouped};
 pub(crate) use self::pause::{pause_object, paused};
+pub(crate) use self::shell::{shell_path, shell_word};
 pub(crate) use self::table::{Cell, Column, Paint, Table};
 pub(crate) use self::text::{clean, clean_lines, clipped};
 pub(crate) use self::time::{age, span, time};

@@ -1,5 +1,6 @@
 //! The application: whether it can be imported, and what it registers.
 
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use unspool_sys::process::Child;
 
 use super::{Finding, Findings, Level};
 use crate::application::Application;
+use crate::display::shell_path;
 
 /// How long an import may take.
 const IMPORT_WAIT: Duration = Duration::from_mins(2);
@@ -33,7 +35,8 @@ struct Failure {
     traceback: String,
 }
 
-pub(super) fn look(config: &Config) -> Findings {
+/// `file` is that of the configuration.
+pub(super) fn look(config: &Config, file: Option<&Path>) -> Findings {
     let mut found = Findings::of("application");
     let application = match Application::of(config) {
         Ok(application) => application,
@@ -53,7 +56,14 @@ pub(super) fn look(config: &Config) -> Findings {
         Err(error) => found.error(error.as_ref()),
         Ok(None) => found.problem(
             format!("it is not imported after {} s", IMPORT_WAIT.as_secs()),
-            "see what it waits for: `unspool replay --pdb` imports it in the foreground",
+            match file {
+                Some(file) => format!(
+                    "`unspool replay --config {} TASK` imports it in the foreground: Ctrl-C shows what it \
+                     waits for",
+                    shell_path(file)
+                ),
+                None => "an import must end".to_owned(),
+            },
         ),
         Ok(Some(output)) => tell(&mut found, &output),
     }

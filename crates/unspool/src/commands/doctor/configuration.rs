@@ -1,19 +1,26 @@
 //! The configuration: whether it can be read, what of it has no effect, and who the daemon is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use unspool_config::{Config, Loaded, Notice};
 
 use super::Findings;
 use crate::cli::DoctorOptions;
+use crate::display::shell_path;
 use crate::spools::{Source, SpoolsError};
 use crate::{resolve, setup};
 
 /// How a spool is named here.
 const WAYS: &str = "the configuration that the daemon is started with, or --spooler DIR";
 
-/// The spools and the configuration, if one names them.
-pub(super) type SetUp = (Vec<PathBuf>, Option<Box<Config>>);
+/// What is looked at.
+#[derive(Debug)]
+pub(super) struct SetUp {
+    pub(super) spools: Vec<PathBuf>,
+    /// The configuration that names them, and its file, if one does.
+    pub(super) config: Option<Box<Config>>,
+    pub(super) file: Option<PathBuf>,
+}
 
 /// Looks at it, and becomes the user that the daemon is: what is found then is so for that user.
 pub(super) fn look(options: &DoctorOptions) -> (Findings, Option<SetUp>) {
@@ -21,22 +28,23 @@ pub(super) fn look(options: &DoctorOptions) -> (Findings, Option<SetUp>) {
     match Source::of_set_up(&options.set_up, WAYS) {
         Ok(Source::Directory(directory)) => {
             found.note("no configuration is named: the application is not looked at");
-            (found, Some((vec![directory], None)))
+            (found, Some(SetUp { spools: vec![directory], config: None, file: None }))
         }
         Ok(Source::Config(file, loaded)) => {
             let Loaded { config, notices, .. } = *loaded;
-            let file = file.display();
-            found.fine(format!("{file} can be read"));
-            tell_notices(&mut found, &notices, &file.to_string());
+            let shown = file.display();
+            found.fine(format!("{shown} can be read"));
+            tell_notices(&mut found, &notices, &file);
             look_at_identity(&mut found, &config);
             let paths = resolve::spool_paths(&config);
             if paths.is_empty() {
                 found.problem(
-                    format!("{file} names no spool"),
+                    format!("{shown} names no spool"),
                     "add a line `spooler = DIR` to the section [uwsgi]",
                 );
             }
-            (found, Some((paths, Some(Box::new(config)))))
+            let config = Some(Box::new(config));
+            (found, Some(SetUp { spools: paths, config, file: Some(file) }))
         }
         Err(error @ SpoolsError::None { .. }) => {
             found.problem(error.to_string(), "`unspool doctor app.ini`, for example");
@@ -49,11 +57,11 @@ pub(super) fn look(options: &DoctorOptions) -> (Findings, Option<SetUp>) {
     }
 }
 
-fn tell_notices(found: &mut Findings, notices: &[Notice], file: &str) {
+fn tell_notices(found: &mut Findings, notices: &[Notice], file: &Path) {
     for notice in notices.iter().filter(|notice| !matches!(notice, Notice::Printed { .. })) {
         found.warning(
             notice.to_string(),
-            format!("`unspool config {file}` shows each setting and its effect"),
+            format!("`unspool config {}` shows each setting and its effect", shell_path(file)),
         );
     }
 }

@@ -20,7 +20,10 @@ pub(super) fn look() -> Findings {
     if files < OPEN_FILES_MIN {
         found.warning(
             format!("a process may have {files} open files"),
-            "allow more: `LimitNOFILE=` of a systemd unit, or `ulimit -Hn`",
+            format!(
+                "allow more: `LimitNOFILE={OPEN_FILES_MIN}` in the unit of systemd, or `ulimit -n {OPEN_FILES_MIN}` \
+                 by root before it starts the daemon"
+            ),
         );
     }
     for (name, least) in [("max_user_watches", WATCHES_MIN), ("max_user_instances", INSTANCES_MIN)]

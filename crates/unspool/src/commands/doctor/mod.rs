@@ -5,13 +5,15 @@
 
 mod application;
 mod configuration;
+mod daemon;
 mod machine;
 mod spool;
+mod typed;
 
 use std::io::{self, IsTerminal, Write};
 
 use serde_json::json;
-use unspool_config::{Config, Environment};
+use unspool_config::Environment;
 
 use crate::cli::DoctorOptions;
 use crate::display::{clean, count};
@@ -103,14 +105,14 @@ pub(crate) fn run(options: &DoctorOptions) -> u8 {
     let mut report = Report::new(options.json);
     let (findings, set_up) = configuration::look(options);
     report.tell(findings);
-    if let Some((paths, config)) = set_up {
-        let config: Option<&Config> = config.as_deref();
-        for path in &paths {
-            report.tell(spool::look(path, config));
-            report.tell(spool::look_at_daemon(path, config));
+    if let Some(set_up) = set_up {
+        let (file, config) = (set_up.file.as_deref(), set_up.config.as_deref());
+        for path in &set_up.spools {
+            report.tell(spool::look(path, config, file));
+            report.tell(daemon::look(path, file));
         }
         if let Some(config) = config.filter(|_| !options.no_import) {
-            report.tell(application::look(config));
+            report.tell(application::look(config, file));
         }
     }
     report.tell(machine::look());
@@ -182,6 +184,11 @@ fn print(subject: &str, finding: &Finding) -> io::Result<()> {
         writeln!(output, "{indent}   {}", clean(line))?;
     }
     Ok(())
+}
+
+/// `1 task was`, `2 tasks were`.
+fn many(number: usize, what: &str, one: &str, more: &str) -> String {
+    format!("{} {}", count(number as u64, what), if number == 1 { one } else { more })
 }
 
 /// Columns before what is found.

@@ -17,7 +17,7 @@ use self::application::Application;
 use self::files::Place;
 use crate::cli::{InitOptions, StarterFile};
 use crate::logging::complain;
-use crate::{display, exit};
+use crate::{display, exit, terminal};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -46,7 +46,10 @@ fn are(paths: &[PathBuf]) -> String {
 pub(crate) fn run(options: &InitOptions) -> u8 {
     match start(options) {
         Ok(told) => {
-            // Whether or not somebody reads of it.
+            // Files that are written are there, whether or not somebody reads of it.
+            if options.print {
+                return terminal::print(&told, exit::OK);
+            }
             let _ = io::stdout().write_all(told.as_bytes());
             exit::OK
         }
@@ -191,7 +194,7 @@ fn next(
 ) -> Vec<(String, &'static str)> {
     let mut commands = Vec::new();
     if std::env::current_dir().ok().as_deref() != Some(place.directory) {
-        commands.push((format!("cd {}", quoted(&options.directory)), "where it is"));
+        commands.push((format!("cd {}", display::shell_path(&options.directory)), "where it is"));
     }
     if written.iter().any(|file| matches!(file, StarterFile::Ini | StarterFile::Tasks)) {
         let example = written.contains(&StarterFile::Tasks);
@@ -217,13 +220,4 @@ fn next(
         ));
     }
     commands
-}
-
-/// A word of a shell's command line.
-fn quoted(path: &Path) -> String {
-    let text = path.to_string_lossy();
-    if text.chars().all(|c| c.is_alphanumeric() || "/._-+@:,".contains(c)) {
-        return text.into_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
