@@ -61,7 +61,9 @@ class Transcript:
     [
         "why TASK", "show TASK", "show --json TASK", "ls", "ls --json", "stats", "stats --json",
         "top --once", "logs --config app.ini", "fsck", "doctor", "adopt",
-        "pause --list", "completions bash", "schedule ls --config app.ini",
+        "pause --list", "completions bash", "schedule ls --config app.ini", "--help", "--version",
+        "run --help", "why --help", "config --help", "config app.ini", "config --json app.ini",
+        "init --print", "init --print --json",
     ],
 )  # fmt: skip
 def test_output_that_is_lost_is_an_error(project: Project, words: str) -> None:

@@ -135,14 +135,22 @@ def test_text_has_a_line_for_each_finding_and_one_at_the_end(project: Project) -
         f"problem: {cut}: it has 50 bytes and its header announces at least "
         f"{4 + int.from_bytes(cut.read_bytes()[1:3], 'little')}; "
         "--repair moves it to corrupt/ [whole]",
-        f"{project.spool}: 1 problems; 2 tasks (0 held, 0 with a record), 0 in dead/ "
+        f"{project.spool}: 1 problem; 2 tasks (0 held, 0 with a record), 0 in dead/ "
         "(0 without a record), 0 in corrupt/",
     ]
     done = project.unspool("fsck", ini, "--repair")
     first, last = done.stdout.splitlines()
     assert first.startswith(f"repaired: {cut}: ") and "moved to" in first
-    assert last.startswith(f"{project.spool}: 1 problems, 1 of them repaired; ")
-    assert project.unspool("fsck", ini).stdout.startswith(f"{project.spool}: clean; 1 tasks ")
+    assert last.startswith(f"{project.spool}: 1 problem, repaired; ")
+    assert project.unspool("fsck", ini).stdout.startswith(f"{project.spool}: clean; 1 task ")
+
+
+def test_text_is_as_it_is_meant_and_commands_no_terminal(project: Project) -> None:
+    submit(project, "mark", "--priority", "5")
+    (project.spool / "5" / "it's\x1b[31m").mkdir()
+    done = project.unspool("fsck", "--spooler", project.spool)
+    note = f"note: {project.spool}/5/it's\\u{{1b}}[31m: a folder within a priority's folder"
+    assert done.stdout.startswith(note), done.stdout
 
 
 def test_statuses(project: Project) -> None:

@@ -244,6 +244,8 @@ def test_a_task_that_holds_the_interpreter_lock(
     project: Project, running: Daemon, function: str, in_c: bool
 ) -> None:
     task, began = begin(project, function)
+    # It may be between its report and the call.
+    stack(project, task)
     for _ in range(3):
         answer = stack(project, task)
         (main,) = answer["threads"]
@@ -397,6 +399,20 @@ def pending(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text()
     (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd:")]
     return int(mask, 16)
+
+
+def test_a_daemon_that_hangs_is_waited_for_once(project: Project, running: Daemon) -> None:
+    task, began = begin(project, "gated")
+    running.send(signal.SIGSTOP)
+    asked = time.monotonic()
+    answer = stack(project, task)
+    took = time.monotonic() - asked
+    assert answer["pid"] == began.pid and functions(answer["threads"][0])[-1] == "pause"
+    # It may take 2 s, and was once asked four times for each of them.
+    assert took < 3.5, took
+    running.send(signal.SIGCONT)
+    project.gate("gate").release()
+    project.events.wait("done")
 
 
 def test_a_worker_that_outlives_its_daemon(project: Project, running: Daemon) -> None:

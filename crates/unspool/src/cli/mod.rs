@@ -24,6 +24,7 @@ mod times;
 mod top;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -48,7 +49,7 @@ pub(crate) use self::show::ShowOptions;
 pub(crate) use self::stats::StatsOptions;
 pub(crate) use self::task::TaskOptions;
 pub(crate) use self::top::TopOptions;
-use crate::exit;
+use crate::{exit, terminal};
 
 /// A durable task queue without a broker: a task is a file, a daemon runs it.
 #[derive(Debug, Parser)]
@@ -304,9 +305,11 @@ pub(crate) fn parse() -> Result<Command, u8> {
     match Cli::try_parse() {
         Ok(cli) => Ok(cli.command),
         Err(error) => {
-            // If nobody reads the help, nobody misses it.
-            let _ = error.print();
-            Err(if error.use_stderr() { exit::USAGE } else { exit::OK })
+            let shown = error.print();
+            if error.use_stderr() {
+                return Err(exit::USAGE);
+            }
+            Err(terminal::printed(shown.and_then(|()| io::stdout().flush()), exit::OK))
         }
     }
 }

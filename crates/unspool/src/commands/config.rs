@@ -5,7 +5,6 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde_json::{Value, json};
 use unspool_config::{
@@ -15,7 +14,7 @@ use unspool_config::{
 
 use crate::cli;
 use crate::logging::{complain, complain_text, with_causes};
-use crate::{exit, resolve, setup};
+use crate::{exit, resolve, setup, terminal};
 
 const USAGE: &str = "\
 Show what `unspool run` with the same arguments would take for its configuration.
@@ -39,8 +38,7 @@ struct Asked {
 /// Shows the configuration.
 pub(crate) fn run(args: Vec<OsString>) -> u8 {
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
-        print(USAGE);
-        return exit::OK;
+        return terminal::print(USAGE, exit::OK);
     }
     let mut asked = Asked { json: false, secrets: false, args: Vec::new() };
     for arg in cli::own_log_format(args) {
@@ -53,25 +51,27 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     let loaded = match read(&asked) {
         Ok(loaded) => loaded,
         Err(error) => {
-            if asked.json {
-                print(&format!("{:#}\n", json!({"usable": false, "error": with_causes(&error)})));
-            }
             complain(&error);
-            return exit::USAGE;
+            if !asked.json {
+                return exit::USAGE;
+            }
+            let object = json!({"usable": false, "error": with_causes(&error)});
+            return terminal::print(&format!("{object:#}\n"), exit::USAGE);
         }
     };
     let problem = problem_of(&loaded.config);
-    if asked.json {
-        print(&format!("{:#}\n", as_json(&loaded, problem.as_deref(), asked.secrets)));
+    let text = if asked.json {
+        format!("{:#}\n", as_json(&loaded, problem.as_deref(), asked.secrets))
     } else {
-        print(&as_text(&loaded, asked.secrets));
-    }
+        as_text(&loaded, asked.secrets)
+    };
+    let shown = terminal::print(&text, exit::OK);
     match problem {
         Some(problem) => {
             complain_text(&problem);
             exit::USAGE
         }
-        None => exit::OK,
+        None => shown,
     }
 }
 
@@ -92,11 +92,6 @@ fn read(asked: &Asked) -> Result<Loaded, ConfigError> {
         return load_file(&file, &origin, &environment);
     }
     load(&Sources { args: asked.args.clone(), environment })
-}
-
-fn print(text: &str) {
-    // If nobody reads it, nobody misses it.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn value_of(setting: &Setting, secrets: bool) -> String {

@@ -12,6 +12,7 @@ use unspool_config::Config;
 use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, Trust, fsck};
 
 use crate::cli::FsckCommand;
+use crate::display::{clean, count};
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
@@ -160,11 +161,11 @@ fn text_of(finding: &Finding) -> String {
     };
     let path = finding.path.to_string_lossy();
     let what = &finding.what;
-    let mut line = format!("{word}: {}: {}", path.escape_debug(), what.escape_debug());
+    let mut line = format!("{word}: {}: {}", clean(&path), clean(what));
     let remedy = finding.remedy.text();
     if !remedy.is_empty() {
         // Writing into a String cannot fail.
-        let _ = write!(line, "; {}", remedy.escape_debug());
+        let _ = write!(line, "; {}", clean(remedy));
     }
     let _ = write!(line, " [{}]", finding.check.name());
     line
@@ -185,15 +186,18 @@ fn json_of(spool: &Path, finding: &Finding) -> String {
 
 fn text_of_summary(spool: &Path, summary: &Summary) -> String {
     let Summary { tasks, held, dead, dead_unrecorded, corrupt, records, .. } = summary;
-    let mut line = format!("{}: ", spool.display());
+    let mut line = format!("{}: ", clean(&spool.to_string_lossy()));
+    let found = count(summary.problems, "problem");
     let _ = match (summary.problems, summary.repaired) {
         (0, _) => write!(line, "clean"),
-        (problems, 0) => write!(line, "{problems} problems"),
-        (problems, repaired) => write!(line, "{problems} problems, {repaired} of them repaired"),
+        (_, 0) => line.write_str(&found),
+        (1, _) => write!(line, "{found}, repaired"),
+        (_, repaired) => write!(line, "{found}, {repaired} of them repaired"),
     };
+    let tasks = count(*tasks, "task");
     let _ = write!(
         line,
-        "; {tasks} tasks ({held} held, {records} with a record), {dead} in dead/ ({dead_unrecorded} \
+        "; {tasks} ({held} held, {records} with a record), {dead} in dead/ ({dead_unrecorded} \
          without a record), {corrupt} in corrupt/"
     );
     if summary.unsaid > 0 {

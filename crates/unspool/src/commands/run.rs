@@ -1,7 +1,6 @@
 //! `unspool run`: the daemon, in the foreground unless `daemonize` says otherwise.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +18,7 @@ use crate::cli;
 use crate::logging::{Log, complain, complain_text, with_causes};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
-use crate::{exit, logging, resolve, serving, setup};
+use crate::{exit, logging, resolve, serving, setup, terminal};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -59,9 +58,7 @@ application. SIGUSR1: log how the spools are doing.
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: Vec<OsString>) -> u8 {
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
-        // If nobody reads the help, nobody misses it.
-        let _ = std::io::stdout().write_all(USAGE.as_bytes());
-        return exit::OK;
+        return terminal::print(USAGE, exit::OK);
     }
     if let Some(status) = signal::run(&args) {
         return status;

@@ -207,13 +207,15 @@ fn adoption(view: &SpoolView, summary: &TaskSummary, daemons: &[DaemonView]) -> 
     is_held.then_some(verdict == Verdict::Hold)
 }
 
-/// Asks all daemons of a spool about a task.
+/// Asks all daemons of a spool about a task: both questions at once, so that one that hangs is waited for
+/// once.
 fn ask_daemons(view: &SpoolView, place: &[u8]) -> Vec<DaemonView> {
-    let statuses = ask_documents(view.path(), Asked::Status, ANSWER_WAIT_MAX);
-    if statuses.is_empty() {
-        return Vec::new();
-    }
-    let mut explanations = ask_documents(view.path(), Asked::Explain(place), ANSWER_WAIT_MAX);
+    let ask = |asked| ask_documents(view.path(), asked, ANSWER_WAIT_MAX);
+    let (statuses, explanations) = std::thread::scope(|scope| {
+        let explanations = scope.spawn(|| ask(Asked::Explain(place)));
+        (ask(Asked::Status), explanations.join())
+    });
+    let mut explanations = explanations.unwrap_or_default();
     let view = |(pid, status): (u32, io::Result<Vec<u8>>)| {
         let at = explanations.iter().position(|(other, _)| *other == pid);
         let explanation = at.and_then(|at| explanations.swap_remove(at).1.ok());

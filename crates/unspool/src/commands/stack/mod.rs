@@ -90,6 +90,8 @@ impl StackError {
 struct Running {
     pid: u32,
     seconds: f64,
+    /// No daemon says so, but the notes of the workers.
+    is_noted: bool,
 }
 
 /// What is shown.
@@ -132,9 +134,15 @@ fn try_run(options: &TaskOptions) -> Result<(), StackError> {
     let stacks = Stacks::of(pid).map_err(failed)?.map_err(|mute| cannot(pid, mute))?;
     let state = stack::state(pid);
     let stack = told(pid, stacks.ask(STACK_WAIT_MAX).map_err(failed)?)?;
-    // What was written is of this task if the worker runs it before and after.
-    let (_, still) = find_worker(&looked, &listed)?;
-    if still.pid != pid {
+    // What was written is of this task if the worker runs it before and after. A daemon that does not answer
+    // is not waited for once more.
+    let still = if running.is_noted {
+        by_notes(&looked.view, &seen)
+            .map_err(|source| StackError::Look { path: path.clone(), source })?
+    } else {
+        Some(find_worker(&looked, &listed)?.1)
+    };
+    if still.is_none_or(|still| still.pid != pid) {
         return Err(StackError::Gone { path });
     }
     let shown = Shown { path: &path, seen: &seen, running, state, stack };
@@ -162,7 +170,8 @@ fn find_worker(looked: &Looked, listed: &Listed) -> Result<(TaskSummary, Running
             Some(holding) => match holding.running_ms {
                 None => Err(idle(format!("worker {} has it behind another one", holding.pid))),
                 Some(ms) => {
-                    let running = Running { pid: holding.pid, seconds: ms as f64 / 1e3 };
+                    let seconds = ms as f64 / 1e3;
+                    let running = Running { pid: holding.pid, seconds, is_noted: false };
                     Ok((facts.summary, running))
                 }
             },
@@ -171,9 +180,9 @@ fn find_worker(looked: &Looked, listed: &Listed) -> Result<(TaskSummary, Running
     match facts.holder {
         Holder::Nobody => {
             let seen = looked.inspect(listed, facts.now_ns).map_err(look)?;
-            let state = seen.map_or(facts.summary.state, |seen| seen.state);
+            let Some(seen) = seen else { return Err(StackError::Gone { path }) };
             // Between the two looks somebody may have taken it.
-            match state {
+            match seen.state {
                 TaskState::Running => Err(idle("it has just been claimed".to_owned())),
                 state => Err(idle(format!("it is {}", state.as_str()))),
             }
@@ -190,7 +199,7 @@ fn by_notes(view: &SpoolView, seen: &TaskSummary) -> io::Result<Option<Running>>
     let found = runner(view, &seen.stat)?;
     Ok(found.map(|found| {
         let ns = clock::monotonic_ns().saturating_sub(found.started_ns);
-        Running { pid: found.pid, seconds: ns as f64 / 1e9 }
+        Running { pid: found.pid, seconds: ns as f64 / 1e9, is_noted: true }
     }))
 }
 
@@ -268,7 +277,7 @@ impl Shown<'_> {
         let function = self.function().map(|name| format!(" of `{}`", display::clean(&name)));
         let function = function.unwrap_or_default();
         let id = self.seen.id.map(|id| format!(", id {id}")).unwrap_or_default();
-        let Running { pid, seconds } = self.running;
+        let Running { pid, seconds, .. } = self.running;
         let mut text = format!("{path}: a task{function}{id}\n");
         let state = self.state.map(|state| format!(", and is {state}")).unwrap_or_default();
         // Writing into a String cannot fail.
