@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import decimal
 import json
@@ -177,7 +178,7 @@ def test_secrets_are_hidden_unless_asked_for(project: Project) -> None:
     assert "hush1" in project.unspool("show", "--show-secrets", str(path)).stdout
     plain = submit(project, "f", token="hush5", data='{"cookie": "hush6", "n": 1}')
     shown = show(project, plain)
-    assert shown["kwargs"] == {"token": "***", "data": '{"cookie":"***","n":1}'}
+    assert shown["kwargs"] == {"token": "***", "data": '{"cookie": "***", "n": 1}'}
     assert b"hush5" in plain.read_bytes()
 
 
@@ -186,16 +187,42 @@ def test_secrets_are_hidden_unless_asked_for(project: Project) -> None:
     [
         ('{"token": "hush", "n": 1', '{"token": "***", "n": 1'),
         ("{'token': ['hush'], 'n': 1}", "{'token': ***, 'n': 1}"),
-        (r'{"a": "{\"token\": \"hush\"}"}', r'{"a":"{\"token\": \"***\"}"}'),
+        (r'{"a": "{\"token\": \"hush\"}"}', r'{"a": "{\"token\": \"***\"}"}'),
         (f'{{"token": "hush", "x": "{"y" * 1_100_000}"', '{"token": "***", "x": "y'),
+        ('{"z": 1.10, "pass": "hush", "a": 1e400}', '{"z": 1.10, "pass": "***", "a": 1e400}'),
+        ('[["Authorization", "hush"], ["x", 1]]', '[["Authorization", "***"], ["x", 1]]'),
+        ('["PATH=/bin", "DB_PASSWORD=hush hush"]', '["PATH=/bin", "DB_PASSWORD=***"]'),
+        ("/path?a=1&api-key=hush&b=2", "/path?a=1&api-key=***&b=2"),
+        ("Cookie: a=hush; b=hush\nHost: h", "Cookie: ***\nHost: h"),
+        (
+            "SELECT a FROM t WHERE key = 1 -- monkey: 2",
+            "SELECT a FROM t WHERE key = 1 -- monkey: 2",
+        ),
     ],
-    ids=["torn JSON", "Python's", "JSON in JSON", "long JSON"],
+    ids=[
+        *("torn JSON", "Python's", "JSON in JSON", "long JSON", "JSON as it is", "pairs"),
+        *("variables", "a query", "headers", "no secrets"),
+    ],
 )
 def test_secrets_are_hidden_in_what_is_no_json(project: Project, value: str, expected: str) -> None:
     project.write("value", value)
     body = project.root / "value"
     path = submit(project, "f", "--body", str(body))
     assert show(project, path)["body"].startswith(expected)
+
+
+def test_secrets_are_hidden_in_what_is_no_text(project: Project) -> None:
+    body = project.root / "value"
+    body.write_bytes(b"\xff\x00token=hush&x=1")
+    shown = show(project, submit(project, "f", "--body", str(body)))
+    assert base64.b64decode(shown["body"]["base64"]) == b"\xff\x00token=***&x=1"
+    # Old protocols have bytes as a call that makes them of a text.
+    pairs = [("password", "hush"), [b"otp", 5], ("user", "me")]
+    for protocol in (2, 4):
+        path = pickled(project, b"\xfftoken=hush", pairs, {b"pwd": "hush"}, protocol=protocol)
+        shown = project.unspool("show", str(path)).stdout
+        assert "hush" not in shown and "token=***" in shown and "('user', 'me')" in shown
+        assert "('password', ***), [b'otp', ***]" in shown and "{b'pwd': ***}" in shown
 
 
 def test_a_pickle_that_cannot_be_read_is_said_to_be_one(project: Project) -> None:

@@ -66,7 +66,7 @@ pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};
 pub use retry::RetryOptions;
-pub use secrets::{is_secret_name, without_secrets};
+pub use secrets::{bytes_without_secrets, is_secret_name, without_secrets};
 pub use security::{FileMode, SecurityOptions};
 pub use settings::Setting;
 pub use stats::StatsOptions;

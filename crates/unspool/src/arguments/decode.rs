@@ -1,7 +1,6 @@
 //! Bytes into what is shown of them. Runs nothing, and hides what has the name of a secret.
 
-use serde_json::Value as Json;
-use unspool_config::{is_secret_name, without_secrets};
+use unspool_config::{bytes_without_secrets, is_secret_name, without_secrets};
 use unspool_core::pickle::{Item, Object, Pickle, View};
 
 use super::value::Value;
@@ -11,8 +10,6 @@ const VALUES_MAX: usize = 20_000;
 const DEPTH_MAX: usize = 40;
 /// Bytes of a text that count as one value more: one text may stand in many places.
 const VALUE_BYTES: usize = 64;
-/// Bytes of a text that is tried as JSON.
-const JSON_BYTES_MAX: usize = 1 << 20;
 /// Modules in which pickles of old protocols find what Python 3 has elsewhere.
 const RECONSTRUCTORS: [(&str, &str); 2] =
     [("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")];
@@ -51,58 +48,18 @@ impl Decoder {
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => self.text(text),
-            Err(_) => Value::Bytes(bytes.to_vec()),
+            Err(_) => self.raw(bytes),
         }
     }
 
-    fn text(&mut self, text: &str) -> Value {
-        if self.show_secrets {
-            return Value::Text(text.to_owned());
-        }
-        // Only to find what has to be hidden in it.
-        let is_json = text.len() <= JSON_BYTES_MAX && text.trim_start().starts_with(['{', '[']);
-        if is_json && let Ok(mut json) = serde_json::from_str::<Json>(text) {
-            if self.hide_in(&mut json) {
-                return Value::Text(json.to_string());
-            }
-            return Value::Text(text.to_owned());
-        }
-        Value::Text(without_secrets(text))
+    fn text(&self, text: &str) -> Value {
+        Value::Text(if self.show_secrets { text.to_owned() } else { without_secrets(text) })
     }
 
-    /// Bytes that may be a text, too.
+    /// Bytes that may have texts in them.
     fn raw(&self, bytes: &[u8]) -> Value {
-        let text = std::str::from_utf8(bytes).ok().filter(|_| !self.show_secrets);
-        Value::Bytes(text.map_or_else(|| bytes.to_vec(), |text| without_secrets(text).into()))
-    }
-
-    /// Whether anything was hidden.
-    fn hide_in(&self, json: &mut Json) -> bool {
-        let mut hidden = false;
-        match json {
-            Json::Object(pairs) => {
-                for (key, value) in pairs {
-                    if self.hides(key) {
-                        *value = Json::from(super::value::HIDDEN);
-                        hidden = true;
-                    } else {
-                        hidden |= self.hide_in(value);
-                    }
-                }
-            }
-            Json::Array(items) => {
-                for item in items {
-                    hidden |= self.hide_in(item);
-                }
-            }
-            Json::String(text) => {
-                let shown = without_secrets(text);
-                hidden = shown != *text;
-                *text = shown;
-            }
-            _ => {}
-        }
-        hidden
+        let shows = self.show_secrets;
+        Value::Bytes(if shows { bytes.to_vec() } else { bytes_without_secrets(bytes) })
     }
 
     /// A value of a pickle.
@@ -127,13 +84,38 @@ impl Decoder {
             View::Float(value) => Value::Float(value),
             View::Text(text) => self.text(text),
             View::Bytes(bytes) => self.raw(bytes),
-            View::List(items) => Value::List(self.items(&items, depth)),
-            View::Tuple(items) => Value::Tuple(self.items(&items, depth)),
+            View::List(items) => Value::List(self.row(&items, depth)),
+            View::Tuple(items) => Value::Tuple(self.row(&items, depth)),
             View::Set(items) => Value::Set(self.items(&items, depth)),
             View::Dict(pairs) => Value::Dict(self.pairs(&pairs, depth)),
             View::Global(module, name) => Value::Made(format!("<{module}.{name}>")),
             View::Object(object) => self.object(&object, depth),
             _ => Value::Made("<outside of the pickle>".to_owned()),
+        }
+    }
+
+    /// Items in their order; the second of two is hidden if the first is the name of a secret.
+    fn row(&mut self, items: &[Item<'_>], depth: usize) -> Vec<Value> {
+        let mut shown = self.items(items, depth);
+        if let [name, _] = items
+            && let [_, value] = shown.as_mut_slice()
+            && self.hides_of(name)
+        {
+            *value = Value::Hidden;
+        }
+        shown
+    }
+
+    /// Whether what belongs to this is hidden.
+    fn hides_of(&self, name: &Item<'_>) -> bool {
+        match name.view() {
+            View::Text(name) => self.hides(name),
+            View::Bytes(name) => self.hides(&String::from_utf8_lossy(name)),
+            View::Object(object) => match encoded(&object) {
+                Some(name) => self.hides(&String::from_utf8_lossy(&name)),
+                None => false,
+            },
+            _ => false,
         }
     }
 
@@ -151,12 +133,8 @@ impl Decoder {
     fn pairs(&mut self, pairs: &[(Item<'_>, Item<'_>)], depth: usize) -> Vec<(Value, Value)> {
         let mut shown = Vec::new();
         for (key, value) in pairs {
-            let hidden = match key.view() {
-                View::Text(name) => self.hides(name),
-                View::Bytes(name) => self.hides(&String::from_utf8_lossy(name)),
-                _ => false,
-            };
-            let value = if hidden { Value::Hidden } else { self.item(*value, depth + 1) };
+            let value =
+                if self.hides_of(key) { Value::Hidden } else { self.item(*value, depth + 1) };
             shown.push((self.item(*key, depth + 1), value));
             if self.left == 0 {
                 break;
@@ -169,6 +147,9 @@ impl Decoder {
         let View::Global(module, name) = object.class.view() else {
             return Value::Made("<object of no known class>".to_owned());
         };
+        if let Some(bytes) = encoded(object) {
+            return self.raw(&bytes);
+        }
         if let Some(value) = known(module, name, object) {
             return value;
         }
@@ -204,15 +185,18 @@ fn name_of((key, value): (Value, Value)) -> (String, Value) {
     (if let Value::Text(name) = key { name } else { key.text() }, value)
 }
 
+/// The bytes that pickles of old protocols have as a call, which makes them of a text.
+fn encoded(object: &Object<'_>) -> Option<Vec<u8>> {
+    let View::Global("_codecs", "encode") = object.class.view() else { return None };
+    let View::Text(text) = object.arguments.first()?.view() else { return None };
+    text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect()
+}
+
 /// What many calls are made with, as Python shows it.
 fn known(module: &str, name: &str, object: &Object<'_>) -> Option<Value> {
     let first = object.arguments.first().map(|item| item.view());
     let made = |text: String| Some(Value::Made(text));
     match (module, name, first) {
-        ("_codecs", "encode", Some(View::Text(text))) => {
-            let byte = |c| u8::try_from(u32::from(c)).ok();
-            Some(Value::Bytes(text.chars().map(byte).collect::<Option<_>>()?))
-        }
         ("datetime", "date", Some(View::Bytes([high, low, month, day]))) => {
             made(format!("datetime.date({}, {month}, {day})", u16::from_be_bytes([*high, *low])))
         }
