@@ -191,7 +191,7 @@ impl SpoolDir {
             // What lies in it has promises of its own.
             top.sync().map_err(opening)?;
         }
-        let internal = top.open_sub(INTERNAL).map_err(opening)?;
+        let internal = top.open_sub(INTERNAL).map_err(opening)?.giving();
         let inside = file::stat_file(internal.as_fd()).map_err(opening)?;
         access.check_inside(&path.join(folder::os_str(INTERNAL)), &inside)?;
         check_version(&internal, &path)?;
@@ -282,7 +282,7 @@ impl SpoolDir {
     /// power cut before anything is moved into it: the moves may, and with them the files.
     pub(crate) fn kept_folder(&self, name: &[u8]) -> io::Result<Folder> {
         self.top().make_sub(name)?;
-        let folder = self.top().open_sub(name)?;
+        let folder = self.top().open_sub(name)?.giving();
         self.durable.ensure(&folder, self.top())?;
         Ok(folder)
     }

@@ -76,7 +76,7 @@ impl SchedulePlace {
         if parent.make_sub(SCHEDULE)? {
             parent.sync()?;
         }
-        let schedule = parent.open_sub(SCHEDULE)?;
+        let schedule = parent.open_sub(SCHEDULE)?.giving();
         if schedule.make_sub(self.key.as_bytes())? {
             schedule.sync()?;
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use unspool_sys::file::{read_at, stat_file, sync_file, write_all};
 use unspool_sys::folder::Folder;
-use unspool_sys::{files, host, lock};
+use unspool_sys::lock;
 use unspool_wire::schedule::TimerPause;
 
 use crate::SpoolView;
@@ -57,16 +57,7 @@ impl ScheduleStore {
 
     fn change(&self, change: impl FnOnce(&mut Vec<TimerPause>)) -> io::Result<Vec<TimerPause>> {
         let folder = self.folder();
-        let owner = stat_file(folder.as_fd())?;
-        let give = |file: &std::os::fd::OwnedFd| {
-            // Root may pause what a daemon of another user fires, which has to read it.
-            if host::is_root() {
-                files::give(file, Some(owner.owner), Some(owner.group))?;
-            }
-            io::Result::Ok(())
-        };
         let guard = folder.open_or_create(PAUSED_LOCK)?;
-        give(&guard)?;
         let locked = lock::within(LOCK_WAIT, || Ok(lock::try_lock(guard.as_fd())?.then_some(())))?;
         locked.ok_or_else(|| io::Error::other("somebody else is changing it"))?;
         let (_, mut paused) = read(folder)?;
@@ -78,8 +69,7 @@ impl ScheduleStore {
         }
         folder.unlink(ASIDE)?;
         let file = folder.create(ASIDE)?;
-        let written = give(&file)
-            .and_then(|()| write_all(file.as_fd(), &text))
+        let written = write_all(file.as_fd(), &text)
             .and_then(|()| sync_file(file.as_fd()))
             // COMMIT POINT: the old file before, the new one after.
             .and_then(|()| folder.replace(ASIDE, PAUSED));

@@ -7,8 +7,11 @@ use unspool_core::Priority;
 use unspool_sys::folder::{self, Folder};
 
 use crate::OpenError;
-use crate::layout::{INTERNAL, check_readable_version};
+use crate::layout::{CORRUPT, DEAD, INTERNAL, check_readable_version};
 use crate::list::{Shelves, list};
+
+/// Folders in which whoever changes something keeps the books of the spool's owner.
+const INTERNALS: [&[u8]; 3] = [INTERNAL, DEAD, CORRUPT];
 
 /// A spool's directory, open to read. Also one that only a uWSGI has used, or that belongs to
 /// somebody else.
@@ -89,7 +92,8 @@ impl SpoolView {
 
     /// A folder of the spool; `None` if there is none of this name.
     pub(crate) fn sub(&self, name: &[u8]) -> io::Result<Option<Folder>> {
-        sub(&self.top, name)
+        let folder = sub(&self.top, name)?;
+        Ok(if INTERNALS.contains(&name) { folder.map(Folder::giving) } else { folder })
     }
 }
 

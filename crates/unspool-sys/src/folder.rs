@@ -86,6 +86,8 @@ fn nanoseconds(seconds: i64, nanos: i64) -> i64 {
 pub struct Folder {
     fd: OwnedFd,
     sharing: Sharing,
+    /// Files that root makes are given to its owner, as directories always are.
+    gives: bool,
 }
 
 impl AsFd for Folder {
@@ -96,7 +98,7 @@ impl AsFd for Folder {
 
 impl From<OwnedFd> for Folder {
     fn from(fd: OwnedFd) -> Self {
-        Self { fd, sharing: Sharing::Private }
+        Self { fd, sharing: Sharing::Private, gives: false }
     }
 }
 
@@ -133,6 +135,13 @@ impl Folder {
         Self { sharing, ..self }
     }
 
+    /// The same directory, in which and beneath which files that root makes are given to the owner of
+    /// their directory: they are the bookkeeping of whose spool it is. Of a task the owner says more.
+    #[must_use]
+    pub fn giving(self) -> Self {
+        Self { gives: true, ..self }
+    }
+
     /// Who may use what is made here.
     pub fn sharing(&self) -> Sharing {
         self.sharing
@@ -144,7 +153,7 @@ impl Folder {
         trace::before("openat")?;
         let flags = DIRECTORY | OFlags::NOFOLLOW;
         let fd = fs::openat(&self.fd, component(name)?, flags, Mode::empty())?;
-        Ok(Self { fd, sharing: self.sharing })
+        Ok(Self { fd, sharing: self.sharing, gives: self.gives })
     }
 
     /// Makes a sub-directory. Returns whether it was not there before.
@@ -169,16 +178,32 @@ impl Folder {
 
     /// A directory that root makes in another user's is that user's, or nobody but root could use it.
     fn give_to_owner(&self, name: &[u8]) -> io::Result<()> {
-        if !host::is_root() {
-            return Ok(());
-        }
-        let whole = fs::fstat(&self.fd)?;
-        if whole.st_uid == 0 {
-            return Ok(());
-        }
-        let (uid, gid) = (fs::Uid::from_raw(whole.st_uid), fs::Gid::from_raw(whole.st_gid));
+        let Some((uid, gid)) = self.heir()? else { return Ok(()) };
         let flags = fs::AtFlags::SYMLINK_NOFOLLOW;
         Ok(fs::chownat(&self.fd, name, Some(uid), Some(gid), flags)?)
+    }
+
+    /// Owner and group of the directory, if it is another user's and we are root.
+    fn heir(&self) -> io::Result<Option<(fs::Uid, fs::Gid)>> {
+        if !host::is_root() {
+            return Ok(None);
+        }
+        let whole = fs::fstat(&self.fd)?;
+        let heir = (fs::Uid::from_raw(whole.st_uid), fs::Gid::from_raw(whole.st_gid));
+        Ok((whole.st_uid != 0).then_some(heir))
+    }
+
+    /// Gives a file or directory that lies here to a user and a group, following no link. A file of
+    /// several names is refused: it may be one of another directory.
+    pub fn give_name(&self, name: &[u8], owner: u32, group: u32) -> io::Result<()> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = fs::openat(&self.fd, component(name)?, flags, Mode::empty())?;
+        let stat = Stat::new(&fs::fstat(&found)?);
+        if stat.kind != FileKind::Directory && (stat.kind != FileKind::File || stat.links != 1) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it has several names"));
+        }
+        let (uid, gid) = (fs::Uid::from_raw(owner), fs::Gid::from_raw(group));
+        Ok(fs::chownat(&found, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 
     /// Makes a sub-directory aside, and gives it its name once others can use it: they would be
@@ -193,6 +218,9 @@ impl Folder {
         #[cfg(feature = "trace")]
         trace::made_folder(self, &aside);
         let made = self.open_sub(&aside).and_then(|made| {
+            if group.is_none() {
+                self.give_to_owner(&aside)?;
+            }
             made.give(self.sharing, None, group)?;
             self.rename(&aside, self, name)
         });
@@ -225,7 +253,7 @@ impl Folder {
 
     /// A second descriptor of the same directory.
     pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self { fd: self.fd.try_clone()?, sharing: self.sharing })
+        Ok(Self { fd: self.fd.try_clone()?, sharing: self.sharing, gives: self.gives })
     }
 
     /// Creates a file for writing; an existing name is an error.
@@ -245,10 +273,10 @@ impl Folder {
     /// Opens a file for reading and writing, creating it if it is missing.
     pub fn open_or_create(&self, name: &[u8]) -> io::Result<OwnedFd> {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if self.sharing == Sharing::Private {
+        if self.sharing == Sharing::Private && !(self.gives && host::is_root()) {
             return self.open_new(name, flags | OFlags::CREATE);
         }
-        // Only what was made here is given its mode: another one's may not be changed.
+        // Only what was made here is given its mode and owner: another one's may not be changed.
         for _ in 0..OPEN_TRIES {
             match fs::openat(&self.fd, component(name)?, flags, Mode::empty()) {
                 Err(rustix::io::Errno::NOENT) => {}
@@ -275,6 +303,13 @@ impl Folder {
         }
         if self.sharing != Sharing::Private {
             fs::fchmod(&file, mode)?;
+        }
+        if self.gives
+            && let Some((uid, gid)) = self.heir()?
+        {
+            fs::fchown(&file, Some(uid), Some(gid)).inspect_err(|_| {
+                let _ = fs::unlinkat(&self.fd, name, AtFlags::empty());
+            })?;
         }
         Ok(file)
     }

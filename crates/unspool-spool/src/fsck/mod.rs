@@ -8,6 +8,7 @@
 
 mod dead;
 mod internals;
+mod owners;
 mod pending;
 mod records;
 mod report;
@@ -77,6 +78,7 @@ pub fn fsck(
 ) -> Result<Summary, FsckError> {
     let mut fsck = Fsck::open(path, options, each)?;
     fsck.check_directory();
+    fsck.check_owners();
     fsck.check_adoption();
     fsck.check_pauses();
     fsck.check_schedule();

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Check {
-    /// The directory and its folders are folders, and only those write in them who are meant to.
+    /// The directory and its folders are folders, only those write in them who are meant to, and what
+    /// lies in `.unspool` is its owner's.
     Directory,
     /// The version of the format is one that this unspool knows.
     Version,

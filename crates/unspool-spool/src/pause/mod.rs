@@ -14,7 +14,7 @@ use std::time::Duration;
 use unspool_core::Priority;
 use unspool_core::limits::MODULE_BYTES_MAX;
 use unspool_sys::folder::{Folder, os_str};
-use unspool_sys::{clock, file, files, host, lock, user};
+use unspool_sys::{clock, file, lock, user};
 
 use crate::layout::INTERNAL;
 use crate::{SpoolDir, SpoolView};
@@ -298,7 +298,6 @@ pub fn resume_all(spool: &SpoolDir) -> Result<Pauses, PauseError> {
 fn lock_record(spool: &SpoolDir) -> Result<OwnedFd, PauseError> {
     let fail = failed(&spool.internal_path(), "lock");
     let file = spool.internal.open_or_create(PAUSE_LOCK).map_err(&fail)?;
-    give_to_owner(&spool.internal, &file).map_err(&fail)?;
     let taken = lock::within(LOCK_WAIT_MAX, || Ok(lock::try_lock(file.as_fd())?.then_some(())))
         .map_err(&fail)?;
     taken.map(|()| file).ok_or(PauseError::Busy)
@@ -326,18 +325,8 @@ fn write(spool: &SpoolDir, pauses: &Pauses) -> Result<(), PauseError> {
 
 fn write_aside(internal: &Folder, text: &[u8]) -> io::Result<()> {
     let file = internal.create(NEW)?;
-    give_to_owner(internal, &file)?;
     file::write_all(file.as_fd(), text)?;
     file::sync_file(file.as_fd())
-}
-
-/// What root makes belongs to the spool's user: the daemon must be able to read it.
-fn give_to_owner(internal: &Folder, file: &OwnedFd) -> io::Result<()> {
-    let owner = file::stat_file(internal.as_fd())?;
-    if host::uid() != 0 || file::stat_file(file.as_fd())?.owner == owner.owner {
-        return Ok(());
-    }
-    files::give(file.as_fd(), Some(owner.owner), Some(owner.group))
 }
 
 #[cfg(test)]

@@ -167,4 +167,32 @@ fn what_root_makes_in_a_folder_of_another_user_is_that_users() {
     folder.make_sub(b"sub").unwrap();
     let made = std::fs::symlink_metadata(directory.path().join("sub")).unwrap();
     assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (65534, 65533, 0o700));
+    // A file may be a task, which is of who submits it; what lies in a folder that gives is not.
+    let owner = |name: &str| {
+        let made = std::fs::symlink_metadata(directory.path().join(name)).unwrap();
+        (made.uid(), made.gid())
+    };
+    folder.create(b"task").unwrap();
+    assert_eq!(owner("task").0, 0);
+    folder.open_or_create(b"old").unwrap();
+    let sub = folder.giving().open_sub(b"sub").unwrap();
+    sub.create(b"file").unwrap();
+    sub.open_or_create(b"lock").unwrap();
+    assert_eq!((owner("sub/file"), owner("sub/lock")), ((65534, 65533), (65534, 65533)));
+    // What was there before is somebody's.
+    let folder = Folder::open(directory.path()).unwrap().giving();
+    folder.open_or_create(b"old").unwrap();
+    assert_eq!(owner("old").0, 0);
+    std::fs::hard_link(directory.path().join("old"), directory.path().join("link")).unwrap();
+    assert!(folder.give_name(b"old", 65534, 65533).is_err());
+    std::fs::remove_file(directory.path().join("link")).unwrap();
+    folder.give_name(b"old", 65534, 65533).unwrap();
+    assert_eq!(owner("old"), (65534, 65533));
+    let shared = directory.path().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o2770)).unwrap();
+    std::os::unix::fs::chown(&shared, Some(65534), Some(65533)).unwrap();
+    let shared = Folder::open(&shared).unwrap().shared(Sharing::GroupWrites);
+    assert!(shared.make_sub(b"sub").unwrap());
+    assert_eq!(owner("shared/sub"), (65534, 65533));
 }
