@@ -333,7 +333,7 @@ def test_what_is_paused_is_seen(project: Project) -> None:
     # Nothing runs of what is not known to be let go.
     (project.spool / ".unspool" / "paused").write_text("rubbish")
     done = command(project, "ls", "--state", "paused")
-    assert done.returncode == OK and "is damaged" in done.stderr
+    assert done.returncode == FAILED and "is damaged" in done.stderr
     assert len(done.stdout.splitlines()) == 3
 
 

@@ -7,15 +7,16 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use unspool_core::Priority;
 use unspool_sys::file;
-use unspool_sys::folder::Folder;
+use unspool_sys::folder::{Folder, os_str};
 
 use crate::SpoolDir;
 use crate::SpoolView;
-use crate::layout::{DEAD, is_task_name};
+use crate::layout::{DEAD, INTERNAL, is_task_name};
 use crate::records::last_name;
 use crate::view::sub;
 
@@ -166,22 +167,57 @@ pub fn note_attempt(spool: &SpoolDir, name: &[u8], attempt: &Attempt) -> io::Res
     append(&spool.internal.open_sub(ATTEMPTS)?, name, &line_of(attempt)?)
 }
 
-/// The attempts of a task that is pending or buried, the oldest first. Lines that are damaged are
-/// left out.
-pub fn read_attempts(spool: &SpoolView, name: &[u8]) -> io::Result<Vec<Attempt>> {
-    let mut found = Vec::new();
-    let dead = spool.sub(DEAD)?.map(|folder| (folder, buried_name(name)));
-    let internal = spool.internal()?;
-    let pending = internal.map(|internal| sub(&internal, ATTEMPTS)).transpose()?.flatten();
-    let pending = pending.map(|folder| (folder, name.to_vec()));
-    for (folder, name) in [dead, pending].into_iter().flatten() {
-        match read(&folder, &name) {
-            Ok(text) => found.extend(attempts_in(&text)),
+/// A record of attempts that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read `{path}`, the record of a task's attempts")]
+pub struct RecordError {
+    /// The record.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The attempts of a task that is pending or buried, the oldest first, and what of them cannot be read.
+/// Lines that are damaged are left out.
+pub fn view_attempts(spool: &SpoolView, name: &[u8]) -> (Vec<Attempt>, Vec<RecordError>) {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    let internal = || {
+        let internal = spool.internal()?;
+        Ok(internal.map(|internal| sub(&internal, ATTEMPTS)).transpose()?.flatten())
+    };
+    let path = |folder: &[&[u8]], name: &[u8]| {
+        let mut path = spool.path().to_owned();
+        path.extend(folder.iter().map(|part| os_str(part)));
+        path.join(os_str(name))
+    };
+    let buried = buried_name(name);
+    for (folder, name, path) in [
+        (spool.sub(DEAD), buried.as_slice(), path(&[DEAD], &buried)),
+        (internal(), name, path(&[INTERNAL, ATTEMPTS], name)),
+    ] {
+        match folder.and_then(|folder| folder.map(|folder| read(&folder, name)).transpose()) {
+            Ok(text) => found.extend(attempts_in(&text.unwrap_or_default())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(source) => failed.push(RecordError { path, source }),
         }
     }
-    Ok(found)
+    (found, failed)
+}
+
+/// The attempts of a task that is pending or buried, the oldest first. Lines that are damaged are
+/// left out.
+///
+/// # Errors
+/// Some may be there that cannot be read; the error names the record.
+pub fn read_attempts(spool: &SpoolView, name: &[u8]) -> io::Result<Vec<Attempt>> {
+    let (found, failed) = view_attempts(spool, name);
+    match failed.into_iter().next() {
+        None => Ok(found),
+        Some(RecordError { path, source }) => {
+            let what = format!("the record `{}`: {source}", path.display());
+            Err(io::Error::new(source.kind(), what))
+        }
+    }
 }
 
 /// How often a worker of a pending task died since it was tried again, as far as its record knows.

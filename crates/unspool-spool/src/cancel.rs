@@ -364,7 +364,7 @@ impl<'a> Cancellation<'a> {
     fn look_elsewhere(&self) -> Result<Became, CancelError> {
         let fail = |source| CancelError::Io { path: self.place.path(self.spool.view()), source };
         let wanted = TaskName::Place(self.place.clone());
-        let found = find_task(self.spool.view(), &wanted).map_err(fail)?;
+        let found = find_task(self.spool.view(), &wanted).into_found().map_err(fail)?;
         Ok(match found.first() {
             Some(Whereabouts::Kept(kept, _)) => Became::Kept(*kept),
             _ => Became::Gone,

@@ -22,6 +22,7 @@ use crate::find::{Kept, Place, Whereabouts};
 use crate::inspect::inspect;
 use crate::layout::{is_task_name, submitted_ns};
 use crate::list::Listed;
+use crate::part::is_denied;
 use crate::{Adoption, SpoolView};
 
 /// Threads that look,
@@ -240,7 +241,9 @@ impl Looker<'_> {
             let place = Place { priority: priority.cloned(), name };
             let whereabouts = Whereabouts::Pending(place);
             let task = Listed::new(Arc::clone(folder), whereabouts);
-            if may_be_locked && task.is_held()? {
+            // Of one that may not be read the kernel's list is all there is.
+            let is_held = || task.is_held().or_else(|error| unread(error).map(|()| true));
+            if may_be_locked && is_held()? {
                 depth.running += 1;
                 return Ok(());
             }
@@ -261,6 +264,10 @@ impl Looker<'_> {
         }
         Ok(())
     }
+}
+
+fn unread(error: io::Error) -> io::Result<()> {
+    if is_denied(&error) { Ok(()) } else { Err(error) }
 }
 
 fn send_names(

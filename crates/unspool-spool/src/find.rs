@@ -7,12 +7,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use unspool_core::Priority;
-use unspool_sys::folder::{self, FileKind, os_str};
+use unspool_sys::folder::{self, FileKind, Folder, Stat, os_str};
 
 use crate::SpoolView;
 use crate::layout::{CORRUPT, DEAD, INTERNAL, is_task_name};
 use crate::list::{Listed, Shelves, list, listed};
-use crate::part::{CHARACTERS_MIN, Part, Pass};
+use crate::part::{CHARACTERS_MIN, Part, Pass, is_denied};
 
 /// Paths that an error names.
 const PATHS_SHOWN: usize = 3;
@@ -69,6 +69,10 @@ impl Kept {
         }
     }
 
+    fn of_folder(name: &[u8]) -> Option<Self> {
+        [Self::Dead, Self::Corrupt].into_iter().find(|kept| kept.folder() == name)
+    }
+
     pub(crate) fn folder(self) -> &'static [u8] {
         match self {
             Self::Dead => DEAD,
@@ -82,6 +86,8 @@ impl Kept {
 pub enum TaskName {
     /// By its place.
     Place(Place),
+    /// By its place among those that are not pending any more.
+    Kept(Kept, Vec<u8>),
     /// By its file, wherever in the spool that lies.
     File(Vec<u8>),
     /// By a part of its id, or else of its file's name.
@@ -89,6 +95,18 @@ pub enum TaskName {
 }
 
 impl TaskName {
+    /// Reads a path within a spool; `None` if no task can be there.
+    pub fn within(path: &[u8]) -> Option<Self> {
+        let slash = path.iter().position(|byte| *byte == b'/').unwrap_or_default();
+        let (folder, name) = (&path[..slash], path.get(slash + 1..).unwrap_or_default());
+        match Kept::of_folder(folder) {
+            None => Place::parse(path).map(Self::Place),
+            Some(kept) => Place::parse(name)
+                .filter(|place| place.priority.is_none())
+                .map(|place| Self::Kept(kept, place.name)),
+        }
+    }
+
     /// Reads what somebody typed; `None` if it names no task.
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text.contains(&b'/') {
@@ -130,9 +148,9 @@ fn find_spool(path: &Path) -> io::Result<Option<(PathBuf, TaskName)>> {
     if !is_spool(&spool)? {
         return Ok(None);
     }
-    let place = Place::parse(&[folder.as_bytes(), b"/", name].concat());
-    // In `dead/` and its like there is no pending task.
-    Ok(Some((spool, place.map_or_else(|| TaskName::File(name.to_vec()), TaskName::Place))))
+    // A path means one file, whatever else has its name.
+    let within = TaskName::within(&[folder.as_bytes(), b"/", name].concat());
+    Ok(Some((spool, within.unwrap_or_else(|| TaskName::File(name.to_vec())))))
 }
 
 fn canonical(path: &Path) -> io::Result<Option<PathBuf>> {
@@ -212,19 +230,171 @@ pub enum FindError {
     },
 }
 
+/// What was found, and what could not be looked at.
+#[derive(Debug, Default)]
+pub struct Sought {
+    /// Where the files lie that may be meant.
+    pub found: Vec<Whereabouts>,
+    /// Files that may not be read, so that their ids are not known.
+    pub unread: u64,
+    /// Why a folder or a file could not be looked at: the first of them.
+    pub failed: Option<io::Error>,
+}
+
+impl Sought {
+    /// What was found.
+    ///
+    /// # Errors
+    /// There is nothing, and not all could be looked at.
+    pub fn into_found(self) -> io::Result<Vec<Whereabouts>> {
+        let Self { found, unread, failed } = self;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if unread > 0 {
+            let what =
+                format!("{unread} of their files may not be read, and it may be one of those");
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        Ok(found)
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        self.failed.get_or_insert(error);
+    }
+
+    /// Takes in what a look at a name has told. Returns whether a file is there.
+    fn is_there(&mut self, stat: io::Result<Option<Stat>>) -> bool {
+        match stat {
+            Ok(stat) => stat.is_some(),
+            Err(error) => {
+                self.fail(error);
+                false
+            }
+        }
+    }
+
+    /// Takes in a folder, if it is there and can be opened.
+    fn opened(&mut self, folder: io::Result<Option<Folder>>) -> Option<Folder> {
+        match folder {
+            Ok(folder) => folder,
+            // A file of that name holds no tasks.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+            Err(error) => {
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    /// Looks for a file that is kept.
+    fn look_in(&mut self, spool: &SpoolView, kept: Kept, name: &[u8]) {
+        let Some(folder) = self.opened(spool.sub(kept.folder())) else { return };
+        if self.is_there(folder.stat(name)) {
+            self.found.push(Whereabouts::Kept(kept, name.to_vec()));
+        }
+    }
+
+    fn look_in_kept(&mut self, spool: &SpoolView, name: &[u8]) {
+        for kept in [Kept::Dead, Kept::Corrupt] {
+            self.look_in(spool, kept, name);
+        }
+    }
+
+    /// Looks for a pending file; if it is not there, where it may be kept.
+    fn look_at(&mut self, spool: &SpoolView, place: &Place) {
+        let there = match &place.priority {
+            None => self.is_there(spool.top().stat(&place.name)),
+            Some(priority) => self
+                .opened(spool.priority_folder(priority))
+                .is_some_and(|folder| self.is_there(folder.stat(&place.name))),
+        };
+        if there {
+            self.found.push(Whereabouts::Pending(place.clone()));
+        } else {
+            self.look_in_kept(spool, &place.name);
+        }
+    }
+
+    /// Looks for a file in all folders.
+    fn look_everywhere(&mut self, spool: &SpoolView, name: &[u8]) {
+        let place = |priority| Whereabouts::Pending(Place { priority, name: name.to_vec() });
+        if self.is_there(spool.top().stat(name)) {
+            self.found.push(place(None));
+        }
+        let priorities = priorities(spool).unwrap_or_else(|error| {
+            self.fail(error);
+            Vec::new()
+        });
+        for priority in priorities {
+            let Some(folder) = self.opened(spool.priority_folder(&priority)) else { continue };
+            if self.is_there(folder.stat(name)) {
+                self.found.push(place(Some(priority)));
+            }
+        }
+        self.look_in_kept(spool, name);
+    }
+
+    /// Whether a part means a file. One that may not be read is counted.
+    fn means(&mut self, part: &Part, pass: Pass, file: &Listed) -> bool {
+        match part.matches(pass, file) {
+            Ok(matches) => matches,
+            Err(error) => {
+                if is_denied(&error) {
+                    self.unread += 1;
+                } else {
+                    self.fail(error);
+                }
+                false
+            }
+        }
+    }
+
+    /// What is meant by its name: an end of an id, or else a part of the name, in one walk.
+    fn look_by_names(&mut self, part: &Part, entries: impl Iterator<Item = io::Result<Listed>>) {
+        let (mut by_end, mut by_name) = (Vec::new(), Vec::new());
+        let is_id = part.passes().contains(&Pass::End);
+        for entry in entries {
+            match entry {
+                Err(error) => self.fail(error),
+                Ok(entry) if is_id && self.means(part, Pass::End, &entry) => {
+                    by_end.push(entry.into_whereabouts());
+                }
+                Ok(entry) => {
+                    if by_end.is_empty() && self.means(part, Pass::Name, &entry) {
+                        by_name.push(entry.into_whereabouts());
+                    }
+                }
+            }
+        }
+        self.found = if by_end.is_empty() { by_name } else { by_end };
+    }
+}
+
 /// Looks for the one task that somebody names, in these spools: the index of its spool, and where it
 /// lies; `None` if it is in none.
+///
+/// # Errors
+/// There are several; or there is none, and not all could be looked at.
 pub fn find_one<'a>(
     spools: impl IntoIterator<Item = &'a SpoolView>,
     given: &[u8],
     name: &TaskName,
 ) -> Result<Option<(usize, Whereabouts)>, FindError> {
-    let (mut found, mut paths) = (Vec::new(), Vec::new());
+    let (mut found, mut paths, mut failed) = (Vec::new(), Vec::new(), None);
     for (index, spool) in spools.into_iter().enumerate() {
-        let here = find_task(spool, name)
-            .map_err(|source| FindError::Io { spool: spool.path().to_owned(), source })?;
-        paths.extend(here.iter().map(|task| task.path(spool)));
-        found.extend(here.into_iter().map(|task| (index, task)));
+        match find_task(spool, name).into_found() {
+            Ok(here) => {
+                paths.extend(here.iter().map(|task| task.path(spool)));
+                found.extend(here.into_iter().map(|task| (index, task)));
+            }
+            Err(source) => {
+                failed.get_or_insert(FindError::Io { spool: spool.path().to_owned(), source });
+            }
+        }
     }
     if found.len() > 1 {
         let shown = paths.iter().take(PATHS_SHOWN).map(|path| format!("`{}`", path.display()));
@@ -234,7 +404,10 @@ pub fn find_one<'a>(
             paths: shown.collect::<Vec<_>>().join(", "),
         });
     }
-    Ok(found.pop())
+    match (found.pop(), failed) {
+        (None, Some(error)) => Err(error),
+        (found, _) => Ok(found),
+    }
 }
 
 /// What names a task; an error says what would.
@@ -247,93 +420,58 @@ pub fn task_name(given: &[u8]) -> Result<TaskName, FindError> {
 ///
 /// A part that is the beginning or the end of an id is looked for first, by the names of the files.
 /// Only if there is none all files are opened, and last come the names themselves.
-pub fn find_task(spool: &SpoolView, wanted: &TaskName) -> io::Result<Vec<Whereabouts>> {
+pub fn find_task(spool: &SpoolView, wanted: &TaskName) -> Sought {
+    let mut sought = Sought::default();
     match wanted {
-        TaskName::Place(place) => {
-            let folder = match &place.priority {
-                None => None,
-                Some(priority) => match spool.priority_folder(priority)? {
-                    Some(folder) => Some(folder),
-                    None => return find_kept(spool, &place.name),
-                },
-            };
-            let folder = folder.as_ref().unwrap_or(spool.top());
-            match folder.stat(&place.name)? {
-                Some(_) => Ok(vec![Whereabouts::Pending(place.clone())]),
-                None => find_kept(spool, &place.name),
+        TaskName::Place(place) => sought.look_at(spool, place),
+        TaskName::Kept(kept, name) => {
+            sought.look_in(spool, *kept, name);
+            // Somebody may have moved it since.
+            if sought.found.is_empty() {
+                sought.look_everywhere(spool, name);
             }
         }
-        TaskName::File(name) => {
-            let mut found = Vec::new();
-            if spool.top().stat(name)?.is_some() {
-                found.push(Whereabouts::Pending(Place { priority: None, name: name.clone() }));
-            }
-            for priority in priorities(spool)? {
-                let Ok(Some(folder)) = spool.priority_folder(&priority) else { continue };
-                if folder.stat(name)?.is_some() {
-                    let place = Place { priority: Some(priority), name: name.clone() };
-                    found.push(Whereabouts::Pending(place));
+        TaskName::File(name) => sought.look_everywhere(spool, name),
+        TaskName::Part(part) => sought = find_part(spool, part),
+    }
+    sought
+}
+
+fn find_part(spool: &SpoolView, part: &Part) -> Sought {
+    let mut by_names = Sought::default();
+    by_names.look_by_names(part, list(spool, Shelves::ALL));
+    if !by_names.found.is_empty() || !part.passes().contains(&Pass::Id) {
+        return by_names;
+    }
+    let mut sought = Sought::default();
+    for entry in list(spool, Shelves::ALL) {
+        match entry {
+            Err(error) => sought.fail(error),
+            Ok(entry) => {
+                if sought.means(part, Pass::Id, &entry) {
+                    sought.found.push(entry.into_whereabouts());
                 }
             }
-            found.extend(find_kept(spool, name)?);
-            Ok(found)
-        }
-        TaskName::Part(part) => find_part(spool, part),
-    }
-}
-
-fn find_part(spool: &SpoolView, part: &Part) -> io::Result<Vec<Whereabouts>> {
-    let found = find_by_names(part, list(spool, Shelves::ALL))?;
-    if !found.is_empty() || !part.passes().contains(&Pass::Id) {
-        return Ok(found);
-    }
-    let mut found = Vec::new();
-    for entry in list(spool, Shelves::ALL) {
-        let entry = entry?;
-        if part.matches(Pass::Id, &entry)? {
-            found.push(entry.into_whereabouts());
         }
     }
-    Ok(found)
-}
-
-/// What is meant by its name: an end of an id, or else a part of the name, in one walk.
-fn find_by_names(
-    part: &Part,
-    entries: impl Iterator<Item = io::Result<Listed>>,
-) -> io::Result<Vec<Whereabouts>> {
-    let (mut by_end, mut by_name) = (Vec::new(), Vec::new());
-    let is_id = part.passes().contains(&Pass::End);
-    for entry in entries {
-        let entry = entry?;
-        if is_id && part.matches(Pass::End, &entry)? {
-            by_end.push(entry.into_whereabouts());
-        } else if by_end.is_empty() && part.matches(Pass::Name, &entry)? {
-            by_name.push(entry.into_whereabouts());
-        }
-    }
-    Ok(if by_end.is_empty() { by_name } else { by_end })
+    sought
 }
 
 /// The same as [`find_task`] where a daemon has told which pending tasks may be meant by their names.
 /// What stands in no name is not found.
-pub fn find_among(
-    spool: &SpoolView,
-    wanted: &TaskName,
-    pending: Vec<Place>,
-) -> io::Result<Vec<Whereabouts>> {
+pub fn find_among(spool: &SpoolView, wanted: &TaskName, pending: Vec<Place>) -> Sought {
+    let mut sought = Sought::default();
     let part = match wanted {
         TaskName::Part(part) => part,
-        TaskName::Place(_) => return find_task(spool, wanted),
+        TaskName::Place(_) | TaskName::Kept(..) => return find_task(spool, wanted),
         TaskName::File(name) => {
-            let mut found = Vec::new();
             for place in pending {
-                found.extend(find_task(spool, &TaskName::Place(place))?);
+                sought.look_at(spool, &place);
             }
-            if found.is_empty() {
-                found = find_kept(spool, name)?;
+            if sought.found.is_empty() {
+                sought.look_in_kept(spool, name);
             }
-            return Ok(found);
+            return sought;
         }
     };
     let pending = pending.into_iter().map(|place| {
@@ -343,18 +481,8 @@ pub fn find_among(
         io::Result::Ok(entry.filter(|_| is_there))
     });
     let kept = list(spool, Shelves { pending: false, ..Shelves::ALL });
-    find_by_names(part, pending.filter_map(Result::transpose).chain(kept))
-}
-
-fn find_kept(spool: &SpoolView, name: &[u8]) -> io::Result<Vec<Whereabouts>> {
-    let mut found = Vec::new();
-    for kept in [Kept::Dead, Kept::Corrupt] {
-        let Some(folder) = spool.sub(kept.folder())? else { continue };
-        if folder.stat(name)?.is_some() {
-            found.push(Whereabouts::Kept(kept, name.to_vec()));
-        }
-    }
-    Ok(found)
+    sought.look_by_names(part, pending.filter_map(Result::transpose).chain(kept));
+    sought
 }
 
 /// The priorities that have a folder.
@@ -394,5 +522,12 @@ mod tests {
             assert_eq!(TaskName::parse(bad), None, "{}", String::from_utf8_lossy(bad));
         }
         assert_eq!(TaskName::parse(b"5/6/uwsgi_spoolfile_on_a"), None);
+        let within = |path: &[u8]| TaskName::within(path);
+        assert_eq!(within(b"5/uwsgi_spoolfile_on_h_1_1_1_5_7"), Some(TaskName::Place(found)));
+        let kept = TaskName::Kept(Kept::Dead, b"uwsgi_spoolfile_on_a".to_vec());
+        assert_eq!(within(b"dead/uwsgi_spoolfile_on_a"), Some(kept));
+        for bad in [&b"dead/5/uwsgi_spoolfile_on_a"[..], b"dead/a", b"dead", b"", b".x/dead"] {
+            assert_eq!(within(bad), None, "{}", String::from_utf8_lossy(bad));
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use unspool_core::TaskPolicy;
-use unspool_core::limits::PEEK_BYTES;
+use unspool_core::limits::{PEEK_BYTES, TASK_BYTES_MAX};
 use unspool_core::taskfile::{TaskId, peek};
 use unspool_sys::file;
 use unspool_sys::folder::{FileKind, Stat};
@@ -84,6 +84,8 @@ pub struct TaskSummary {
     pub function: Option<Vec<u8>>,
     /// Failed attempts so far. Those of a task that was given up are in its record alone.
     pub attempts: u8,
+    /// Whether its file may be read: of one that may not the state is told by its times alone.
+    pub readable: bool,
     /// What it asks for itself.
     pub policy: TaskPolicy,
     /// When it was submitted, in nanoseconds since 1970.
@@ -97,12 +99,10 @@ pub struct TaskSummary {
 /// Looks at a task's file; `None` if it is gone, or is no file. One that may not be read has neither id
 /// nor function.
 pub fn inspect(listed: &Listed, now_ns: i64) -> io::Result<Option<TaskSummary>> {
-    let Some(file) = listed.open()? else {
-        let stat = listed.stat()?.filter(|stat| stat.kind == FileKind::File);
-        return Ok(stat.map(|stat| {
-            let state = state_of(listed.whereabouts(), 0, true, false, is_due(&stat, now_ns));
-            summary(listed, state, stat)
-        }));
+    let file = match listed.open() {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
+        Err(error) => return unopened(listed, now_ns, error),
     };
     let stat = file::stat_file(file.as_fd())?;
     if stat.kind != FileKind::File {
@@ -113,7 +113,13 @@ pub fn inspect(listed: &Listed, now_ns: i64) -> io::Result<Option<TaskSummary>> 
     let got = file::read_at(file.as_fd(), &mut head[..wanted], 0)?;
     let seen = peek(&head[..got]);
     let is_whole = seen.as_ref().is_some_and(|seen| {
-        if seen.exact { stat.bytes == seen.announced } else { stat.bytes >= seen.announced }
+        if stat.bytes > TASK_BYTES_MAX {
+            false
+        } else if seen.exact {
+            stat.bytes == seen.announced
+        } else {
+            stat.bytes >= seen.announced
+        }
     });
     let attempts = seen.as_ref().map_or(0, |seen| seen.attempts);
     let is_held = lock::is_locked(file.as_fd())?;
@@ -128,6 +134,18 @@ pub fn inspect(listed: &Listed, now_ns: i64) -> io::Result<Option<TaskSummary>> 
     Ok(Some(summary))
 }
 
+/// What is known of a file that cannot be opened.
+fn unopened(listed: &Listed, now_ns: i64, error: io::Error) -> io::Result<Option<TaskSummary>> {
+    let Some(stat) = listed.stat()?.filter(|stat| stat.kind == FileKind::File) else {
+        return Ok(None);
+    };
+    if error.kind() != io::ErrorKind::PermissionDenied {
+        return Err(error);
+    }
+    let state = state_of(listed.whereabouts(), 0, true, false, is_due(&stat, now_ns));
+    Ok(Some(TaskSummary { readable: false, ..summary(listed, state, stat) }))
+}
+
 fn summary(listed: &Listed, state: TaskState, stat: Stat) -> TaskSummary {
     TaskSummary {
         whereabouts: listed.whereabouts().clone(),
@@ -135,6 +153,7 @@ fn summary(listed: &Listed, state: TaskState, stat: Stat) -> TaskSummary {
         id: None,
         function: None,
         attempts: 0,
+        readable: true,
         policy: TaskPolicy::default(),
         submitted_ns: submitted_at_ns(listed.folder(), listed.name(), &stat),
         due_ns: stat.mtime_ns,

@@ -55,8 +55,8 @@ pub use adopt::{
 };
 pub use ask::{Asked, Documents, ask_documents};
 pub use attempts::{
-    Attempt, Ending, buried_name, count_deaths, forget_attempts, note_attempt, read_attempts,
-    recorded_names, records,
+    Attempt, Ending, RecordError, buried_name, count_deaths, forget_attempts, note_attempt,
+    read_attempts, recorded_names, records, view_attempts,
 };
 pub use bury::{Buried, bury, bury_claimed, lift};
 pub use cancel::{Became, CancelError, Cancellation, Removal, remove_pending};
@@ -69,8 +69,8 @@ pub use daemons::{
 pub use discard::{discard, discard_records};
 pub use edit::{Edit, EditError, Editing};
 pub use find::{
-    FindError, Kept, Place, TaskName, Whereabouts, find_among, find_one, find_task, priorities,
-    spool_of, task_name,
+    FindError, Kept, Place, Sought, TaskName, Whereabouts, find_among, find_one, find_task,
+    priorities, spool_of, task_name,
 };
 pub use finish::{complete, count_failure, move_due, postpone, postpone_waiting};
 pub use fsck::{Check, Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, fsck};

@@ -71,18 +71,19 @@ impl Listed {
         self.folder.stat(self.name())
     }
 
-    /// Its file, open to read; `None` if it is gone, or may not be read.
+    /// Its file, open to read; `None` if it is gone.
+    ///
+    /// # Errors
+    /// It may not be read, too.
     pub fn open(&self) -> io::Result<Option<OwnedFd>> {
         match self.folder.open_to_read(self.name()) {
             Ok(file) => Ok(Some(file)),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
-                _ => Err(error),
-            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// How its file is, and its bytes; `None` if it is gone, or may not be read.
+    /// How its file is, and its bytes; `None` if it is gone.
     pub fn read(&self) -> io::Result<Option<(Stat, Vec<u8>)>> {
         self.open()?.map(|file| read_all(file.as_fd())).transpose()
     }

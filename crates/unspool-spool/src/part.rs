@@ -112,6 +112,9 @@ impl Part {
     }
 
     /// Whether it means a file, in one way.
+    ///
+    /// # Errors
+    /// The file may not be read, too, where that is needed.
     pub(crate) fn matches(&self, pass: Pass, file: &Listed) -> io::Result<bool> {
         let Some(known) = self.digits.as_ref().filter(|_| pass != Pass::Name) else {
             return Ok(pass == Pass::Name && self.is_in(file.name()));
@@ -122,7 +125,11 @@ impl Part {
                 if !may_start(name, known) && !may_end(name, known) {
                     return Ok(false);
                 }
-                let id = id_of(file)?.map(|id| id.to_string());
+                let id = match id_of(file) {
+                    // A whole id is told by the name of a file of ours.
+                    Err(error) if is_denied(&error) && tells_all(name, known) => return Ok(true),
+                    id => id?.map(|id| id.to_string()),
+                };
                 Ok(id.is_some_and(|id| id.starts_with(digits) || id.ends_with(digits)))
             }
             Pass::Id => Ok(id_of(file)?.is_some_and(|id| id.to_string().contains(digits))),
@@ -141,6 +148,17 @@ fn may_start(name: &[u8], digits: &Digits) -> bool {
 fn may_end(name: &[u8], digits: &Digits) -> bool {
     let (wanted, mask) = digits.random;
     random_in(name).is_none_or(|random| ((random << 1) ^ wanted) & mask == 0)
+}
+
+/// Whether the name of a file tells both ends of its id, which these digits have as a whole.
+fn tells_all(name: &[u8], digits: &Digits) -> bool {
+    let is_ours = submitted_ns(name).is_some() && random_in(name).is_some();
+    let is_whole = digits.text.len() == DIGITS;
+    is_ours && is_whole && may_start(name, digits) && may_end(name, digits)
+}
+
+pub(crate) fn is_denied(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::PermissionDenied
 }
 
 /// The id of a task; `None` if it has none, or is gone.

@@ -34,9 +34,13 @@ pub enum ReadError {
     },
 }
 
-/// Reads a whole open file; also what the system says of it.
+/// Reads a whole open file; also what the system says of it. What is longer than any task, or no
+/// regular file, is an error.
 pub fn read_all(file: BorrowedFd<'_>) -> io::Result<(Stat, Vec<u8>)> {
     let stat = file::stat_file(file)?;
+    if stat.kind != FileKind::File {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
     if stat.bytes > TASK_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than any task"));
     }

@@ -123,15 +123,21 @@ fn unbury(
 
 /// The priority of a task; of one that was given up that from whose folder it was moved away: as its
 /// record says, else as it says itself.
+///
+/// # Errors
+/// Neither may be read, too.
 pub fn origin(spool: &SpoolView, task: &Whereabouts) -> io::Result<Option<Priority>> {
     let (kept, name) = match task {
         Whereabouts::Pending(place) => return Ok(place.priority.clone()),
         Whereabouts::Kept(kept, name) => (*kept, name),
     };
     let Some(listed) = listed(spool, task)? else { return Ok(None) };
+    if let Some(folder) = recorded_origin(listed.folder(), kept, name)? {
+        return Ok(Priority::new(folder.as_bytes()).ok());
+    }
     let Some(file) = listed.open()? else { return Ok(None) };
     let bytes = stat_file(file.as_fd())?.bytes;
-    origin_in(listed.folder(), kept, name, file.as_fd(), bytes)
+    origin_by_file(file.as_fd(), bytes)
 }
 
 fn origin_in(
@@ -141,10 +147,20 @@ fn origin_in(
     file: BorrowedFd<'_>,
     bytes: u64,
 ) -> io::Result<Option<Priority>> {
-    let recorded = (kept == Kept::Dead).then(|| last_attempt(from, name)).transpose()?.flatten();
-    if let Some(folder) = recorded.and_then(|attempt| attempt.priority) {
-        return Ok(Priority::new(folder.as_bytes()).ok());
+    match recorded_origin(from, kept, name)? {
+        Some(folder) => Ok(Priority::new(folder.as_bytes()).ok()),
+        None => origin_by_file(file, bytes),
     }
+}
+
+/// The folder from which it was moved away, as the record says; `None` if it does not.
+fn recorded_origin(from: &Folder, kept: Kept, name: &[u8]) -> io::Result<Option<String>> {
+    let recorded = (kept == Kept::Dead).then(|| last_attempt(from, name)).transpose()?.flatten();
+    Ok(recorded.and_then(|attempt| attempt.priority))
+}
+
+/// As the task says itself.
+fn origin_by_file(file: BorrowedFd<'_>, bytes: u64) -> io::Result<Option<Priority>> {
     let mut head = vec![0; (HEADER_BYTES + PAIRS_BYTES_MAX).min(bytes as usize)];
     let got = read_at(file, &mut head, 0)?;
     let asked = peek_value(&head[..got], KEY_PRIORITY);

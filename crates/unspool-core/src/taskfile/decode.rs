@@ -2,6 +2,7 @@
 
 use super::mark::{self, FoundMark, Mark, TaskId};
 use super::{HEADER_BYTES, KEY_FUNCTION, MODIFIER1};
+use crate::limits::TASK_BYTES_MAX;
 use crate::{Message, TaskPolicy};
 
 /// Why a file is no task.
@@ -15,6 +16,12 @@ pub enum Malformed {
         bytes: u64,
         /// Bytes there should be.
         announced: u64,
+    },
+    /// More bytes than any task has.
+    #[error("it has {bytes} bytes, and no task has more than {TASK_BYTES_MAX}")]
+    Long {
+        /// Bytes there are.
+        bytes: u64,
     },
     /// The first byte is not that of a spool packet: a file of zeros, perhaps.
     #[error("its first byte is {found} and not {MODIFIER1}")]

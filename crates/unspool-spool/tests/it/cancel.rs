@@ -99,7 +99,7 @@ fn a_task_is_found_wherever_it_lies() {
     let urgent =
         submit(&fixture.spool, &message(&[("priority", "5")], b""), Durability::None).unwrap();
     let foreign = fixture.write("uwsgi_spoolfile_on_foreign", FOREIGN);
-    let find = |name: &TaskName| find_task(fixture.spool.view(), name).unwrap();
+    let find = |name: &TaskName| find_task(fixture.spool.view(), name).into_found().unwrap();
     let pending = |priority: Option<&[u8]>, path: &Path| {
         let priority = priority.map(|name| Priority::new(name).unwrap());
         vec![Whereabouts::Pending(Place { priority, name: name_of(path).to_vec() })]
@@ -136,6 +136,13 @@ fn a_task_is_found_wherever_it_lies() {
         assert_eq!(find(&spool_of(path).unwrap().unwrap().1), kept);
     }
     assert_eq!(kept[0].path(fixture.spool.view()), dead);
+    // A path is that of one file, also beside others of its name.
+    fixture.write(top.file_name().unwrap().to_str().unwrap(), FOREIGN);
+    assert_eq!(find(&spool_of(&dead).unwrap().unwrap().1), kept);
+    assert_eq!(find(&spool_of(&top).unwrap().unwrap().1), pending(None, &top));
+    assert_eq!(find(&file(&top)).len(), 2);
+    std::fs::remove_file(&dead).unwrap();
+    assert_eq!(find(&spool_of(&dead).unwrap().unwrap().1), pending(None, &top));
     assert_eq!(find(&TaskName::File(b"uwsgi_spoolfile_on_nothing".to_vec())), []);
     // The folder of a priority that is gone is still one of this spool.
     let gone = fixture.path("7").join("uwsgi_spoolfile_on_x");

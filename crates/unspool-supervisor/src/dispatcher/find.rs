@@ -54,7 +54,7 @@ impl Dispatcher {
                 let search = Search { client, part, by_name, next: 0, found };
                 return self.finding.0.push_back(search);
             }
-            TaskName::File(file) => file,
+            TaskName::File(file) | TaskName::Kept(_, file) => file,
             TaskName::Place(place) => place.name,
         };
         for lane in 0..self.index.lane_count() as u32 {

@@ -172,13 +172,20 @@ fn still(spool: &SpoolView, left: &Pauses, not: Option<String>) -> String {
 
 fn list(args: &SpoolArgs, json: bool) -> Result<u8, PauseCommandError> {
     let (spools, opened) = view_those(paths(args)?)?;
-    let mut text = String::new();
+    let (mut text, mut failed) = (String::new(), opened);
     for spool in spools {
-        text.extend(read_pauses(&spool)?.iter().map(|pause| listed(&spool, pause, json)));
+        match read_pauses(&spool) {
+            Ok(pauses) => text.extend(pauses.iter().map(|pause| listed(&spool, pause, json))),
+            // What one spool does not tell hides no other.
+            Err(error) => {
+                complain(&error);
+                failed = exit::FAILED;
+            }
+        }
     }
     let status = if text.is_empty() { exit::NOTHING } else { exit::OK };
     let status = terminal::print(&shown(&text, json), status);
-    Ok(exit::worse(status, opened))
+    Ok(exit::worse(status, failed))
 }
 
 fn listed(spool: &SpoolView, pause: &Pause, json: bool) -> String {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::cli::TaskOptions;
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
-use crate::tasks::{self, FoundTask, TaskError};
+use crate::tasks::{self, FoundTask, Looked, TaskError};
 use crate::why::{Facts, Reason, Setup, reasons};
 use crate::{display, exit, resolve, terminal};
 
@@ -47,7 +47,9 @@ pub(crate) fn run(options: &TaskOptions) -> u8 {
 
 fn answer(options: &TaskOptions) -> Result<(String, u8), WhyError> {
     let FoundTask { view, listed, config } = match tasks::find(&options.spool, &options.task) {
-        Err(TaskError::Nowhere { spools, .. }) => return Ok(nowhere(options, &spools)),
+        Err(TaskError::Nowhere { spools, unsure, .. }) => {
+            return Ok(nowhere(options, &spools, unsure));
+        }
         found => found?,
     };
     let mut setup = Setup::default();
@@ -62,25 +64,36 @@ fn answer(options: &TaskOptions) -> Result<(String, u8), WhyError> {
         setup.retry = Some(resolve::retry(config).policy);
     }
     let task = listed.whereabouts();
-    let look = |source| WhyError::Look { path: task.path(&view), source };
-    Ok(match Facts::gather(&view, task, &setup).map_err(look)? {
-        Some(facts) => (shown(options, &facts), exit::OK),
-        None => nowhere(options, &[view.path().to_owned()]),
+    let spool = Looked::at(view);
+    let look = |source| WhyError::Look { path: task.path(&spool.view), source };
+    Ok(match Facts::gather(&spool, task, &setup).map_err(look)? {
+        Some(facts) => shown(options, &facts),
+        None => nowhere(options, &[spool.view.path().to_owned()], false),
     })
 }
 
-fn shown(options: &TaskOptions, facts: &Facts) -> String {
+/// The answer; it may not be all of it if something could not be read.
+fn shown(options: &TaskOptions, facts: &Facts) -> (String, u8) {
     let reasons = reasons(facts);
-    if options.json {
-        return format!("{:#}\n", object(facts, &reasons));
+    for error in &facts.unrecorded {
+        complain(error);
     }
+    let is_whole = facts.unrecorded.is_empty() && facts.summary.readable;
+    let status = if is_whole { exit::OK } else { exit::FAILED };
+    if options.json {
+        return (format!("{:#}\n", object(facts, &reasons)), status);
+    }
+    (for_people(facts, &reasons), status)
+}
+
+fn for_people(facts: &Facts, reasons: &[Reason]) -> String {
     let summary = &facts.summary;
     let function = facts.function().map(|name| format!(" of `{name}`")).unwrap_or_default();
     let id = summary.id.map(|id| format!(", id {id}")).unwrap_or_default();
     let head = format!("{}: a task{function}{id}", facts.path.display());
     // Each is one line, whatever stands in the names and errors of others.
     let mut text = format!("{}\n", display::clean(&head));
-    for reason in &reasons {
+    for reason in reasons {
         text.push_str(&display::clean(&reason.text));
         text.push('\n');
         for line in reason.detail.as_deref().unwrap_or_default().lines() {
@@ -106,7 +119,7 @@ fn object(facts: &Facts, reasons: &[Reason]) -> Value {
         "id": summary.id.map(|id| id.to_string()),
         "function": facts.function(),
         "state": summary.state.as_str(),
-        "attempts": summary.attempts,
+        "attempts": facts.failed(),
         "submitted_at": summary.submitted_ns as f64 / 1e9,
         "due_at": summary.due_ns as f64 / 1e9,
         "reasons": reasons.collect::<Vec<Value>>(),
@@ -114,20 +127,25 @@ fn object(facts: &Facts, reasons: &[Reason]) -> Value {
 }
 
 /// There is no such task, or no more.
-fn nowhere(options: &TaskOptions, spools: &[PathBuf]) -> (String, u8) {
+fn nowhere(options: &TaskOptions, spools: &[PathBuf], unsure: bool) -> (String, u8) {
     let given = options.task.to_string_lossy();
     let places: Vec<String> =
         spools.iter().map(|spool| spool.to_string_lossy().into_owned()).collect();
+    let and = if unsure {
+        "It may be in another spool, which cannot be looked at."
+    } else {
+        "One that is done, or was cancelled, leaves no trace but lines of the daemon's log."
+    };
     let text = format!(
         "There is no task `{given}` in {}: not among the pending ones and their priorities, not in dead/ \
-         and not in corrupt/. One that is done, or was cancelled, leaves no trace but lines of the daemon's \
-         log.",
+         and not in corrupt/. {and}",
         places.join(", ")
     );
+    let status = if unsure { exit::FAILED } else { exit::NOTHING };
     if options.json {
         let reason = json!({"reason": "not_found", "text": text, "spools": places});
         let object = json!({"given": given, "reasons": [reason]});
-        return (format!("{object:#}\n"), exit::NOTHING);
+        return (format!("{object:#}\n"), status);
     }
-    (format!("{}\n", display::clean_lines(&text)), exit::NOTHING)
+    (format!("{}\n", display::clean_lines(&text)), status)
 }

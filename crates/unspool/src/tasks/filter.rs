@@ -90,11 +90,12 @@ impl Filter {
         Ok((self.submitted_min_ns..=self.submitted_max_ns).contains(&submitted))
     }
 
-    /// Whether its function lets a task pass.
+    /// Whether its function lets a task pass. Nobody knows that of one that may not be read.
     pub(crate) fn fits(&self, task: &TaskSummary) -> bool {
         let name = task.function.as_deref().unwrap_or(NO_FUNCTION);
         let mut patterns = self.functions.iter();
-        self.functions.is_empty() || patterns.any(|pattern| pattern::matches(pattern, name))
+        self.functions.is_empty()
+            || task.readable && patterns.any(|pattern| pattern::matches(pattern, name))
     }
 
     /// What is seen of a task that is meant; `None` for others, and for one that is gone.

@@ -18,10 +18,11 @@ use unspool_spool::{
     find_one, listed, spool_of, task_name,
 };
 use unspool_supervisor::explanation::Candidates;
+use unspool_sys::folder::FileKind;
 
 pub(crate) use self::filter::Filter;
 pub(crate) use self::finder::{Finder, FinderError};
-pub(crate) use self::looked::Looked;
+pub(crate) use self::looked::{Looked, failed};
 use crate::cli::SpoolArgs;
 use crate::exit;
 use crate::spools::{Source, SpoolsError, view_those};
@@ -39,8 +40,15 @@ pub(crate) enum TaskError {
     Spools(#[from] SpoolsError),
     #[error(transparent)]
     Find(#[from] FindError),
-    #[error("`{task}` is not in {}; a task that is done leaves nothing", listing(spools))]
-    Nowhere { task: String, spools: Vec<PathBuf> },
+    #[error("`{task}` is not in {}; {}", listing(spools), nothing(*unsure))]
+    Nowhere {
+        task: String,
+        spools: Vec<PathBuf>,
+        /// It may be in another spool, which cannot be looked at.
+        unsure: bool,
+    },
+    #[error("`{}` is no task: it is no regular file", path.display())]
+    NoFile { path: PathBuf },
     #[error("cannot look at `{task}`")]
     Look { task: String, source: io::Error },
 }
@@ -48,16 +56,17 @@ pub(crate) enum TaskError {
 impl TaskError {
     pub(crate) fn nowhere(task: &OsStr, views: &[SpoolView]) -> Self {
         let spools = views.iter().map(|view| view.path().to_owned()).collect();
-        Self::Nowhere { task: task.to_string_lossy().into_owned(), spools }
+        Self::Nowhere { task: task.to_string_lossy().into_owned(), spools, unsure: false }
     }
 
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Spools(error) => error.exit_status(),
-            Self::Nowhere { .. } => exit::NOTHING,
-            Self::Find(FindError::Io { .. } | FindError::Path { .. }) | Self::Look { .. } => {
-                exit::FAILED
-            }
+            Self::Nowhere { unsure: false, .. } => exit::NOTHING,
+            Self::Find(FindError::Io { .. } | FindError::Path { .. })
+            | Self::Nowhere { .. }
+            | Self::NoFile { .. }
+            | Self::Look { .. } => exit::FAILED,
             Self::Find(_) => exit::USAGE,
         }
     }
@@ -66,6 +75,15 @@ impl TaskError {
 fn listing(spools: &[PathBuf]) -> String {
     let shown = spools.iter().map(|path| format!("`{}`", path.display()));
     shown.collect::<Vec<_>>().join(" or ")
+}
+
+/// What follows where a task is not.
+pub(crate) fn nothing(unsure: bool) -> &'static str {
+    if unsure {
+        "it may be in a spool that cannot be looked at"
+    } else {
+        "a task that is done leaves nothing"
+    }
 }
 
 /// A task that was found.
@@ -105,13 +123,22 @@ pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask
         }
         (None, None) => return Err(SpoolsError::None { ways: WAYS }.into()),
     };
-    let (mut views, _) = view_those(paths)?;
+    let (mut views, opened) = view_those(paths)?;
     let found = lookup(&views.iter().collect::<Vec<_>>(), bytes, &name)?;
-    let (index, place) = found.ok_or_else(|| TaskError::nowhere(given, &views))?;
+    let Some((index, place)) = found else {
+        let spools = views.iter().map(|view| view.path().to_owned()).collect();
+        let (task, unsure) = (given.to_string_lossy().into_owned(), opened != exit::OK);
+        return Err(TaskError::Nowhere { task, spools, unsure });
+    };
     let view = views.swap_remove(index);
+    let look = |source| TaskError::Look { task: given.to_string_lossy().into_owned(), source };
     let listed = listed(&view, &place)
-        .map_err(|source| TaskError::Look { task: given.to_string_lossy().into_owned(), source })?
+        .map_err(look)?
         .ok_or_else(|| TaskError::nowhere(given, std::slice::from_ref(&view)))?;
+    // A pipe or a device is never opened.
+    if listed.stat().map_err(look)?.is_some_and(|stat| stat.kind != FileKind::File) {
+        return Err(TaskError::NoFile { path: place.path(&view) });
+    }
     Ok(FoundTask { view, listed, config })
 }
 
@@ -128,7 +155,7 @@ fn in_named(spools: &[PathBuf], given: &Path) -> Option<(PathBuf, TaskName)> {
     spools.iter().find_map(|spool| {
         let directory = spool.canonicalize().or_else(|_| std::path::absolute(spool)).ok()?;
         let place = task.strip_prefix(directory).ok()?;
-        Some((spool.clone(), TaskName::Place(Place::parse(place.as_os_str().as_bytes())?)))
+        Some((spool.clone(), TaskName::within(place.as_os_str().as_bytes())?))
     })
 }
 
@@ -138,12 +165,12 @@ fn lookup(
     given: &[u8],
     name: &TaskName,
 ) -> Result<Option<(usize, Whereabouts)>, FindError> {
-    if matches!(name, TaskName::Place(_)) {
+    if matches!(name, TaskName::Place(_) | TaskName::Kept(..)) {
         return find_one(views.iter().copied(), given, name);
     }
     let mut found = Vec::new();
     for (index, view) in views.iter().enumerate() {
-        match find_by_daemon(view, given, name)? {
+        match find_by_daemon(view, given, name) {
             Some(here) => found.extend(here.into_iter().map(|task| (index, task))),
             None => return find_one(views.iter().copied(), given, name),
         }
@@ -152,19 +179,13 @@ fn lookup(
     if found.len() == 1 { Ok(found.pop()) } else { find_one(views.iter().copied(), given, name) }
 }
 
-/// `None` if no daemon knows all that is pending.
-fn find_by_daemon(
-    view: &SpoolView,
-    given: &[u8],
-    name: &TaskName,
-) -> Result<Option<Vec<Whereabouts>>, FindError> {
+/// `None` if no daemon knows all that is pending, or not all can be looked at.
+fn find_by_daemon(view: &SpoolView, given: &[u8], name: &TaskName) -> Option<Vec<Whereabouts>> {
     let answers = ask_documents(view.path(), Asked::Find(given), FIND_WAIT_MAX);
     let mut answers = answers.into_iter().filter_map(|(_, answer)| {
         serde_json::from_slice::<Candidates>(&answer.ok()?).ok().filter(|found| found.complete)
     });
-    let Some(candidates) = answers.next() else { return Ok(None) };
+    let candidates = answers.next()?;
     let places = candidates.places.iter().filter_map(|place| Place::parse(place.as_bytes()));
-    find_among(view, name, places.collect())
-        .map(Some)
-        .map_err(|source| FindError::Io { spool: view.path().to_owned(), source })
+    find_among(view, name, places.collect()).into_found().ok()
 }

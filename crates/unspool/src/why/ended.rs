@@ -2,20 +2,25 @@
 
 use unspool_spool::{Attempt, Ending, Kept};
 
-use super::{Facts, Reason};
+use super::{Facts, Reason, unreadable};
 use crate::display;
 
 pub(super) fn reasons(facts: &Facts, kept: Kept) -> Vec<Reason> {
-    vec![match kept {
-        Kept::Dead => dead(facts),
-        Kept::Corrupt => corrupt(facts),
-    }]
+    match (kept, unreadable(facts)) {
+        (Kept::Dead, unreadable) => [dead(facts)].into_iter().chain(unreadable).collect(),
+        (Kept::Corrupt, Some(unreadable)) => vec![unreadable],
+        (Kept::Corrupt, None) => vec![corrupt(facts)],
+    }
 }
 
 fn dead(facts: &Facts) -> Reason {
     const AGAIN: &str = "`unspool retry` lets it run again.";
     let failed = |attempt: &&Attempt| attempt.outcome != Ending::Interrupted;
     let Some(last) = facts.attempts.iter().rfind(failed) else {
+        if !facts.unrecorded.is_empty() {
+            let text = format!("It was given up, and the record of why cannot be read. {AGAIN}");
+            return Reason::new("buried", text).with("attempts", None::<u32>);
+        }
         let text = format!(
             "It was moved to dead/, and no record says that it ever failed: `unspool adopt` or \
              `spooler-adopt` buries old tasks, and hands move files. {AGAIN}"

@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use unspool_core::due::parse_at;
+use unspool_core::limits::TASK_BYTES_MAX;
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{KEY_AT, Malformed, TaskFile};
 use unspool_core::{Message, Priority, RetryPolicy};
 use unspool_spool::{
-    Asked, Attempt, Listed, Pauses, Refused, SpoolView, TaskSummary, Trust, Verdict, Whereabouts,
-    ask_documents, inspect, listed, read_attempts, read_pauses, view_adoption,
+    Adoption, Asked, Attempt, Listed, Pauses, RecordError, Refused, SpoolView, TaskState,
+    TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed, view_attempts,
 };
 use unspool_supervisor::explanation::{Explanation, KnownTask, Standing};
 use unspool_supervisor::snapshot::StatusSnapshot;
 use unspool_sys::clock;
 use unspool_sys::lock::{self, Holder};
+
+use crate::logging::with_causes;
+use crate::tasks::{Looked, failed};
 
 /// How long a daemon may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -60,10 +64,14 @@ pub(crate) struct Facts {
     pub(crate) summary: TaskSummary,
     /// Its failed attempts, the oldest first.
     pub(crate) attempts: Vec<Attempt>,
+    /// What of their record cannot be read.
+    pub(crate) unrecorded: Vec<RecordError>,
     /// What is paused, or why that is not known.
     pub(crate) pauses: Result<Pauses, String>,
     /// An old one of a uWSGI's that nobody has decided to run; whether it was decided to hold it.
     pub(crate) adoption: Option<bool>,
+    /// Why it is not known which tasks are held.
+    pub(crate) adoption_problem: Option<String>,
     pub(crate) holder: Holder,
     /// What is wrong with the bytes of its file; they are looked at where something may be.
     pub(crate) damage: Option<Malformed>,
@@ -78,13 +86,13 @@ pub(crate) struct Facts {
 impl Facts {
     /// Gathers all; `None` if the task is gone.
     pub(crate) fn gather(
-        view: &SpoolView,
+        spool: &Looked,
         task: &Whereabouts,
         setup: &Setup,
     ) -> io::Result<Option<Self>> {
         let mut looks = 1;
         loop {
-            let facts = Self::look(view, task, setup)?;
+            let facts = Self::look(spool, task, setup)?;
             if looks == LOOKS_MAX || !facts.as_ref().is_some_and(Self::are_of_two_moments) {
                 return Ok(facts);
             }
@@ -101,25 +109,36 @@ impl Facts {
             && !self.known().any(|(_, task)| task.standing == Standing::Claimed)
     }
 
-    fn look(view: &SpoolView, task: &Whereabouts, setup: &Setup) -> io::Result<Option<Self>> {
-        let now_ns = clock::now_ns();
+    fn look(spool: &Looked, task: &Whereabouts, setup: &Setup) -> io::Result<Option<Self>> {
+        let (now_ns, view) = (clock::now_ns(), &spool.view);
         let Some(file) = listed(view, task)? else { return Ok(None) };
-        let Some(summary) = inspect(&file, now_ns)? else { return Ok(None) };
+        let Some(summary) = spool.inspect(&file, now_ns)? else { return Ok(None) };
         // Asked after the file was looked at: what it has become since then, the daemon knows.
         let daemons = match task {
             Whereabouts::Pending(place) => ask_daemons(view, &place.relative()),
             Whereabouts::Kept(..) => Vec::new(),
         };
-        let open = file.open()?;
-        let holder = open.as_ref().map_or(Ok(Holder::Nobody), |open| lock::holder(open.as_fd()))?;
-        let content = Content::read(&file, &summary, setup)?;
+        let (holder, content) = if summary.readable {
+            let open = file.open()?;
+            let holder = open.as_ref().map(|open| lock::holder(open.as_fd())).transpose()?;
+            (holder.unwrap_or(Holder::Nobody), Content::read(&file, &summary, setup)?)
+        } else {
+            // Whose lock it is, its file would tell.
+            let is_locked = summary.state == TaskState::Running;
+            let holder = if is_locked { Holder::Unnamed } else { Holder::Nobody };
+            (holder, Content::default())
+        };
+        let (attempts, unrecorded) = view_attempts(view, task.name());
+        let known = spool.adoption.as_ref();
         let policy = policy(setup, &daemons).with(&summary.policy);
         Ok(Some(Self {
             now_ns,
             path: task.path(view),
-            attempts: read_attempts(view, task.name())?,
-            pauses: read_pauses(view).map_err(|error| with_cause(&error)),
-            adoption: adoption(view, &summary, &daemons),
+            attempts,
+            unrecorded,
+            pauses: spool.pauses.as_ref().map(Clone::clone).map_err(|error| with_causes(error)),
+            adoption: adoption(known.ok().and_then(Option::as_ref), &summary, &daemons),
+            adoption_problem: known.err().map(|error| with_causes(error)),
             holder,
             damage: content.damage,
             refusal: content.refusal,
@@ -128,6 +147,11 @@ impl Facts {
             daemons,
             summary,
         }))
+    }
+
+    /// How often it failed: of one that was given up its record alone says it.
+    pub(crate) fn failed(&self) -> u32 {
+        failed(&self.summary, self.attempts.last())
     }
 
     /// The function, for people.
@@ -160,6 +184,10 @@ struct Content {
 
 impl Content {
     fn read(file: &Listed, summary: &TaskSummary, setup: &Setup) -> io::Result<Self> {
+        if summary.stat.bytes > TASK_BYTES_MAX {
+            let damage = Some(Malformed::Long { bytes: summary.stat.bytes });
+            return Ok(Self { damage, ..Self::default() });
+        }
         if summary.stat.bytes > READ_BYTES_MAX {
             return Ok(Self::default());
         }
@@ -190,19 +218,24 @@ fn policy(setup: &Setup, daemons: &[DaemonView]) -> RetryPolicy {
 }
 
 /// Whether the task is held, as the daemons say or else its file and the record do.
-fn adoption(view: &SpoolView, summary: &TaskSummary, daemons: &[DaemonView]) -> Option<bool> {
+fn adoption(
+    record: Option<&Adoption>,
+    summary: &TaskSummary,
+    daemons: &[DaemonView],
+) -> Option<bool> {
     let Whereabouts::Pending(place) = &summary.whereabouts else { return None };
-    let record = view_adoption(view).ok().flatten()?;
     let top = place.priority.as_ref().map(Priority::as_bytes).unwrap_or_default();
     let function = summary.function.as_deref().unwrap_or_default();
-    let verdict = record.verdict(top, function);
+    let verdict = record.map_or(Verdict::Undecided, |record| record.verdict(top, function));
     let mut known = daemons.iter().filter_map(DaemonView::task).peekable();
     let is_held = if known.peek().is_some() {
         known.any(|task| task.standing == Standing::Held)
     } else {
-        let suspects =
-            record.suspects(place.priority.as_ref(), summary.submitted_ns, summary.due_ns);
-        suspects && summary.id.is_none() && verdict != Verdict::Run
+        let suspects = record.is_some_and(|record| {
+            record.suspects(place.priority.as_ref(), summary.submitted_ns, summary.due_ns)
+        });
+        // Whether it is one of ours, its file would tell.
+        suspects && summary.readable && summary.id.is_none() && verdict != Verdict::Run
     };
     is_held.then_some(verdict == Verdict::Hold)
 }
@@ -226,8 +259,4 @@ fn ask_daemons(view: &SpoolView, place: &[u8]) -> Vec<DaemonView> {
         DaemonView { pid, status, explanation }
     };
     statuses.into_iter().map(view).collect()
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

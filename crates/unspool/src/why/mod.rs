@@ -13,6 +13,7 @@ mod workers;
 
 use serde_json::{Map, Value};
 use unspool_spool::Whereabouts;
+use unspool_sys::user;
 
 use self::facts::DaemonView;
 pub(crate) use self::facts::{Facts, Setup};
@@ -46,6 +47,35 @@ impl Reason {
     }
 }
 
+/// Who asks may not read the task's file.
+fn unreadable(facts: &Facts) -> Option<Reason> {
+    if facts.summary.readable {
+        return None;
+    }
+    let owner = facts.summary.stat.owner;
+    let name = user::by_number(owner).ok().flatten().map(|user| format!("`{}`", user.name));
+    let name = name.unwrap_or_else(|| owner.to_string());
+    let text = format!(
+        "Its file may not be read by you: what it asks for, and whether it is whole, signed or held, is not \
+         known here. Ask as its user, {name}, or as root."
+    );
+    Some(Reason::new("unreadable", text).with("owner", owner).with("again_s", None::<f64>))
+}
+
+/// It is not known which tasks are held: a daemon that runs goes on with what it knew.
+fn adoption_unreadable(facts: &Facts) -> Option<Reason> {
+    let (Whereabouts::Pending(_), Some(problem)) =
+        (&facts.summary.whereabouts, &facts.adoption_problem)
+    else {
+        return None;
+    };
+    let text = format!(
+        "It is not known whether it is an old task of a uWSGI's that is held, and no daemon starts to run \
+         the spool: {problem}."
+    );
+    Some(Reason::new("adoption_unreadable", text).with("problem", problem.clone()))
+}
+
 /// The reasons, the one that decides first.
 pub(crate) fn reasons(facts: &Facts) -> Vec<Reason> {
     let mut reasons = match &facts.summary.whereabouts {
@@ -54,6 +84,10 @@ pub(crate) fn reasons(facts: &Facts) -> Vec<Reason> {
             holders::reason(facts).map_or_else(|| waiting::reasons(facts), |reason| vec![reason])
         }
     };
+    if let Some(reason) = adoption_unreadable(facts) {
+        let at = if facts.daemons.is_empty() { 0 } else { reasons.len() };
+        reasons.insert(at, reason);
+    }
     reasons.extend(history::reasons(facts));
     reasons
 }

@@ -6,7 +6,7 @@ use unspool_spool::{Attempt, Ending, Pauses, TaskState};
 use unspool_supervisor::explanation::{PutOff, Standing};
 
 use super::ended::how;
-use super::{Facts, Reason, workers};
+use super::{Facts, Reason, unreadable, workers};
 use crate::display;
 
 pub(super) fn reasons(facts: &Facts) -> Vec<Reason> {
@@ -21,6 +21,12 @@ pub(super) fn reasons(facts: &Facts) -> Vec<Reason> {
     reasons.extend(expired(facts));
     reasons.extend(paused(facts));
     reasons.extend(workers::reasons(facts, waits || !reasons.is_empty()));
+    // What the daemon found when it tried says more.
+    if !reasons.iter().any(|reason| reason.code == "unreadable")
+        && let Some(reason) = unreadable(facts)
+    {
+        reasons.insert(0, reason);
+    }
     reasons
 }
 

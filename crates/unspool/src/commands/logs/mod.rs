@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use unspool_config::Config;
 use unspool_spool::{
-    FindError, SpoolView, Whereabouts, find_one, inspect, listed, read_attempts, records, spool_of,
-    task_name,
+    FindError, SpoolView, Whereabouts, find_one, inspect, listed, records, spool_of, task_name,
+    view_attempts,
 };
 use unspool_sys::clock;
 
@@ -41,8 +41,8 @@ enum LogsError {
     Find(#[from] FindError),
     #[error(transparent)]
     Filter(#[from] FilterError),
-    #[error("the record of `{task}` cannot be read")]
-    Record { task: PathBuf, source: io::Error },
+    #[error("cannot look at `{task}`")]
+    Look { task: PathBuf, source: io::Error },
     #[error("the records of spool `{spool}` cannot be read")]
     Records { spool: PathBuf, source: io::Error },
 }
@@ -52,7 +52,7 @@ impl LogsError {
         match self {
             Self::Spools(error) => error.exit_status(),
             Self::Find(FindError::Io { .. } | FindError::Path { .. })
-            | Self::Record { .. }
+            | Self::Look { .. }
             | Self::Records { .. } => exit::FAILED,
             Self::Find(_) | Self::Filter(_) => exit::USAGE,
         }
@@ -84,9 +84,10 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
     let mut filter = Filter::new(options, &filter::now())?;
     let subject = Subject::find(options)?;
     let mut out = Printer::new(options.json, options.lines);
+    let mut told = exit::OK;
     if let Some(given) = &options.task {
         filter.only_of(given.as_bytes(), subject.task.as_ref().map(|(_, task)| task));
-        subject.show_attempts(&mut filter, &mut out)?;
+        told = subject.show_attempts(&mut filter, &mut out);
     }
     let paths: Vec<PathBuf> = subject.spools.iter().map(|spool| spool.path().to_owned()).collect();
     let (mut daemons, failures) = readers(&paths, options.follow);
@@ -95,7 +96,8 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
     }
     let heard = show_kept(&mut daemons, &mut filter, &mut out);
     if !heard {
-        subject.show_stored(&mut filter, &mut out, options.task.is_some())?;
+        let stored = subject.show_stored(&mut filter, &mut out, options.task.is_some());
+        told = exit::worse(told, stored);
     }
     out.all_is_there();
     if filter.unjudged > 0 {
@@ -104,7 +106,7 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
             "{lines} lines were left out that have no level, function or time to choose them by"
         ));
     }
-    let mut status = subject.opened;
+    let mut status = exit::worse(subject.opened, told);
     if options.follow {
         status = exit::worse(status, follow(daemons, &mut filter, &mut out));
     } else if options.task.is_some() && subject.task.is_none() && out.lines == 0 {
@@ -201,21 +203,31 @@ impl Subject {
         Ok(Self { spools, opened, config, task })
     }
 
-    /// The recorded attempts of the task.
-    fn show_attempts(&self, filter: &mut Filter, out: &mut Printer) -> Result<(), LogsError> {
-        let Some((index, task)) = &self.task else { return Ok(()) };
-        let spool = &self.spools[*index];
-        let failed = |source| LogsError::Record { task: task.path(spool), source };
-        let file = listed(spool, task).map_err(failed)?;
-        let summary =
-            file.map(|file| inspect(&file, clock::now_ns())).transpose().map_err(failed)?;
-        let id = summary.flatten().and_then(|summary| summary.id).map(|id| id.to_string());
+    /// The recorded attempts of the task. The exit status says whether they could be read.
+    fn show_attempts(&self, filter: &mut Filter, out: &mut Printer) -> u8 {
+        let Some((index, task)) = &self.task else { return exit::OK };
+        let (spool, mut status) = (&self.spools[*index], exit::OK);
+        let mut fail = |error: &dyn std::error::Error| {
+            complain(error);
+            status = exit::FAILED;
+        };
+        let summary = listed(spool, task)
+            .and_then(|file| file.map_or(Ok(None), |file| inspect(&file, clock::now_ns())));
+        let summary = summary.unwrap_or_else(|source| {
+            fail(&LogsError::Look { task: task.path(spool), source });
+            None
+        });
+        let id = summary.and_then(|summary| summary.id).map(|id| id.to_string());
         let name = match task {
             Whereabouts::Pending(place) => place.relative(),
             Whereabouts::Kept(_, name) => name.clone(),
         };
         let name = String::from_utf8_lossy(&name);
-        for attempt in read_attempts(spool, task.name()).map_err(failed)? {
+        let (attempts, unread) = view_attempts(spool, task.name());
+        for error in &unread {
+            fail(error);
+        }
+        for attempt in attempts {
             let number = u64::from(attempt.attempt);
             let line = Line::Record(stored::record_of(attempt, &name, id.clone()));
             if filter.wants(&line) {
@@ -223,16 +235,11 @@ impl Subject {
                 filter.shown(number);
             }
         }
-        Ok(())
+        status
     }
 
-    /// What there is without a daemon.
-    fn show_stored(
-        &self,
-        filter: &mut Filter,
-        out: &mut Printer,
-        of_task: bool,
-    ) -> Result<(), LogsError> {
+    /// What there is without a daemon. The exit status says whether all could be read.
+    fn show_stored(&self, filter: &mut Filter, out: &mut Printer, of_task: bool) -> u8 {
         if let Some(path) = self.config.as_deref().and_then(stored::log_file) {
             match stored::lines_of_file(&path) {
                 Ok((lines, cut)) => {
@@ -242,7 +249,7 @@ impl Subject {
                         path.display()
                     ));
                     show_lines(lines, filter, out);
-                    return Ok(());
+                    return exit::OK;
                 }
                 Err(error) => {
                     complain_text(&format!("`{}` cannot be read: {error}", path.display()));
@@ -256,25 +263,32 @@ impl Subject {
         complain_text(&format!(
             "no daemon gives its log, and {why}: only recorded attempts that failed can be shown"
         ));
-        if !of_task {
-            self.show_records(filter, out)?;
-        }
-        Ok(())
+        if of_task { exit::OK } else { self.show_records(filter, out) }
     }
 
     /// The recorded attempts of all tasks, the oldest first.
-    fn show_records(&self, filter: &mut Filter, out: &mut Printer) -> Result<(), LogsError> {
-        let mut found = Vec::new();
+    fn show_records(&self, filter: &mut Filter, out: &mut Printer) -> u8 {
+        let (mut found, mut status) = (Vec::new(), exit::OK);
+        let mut fail = |error: &dyn std::error::Error| {
+            complain(error);
+            status = exit::FAILED;
+        };
         for spool in &self.spools {
-            let failed = |source| LogsError::Records { spool: spool.path().to_owned(), source };
-            for name in records(spool, RECORDS_MAX).map_err(failed)? {
+            let names = records(spool, RECORDS_MAX).unwrap_or_else(|source| {
+                fail(&LogsError::Records { spool: spool.path().to_owned(), source });
+                Vec::new()
+            });
+            for name in names {
                 let task = String::from_utf8_lossy(&name).into_owned();
-                let attempts = read_attempts(spool, &name).map_err(failed)?;
+                let (attempts, unread) = view_attempts(spool, &name);
+                for error in &unread {
+                    fail(error);
+                }
                 found.extend(attempts.into_iter().map(|a| stored::record_of(a, &task, None)));
             }
         }
         found.sort_by_key(|record| record.time_ns);
         show_lines(found.into_iter().map(Line::Record).collect(), filter, out);
-        Ok(())
+        status
     }
 }

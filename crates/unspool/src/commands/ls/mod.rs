@@ -12,16 +12,16 @@ use std::path::PathBuf;
 
 use unspool_config::Environment;
 use unspool_core::InvalidPriority;
-use unspool_spool::{AdoptError, list};
+use unspool_spool::list;
 
 use self::filter::Filter;
 use self::row::Printer;
 use self::sort::Sorted;
 use crate::cli::LsOptions;
-use crate::exit;
 use crate::logging::complain;
 use crate::spools::{Source, SpoolsError, view_those};
 use crate::tasks::Looked;
+use crate::{display, exit};
 
 /// How a spool is named here.
 const WAYS: &str = "--spooler DIR or --config FILE";
@@ -31,12 +31,12 @@ const WAYS: &str = "--spooler DIR or --config FILE";
 pub(crate) enum LsError {
     #[error(transparent)]
     Spools(#[from] SpoolsError),
-    #[error(transparent)]
-    Adopt(#[from] AdoptError),
     #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("cannot look through the spool `{spool}`")]
     List { spool: PathBuf, source: io::Error },
+    #[error("of the spool `{spool}` {} may not be read: whether they match is not known", display::count(*tasks, "task"))]
+    Unread { spool: PathBuf, tasks: u64 },
     #[error("cannot print the list")]
     Print(#[source] io::Error),
 }
@@ -66,9 +66,11 @@ pub(crate) fn run(options: &LsOptions) -> u8 {
 
 fn try_run(options: &LsOptions) -> Result<u8, LsError> {
     let (paths, _) = Source::of(&options.spool, WAYS)?.run_here()?;
-    let (views, opened) = view_those(paths)?;
-    let looked: Result<Vec<_>, _> = views.into_iter().map(Looked::at).collect();
-    let spools = looked?;
+    let (views, mut opened) = view_those(paths)?;
+    let spools: Vec<Looked> = views.into_iter().map(Looked::at).collect();
+    for spool in &spools {
+        opened = exit::worse(opened, spool.complain());
+    }
     let filter = Filter::new(options)?;
     let output = io::stdout();
     let coloured = output.is_terminal() && Environment::current().wants_colour();
@@ -120,8 +122,20 @@ fn stream<W: Write>(
                 Err(source) => status = said(spool, source),
             }
         }
+        status = exit::worse(status, unread(spool, filter));
     }
     Ok(status)
+}
+
+/// Says how many tasks may match and may not be read; the exit status for that.
+fn unread(spool: &Looked, filter: &Filter<'_>) -> u8 {
+    match filter.take_unread() {
+        0 => exit::OK,
+        tasks => {
+            complain(&LsError::Unread { spool: spool.view.path().to_owned(), tasks });
+            exit::FAILED
+        }
+    }
 }
 
 /// Says what could not be looked at; the exit status for that.

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use unspool_core::Priority;
-use unspool_spool::{Attempt, TaskState, TaskSummary, Whereabouts, read_attempts};
+use unspool_spool::{Attempt, TaskState, TaskSummary};
 
 use crate::display::{Cell, Column, Table, age, clean, clipped, paint, paused, short_id, time};
-use crate::tasks::Looked;
+use crate::tasks::{self, Looked};
 
 /// Characters of a function's name and of a note that are shown.
 const FUNCTION_SHOWN: usize = 48;
@@ -47,8 +46,8 @@ impl<W: Write> Printer<W> {
     }
 
     pub(super) fn print(&mut self, spool: &Looked, seen: &TaskSummary) -> io::Result<()> {
-        let last = last_attempt(spool, seen);
-        let failed = last.as_ref().map_or(0, |last| last.attempt).max(u32::from(seen.attempts));
+        let last = spool.last_attempt(seen);
+        let failed = tasks::failed(seen, last.as_ref());
         let note = note(spool, seen, last.as_ref(), self.now_ns);
         match &mut self.form {
             Form::Json(out) => {
@@ -60,7 +59,9 @@ impl<W: Write> Printer<W> {
                     Cell::new(short_id(seen.id, seen.whereabouts.name())),
                     Cell::painted(seen.state.as_str(), paint(seen.state)),
                     Cell::new(clipped(&clean(&function(seen)), FUNCTION_SHOWN)),
-                    Cell::new(priority(seen).map_or_else(|| "-".to_owned(), |name| clean(&name))),
+                    Cell::new(
+                        priority(spool, seen).map_or_else(|| "-".to_owned(), |name| clean(&name)),
+                    ),
                     Cell::new(time(seen.due_ns)),
                     Cell::new(age(self.now_ns.saturating_sub(seen.submitted_ns).max(0) as u64)),
                     Cell::new(if failed > 0 { failed.to_string() } else { String::new() }),
@@ -88,17 +89,9 @@ fn function(seen: &TaskSummary) -> String {
         .map_or_else(|| "-".to_owned(), |name| String::from_utf8_lossy(name).into())
 }
 
-fn priority(seen: &TaskSummary) -> Option<String> {
-    let Whereabouts::Pending(place) = &seen.whereabouts else { return None };
-    let name = place.priority.as_ref().map(Priority::as_bytes)?;
-    Some(String::from_utf8_lossy(name).into_owned())
-}
-
-/// The last failed attempt, of a task that may have one. What cannot be read is none: the list is of
-/// tasks.
-fn last_attempt(spool: &Looked, seen: &TaskSummary) -> Option<Attempt> {
-    let may = seen.attempts > 0 || seen.state == TaskState::Dead;
-    may.then(|| read_attempts(&spool.view, seen.whereabouts.name()).ok()?.pop()).flatten()
+fn priority(spool: &Looked, seen: &TaskSummary) -> Option<String> {
+    let priority = spool.priority(&seen.whereabouts)?;
+    Some(String::from_utf8_lossy(priority.as_bytes()).into_owned())
 }
 
 /// In a few words what the other columns do not say.
@@ -106,6 +99,7 @@ fn note(spool: &Looked, seen: &TaskSummary, last: Option<&Attempt>, now_ns: i64)
     let wait = || age(seen.due_ns.saturating_sub(now_ns).max(0) as u64);
     let error = last.map(|last| last.error.clone()).unwrap_or_default();
     match seen.state {
+        _ if !seen.readable => "may not be read".to_owned(),
         TaskState::Due | TaskState::Delayed if seen.policy.is_expired(now_ns) => {
             "expired".to_owned()
         }
@@ -135,12 +129,13 @@ fn json(
         "name": String::from_utf8_lossy(seen.whereabouts.name()),
         "state": seen.state.as_str(),
         "function": seen.function.as_deref().map(String::from_utf8_lossy),
-        "priority": priority(seen),
+        "priority": priority(spool, seen),
         "submitted_at": seconds(seen.submitted_ns),
         "due_at": seconds(seen.due_ns),
         "age_s": seconds(now_ns.saturating_sub(seen.submitted_ns)),
         "attempts": failed,
         "last_error": last.map(|last| last.error.as_str()),
         "bytes": seen.stat.bytes,
+        "readable": seen.readable,
     })
 }

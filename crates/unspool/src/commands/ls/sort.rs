@@ -8,10 +8,10 @@ use unspool_spool::{Listed, TaskState, TaskSummary, Whereabouts, list, submitted
 
 use super::filter::Filter;
 use super::row::Printer;
-use super::{LsError, said};
+use super::{LsError, said, unread};
 use crate::cli::SortKey;
 use crate::exit;
-use crate::tasks::Looked;
+use crate::tasks::{Looked, failed};
 use crate::terminal::progress;
 
 /// What a task is sorted by.
@@ -97,6 +97,7 @@ impl Sorted {
                     Err(source) => status = bar.suspend(|| said(spool, source)),
                 }
             }
+            status = exit::worse(status, bar.suspend(|| unread(spool, filter)));
         }
         bar.finish_and_clear();
         status
@@ -127,24 +128,27 @@ impl Sorted {
                 return Ok(stat.map(|stat| match self.by {
                     SortKey::Size => Key::Number(stat.bytes as i64),
                     SortKey::Due => Key::Number(stat.mtime_ns),
-                    _ => by_priority(task.whereabouts(), stat.mtime_ns),
+                    _ => by_priority(spool, task.whereabouts(), stat.mtime_ns),
                 }));
             }
         }
-        Ok(filter.matches(spool, task)?.map(|seen| self.key_of(&seen)))
+        Ok(filter.matches(spool, task)?.map(|seen| self.key_of(spool, &seen)))
     }
 
-    fn key_of(&self, seen: &TaskSummary) -> Key {
+    fn key_of(&self, spool: &Looked, seen: &TaskSummary) -> Key {
         match self.by {
             SortKey::Submitted => Key::Number(seen.submitted_ns),
             SortKey::Due => Key::Number(seen.due_ns),
-            SortKey::Priority => by_priority(&seen.whereabouts, seen.due_ns),
+            SortKey::Priority => by_priority(spool, &seen.whereabouts, seen.due_ns),
             SortKey::Function => Key::Name(seen.function.clone().unwrap_or_default()),
             SortKey::State => {
                 let place = TaskState::ALL.iter().position(|state| *state == seen.state);
                 Key::Number(place.map_or(i64::MAX, |place| place as i64))
             }
-            SortKey::Attempts => Key::Number(i64::from(seen.attempts)),
+            SortKey::Attempts => {
+                let last = spool.last_attempt(seen);
+                Key::Number(i64::from(failed(seen, last.as_ref())))
+            }
             SortKey::Size => Key::Number(seen.stat.bytes as i64),
         }
     }
@@ -170,10 +174,7 @@ impl Sorted {
     }
 }
 
-fn by_priority(whereabouts: &Whereabouts, due_ns: i64) -> Key {
-    let priority = match whereabouts {
-        Whereabouts::Pending(place) => place.priority.clone(),
-        Whereabouts::Kept(..) => None,
-    };
+fn by_priority(spool: &Looked, whereabouts: &Whereabouts, due_ns: i64) -> Key {
+    let priority = spool.priority(whereabouts);
     Key::Priority(priority.is_none(), priority, due_ns)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use unspool_core::Priority;
-use unspool_spool::{Whereabouts, submitter};
+use unspool_spool::submitter;
 
 use super::{Known, policy};
 use crate::arguments::Value as Argument;
@@ -11,10 +11,9 @@ use crate::display::pause_object;
 pub(super) fn json(known: &Known<'_>) -> Value {
     let seen = known.seen;
     let seconds = |ns: i64| ns as f64 / 1e9;
-    let priority = match &seen.whereabouts {
-        Whereabouts::Pending(place) => place.priority.as_ref().map(Priority::as_bytes),
-        Whereabouts::Kept(..) => None,
-    };
+    let priority = known.priority.as_ref().map(Priority::as_bytes);
+    let paused = known.pauses.as_ref();
+    let paused = paused.map(|all| all.iter().map(|pause| pause_object(pause)).collect::<Vec<_>>());
     let by = submitter(seen.whereabouts.name())
         .map(|(host, pid)| json!({ "host": String::from_utf8_lossy(host), "pid": pid }));
     let signature = known
@@ -35,7 +34,7 @@ pub(super) fn json(known: &Known<'_>) -> Value {
         "due_at": seconds(seen.due_ns),
         "age_s": seconds(known.now_ns.saturating_sub(seen.submitted_ns)),
         "attempts": known.failed(),
-        "paused": known.pauses.iter().map(|pause| pause_object(pause)).collect::<Vec<_>>(),
+        "paused": paused,
         "policy": policy::json(&seen.policy),
         "signature": signature,
         "bytes": seen.stat.bytes,

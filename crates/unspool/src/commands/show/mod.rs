@@ -9,14 +9,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use unspool_config::Environment;
+use unspool_core::Priority;
 use unspool_core::taskfile::{Malformed, TaskFile, signer, verify};
-use unspool_spool::{AdoptError, Attempt, Capsule, Pause, TaskSummary, read_attempts};
+use unspool_spool::{Attempt, Capsule, Pause, TaskSummary, view_attempts};
 use unspool_sys::clock;
 
 use crate::arguments::Arguments;
 use crate::cli::ShowOptions;
 use crate::logging::complain;
-use crate::tasks::{self, FoundTask, Looked, TaskError};
+use crate::tasks::{self, FoundTask, Looked, TaskError, failed};
 use crate::{exit, security};
 
 #[derive(Debug, thiserror::Error)]
@@ -24,11 +25,9 @@ use crate::{exit, security};
 enum ShowError {
     #[error(transparent)]
     Task(#[from] TaskError),
-    #[error(transparent)]
-    Adopt(#[from] AdoptError),
     #[error("cannot read `{path}`")]
     Read { path: PathBuf, source: io::Error },
-    #[error("`{path}` is gone, or may not be read")]
+    #[error("`{path}` is gone")]
     Gone { path: PathBuf },
     #[error("`{path}` is no whole task")]
     Malformed { path: PathBuf, source: Malformed },
@@ -55,8 +54,10 @@ struct Known<'a> {
     path: &'a Path,
     spool: &'a Path,
     seen: &'a TaskSummary,
-    /// What keeps it from running.
-    pauses: Vec<&'a Pause>,
+    /// Where it lies, or came from.
+    priority: Option<Priority>,
+    /// What keeps it from running; `None` if that is not known.
+    pauses: Option<Vec<&'a Pause>>,
     now_ns: i64,
     /// Its file; an error says why it is no whole task.
     task: Result<TaskFile<'a>, Malformed>,
@@ -76,8 +77,7 @@ struct Signature {
 impl Known<'_> {
     /// How often it failed.
     fn failed(&self) -> u32 {
-        let last = self.history.last().map_or(0, |attempt| attempt.attempt);
-        last.max(u32::from(self.seen.attempts))
+        failed(self.seen, self.history.last())
     }
 
     /// The module of its function.
@@ -90,7 +90,7 @@ impl Known<'_> {
 /// Shows a task.
 pub(crate) fn run(options: &ShowOptions) -> u8 {
     match try_run(options) {
-        Ok(()) => exit::OK,
+        Ok(status) => status,
         // Who reads on does not want more.
         Err(ShowError::Print(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::OK,
         Err(error) => {
@@ -100,7 +100,7 @@ pub(crate) fn run(options: &ShowOptions) -> u8 {
     }
 }
 
-fn try_run(options: &ShowOptions) -> Result<(), ShowError> {
+fn try_run(options: &ShowOptions) -> Result<u8, ShowError> {
     let FoundTask { view, listed, config } = tasks::find(&options.spool, &options.task)?;
     let path = listed.whereabouts().path(&view);
     let read = |source| ShowError::Read { path: path.clone(), source };
@@ -108,41 +108,54 @@ fn try_run(options: &ShowOptions) -> Result<(), ShowError> {
     if options.capsule {
         let capsule = Capsule::of(&view, &listed).map_err(read)?.ok_or_else(gone)?;
         let text = serde_json::to_string_pretty(&capsule).map_err(ShowError::Capsule)?;
-        return print(format!("{text}\n").as_bytes());
+        return print(format!("{text}\n").as_bytes(), exit::OK);
     }
     let now_ns = clock::now_ns();
-    let looked = Looked::at(view)?;
+    let looked = Looked::at(view);
     let seen = looked.inspect(&listed, now_ns).map_err(read)?.ok_or_else(gone)?;
-    let (_, content) = listed.read().map_err(read)?.ok_or_else(gone)?;
-    let task = TaskFile::parse(&content);
+    let content = match listed.read() {
+        // It is told what else is known of it.
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
+        content => Some(content.map_err(read)?.ok_or_else(gone)?.1),
+    };
+    let bytes = seen.stat.bytes;
+    let task = content.as_deref().map_or(Err(Malformed::Long { bytes }), TaskFile::parse);
+    let content = content.as_deref().unwrap_or_default();
     if options.body || options.raw.is_some() {
         let task = task.map_err(|source| ShowError::Malformed { path: path.clone(), source })?;
         let key = options.raw.as_deref().map(OsStrExt::as_bytes);
-        return print(value(&task, key).ok_or_else(|| missing(&path, key))?);
+        return print(value(&task, key).ok_or_else(|| missing(&path, key))?, exit::OK);
     }
-    let signature = signer(&content).map(|key| Signature {
+    let signature = signer(content).map(|key| Signature {
         key: String::from_utf8_lossy(key).into_owned(),
         // Keys that may not be read are none.
         holds: config
             .and_then(|config| security::keys(&config).ok().flatten())
-            .map(|keys| verify(&content, &keys).is_ok()),
+            .map(|keys| verify(content, &keys).is_ok()),
     });
+    let mut status = looked.complain();
+    let (history, unread) = view_attempts(&looked.view, listed.name());
+    for error in &unread {
+        complain(error);
+        status = exit::FAILED;
+    }
     let known = Known {
         path: &path,
         spool: looked.view.path(),
         arguments: task.as_ref().ok().map(|task| Arguments::of(task, options.show_secrets)),
-        history: read_attempts(&looked.view, listed.name()).map_err(read)?,
-        pauses: looked.paused(&seen).collect(),
+        priority: looked.priority(&seen.whereabouts),
+        history,
+        pauses: looked.pauses.is_ok().then(|| looked.paused(&seen).collect()),
         seen: &seen,
         now_ns,
         task,
         signature,
     };
     if options.json {
-        return print(format!("{:#}\n", json::json(&known)).as_bytes());
+        return print(format!("{:#}\n", json::json(&known)).as_bytes(), status);
     }
     let coloured = io::stdout().is_terminal() && Environment::current().wants_colour();
-    print(text::text(&known, coloured).as_bytes())
+    print(text::text(&known, coloured).as_bytes(), status)
 }
 
 /// The last value of a key, or the body.
@@ -161,7 +174,8 @@ fn missing(path: &Path, key: Option<&[u8]>) -> ShowError {
     ShowError::Missing { path: path.to_owned(), what }
 }
 
-fn print(bytes: &[u8]) -> Result<(), ShowError> {
+fn print(bytes: &[u8], status: u8) -> Result<u8, ShowError> {
     let mut output = io::stdout().lock();
-    output.write_all(bytes).and_then(|()| output.flush()).map_err(ShowError::Print)
+    output.write_all(bytes).and_then(|()| output.flush()).map_err(ShowError::Print)?;
+    Ok(status)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use unspool_core::Priority;
-use unspool_spool::{Attempt, Ending, TaskState, Whereabouts, submitter};
+use unspool_spool::{Attempt, Ending, TaskState, submitter};
 
 use super::{Known, Signature, policy};
 use crate::arguments::Arguments;
@@ -26,7 +26,10 @@ pub(super) fn text(known: &Known<'_>, coloured: bool) -> String {
         seen.state.as_str().into()
     };
     line(&mut out, "state", &format!("{state}{}", more_of_state(known)));
-    for pause in &known.pauses {
+    if known.pauses.is_none() {
+        line(&mut out, "", "what is paused cannot be read: nothing of the spool runs");
+    }
+    for pause in known.pauses.iter().flatten() {
         line(&mut out, "", &format!("{} is {}", clean(&pause.scope.describe()), paused(pause)));
     }
     let function = match (&seen.function, known.module()) {
@@ -42,9 +45,7 @@ pub(super) fn text(known: &Known<'_>, coloured: bool) -> String {
     if let Err(damage) = &known.task {
         line(&mut out, "damage", &damage.to_string());
     }
-    if let Whereabouts::Pending(place) = &seen.whereabouts
-        && let Some(priority) = &place.priority
-    {
+    if let Some(priority) = &known.priority {
         line(&mut out, "priority", &clean(&String::from_utf8_lossy(Priority::as_bytes(priority))));
     }
     line(&mut out, "submitted", &submitted(known));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use unspool_spool::{AdoptError, Listed, SpoolView, TaskState, TaskSummary, runner};
+use unspool_spool::{Listed, SpoolView, TaskState, TaskSummary, runner};
 use unspool_supervisor::explanation::Standing;
 use unspool_sys::lock::Holder;
 use unspool_sys::stack::{self, Answer, Mute, Stacks};
@@ -33,8 +33,6 @@ const STACK_WAIT_MAX: Duration = Duration::from_secs(2);
 enum StackError {
     #[error(transparent)]
     Task(#[from] TaskError),
-    #[error(transparent)]
-    Adopt(#[from] AdoptError),
     #[error("cannot look at `{path}`")]
     Look { path: PathBuf, source: io::Error },
     #[error("`{path}` has just ended, or was moved")]
@@ -126,7 +124,7 @@ pub(crate) fn run(options: &TaskOptions) -> u8 {
 
 fn try_run(options: &TaskOptions) -> Result<(), StackError> {
     let FoundTask { view, listed, .. } = tasks::find(&options.spool, &options.task)?;
-    let looked = Looked::at(view)?;
+    let looked = Looked::at(view);
     let path = listed.whereabouts().path(&looked.view);
     let (seen, running) = find_worker(&looked, &listed)?;
     let pid = running.pid;
@@ -158,7 +156,7 @@ fn find_worker(looked: &Looked, listed: &Listed) -> Result<(TaskSummary, Running
     let path = task.path(&looked.view);
     let look = |source| StackError::Look { path: path.clone(), source };
     let idle = |standing: String| StackError::Idle { path: path.clone(), standing };
-    let facts = Facts::gather(&looked.view, task, &Setup::default()).map_err(look)?;
+    let facts = Facts::gather(looked, task, &Setup::default()).map_err(look)?;
     let Some(facts) = facts else { return Err(StackError::Gone { path }) };
     let claimed = facts.known().find(|(_, task)| task.standing == Standing::Claimed);
     if let Some((daemon, task)) = claimed {

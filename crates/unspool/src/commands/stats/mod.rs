@@ -12,10 +12,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use unspool_config::Environment;
 use unspool_core::Priority;
-use unspool_spool::{
-    AdoptError, Census, Depth, Pause, Pauses, Shelves, SpoolView, TaskState, census, list,
-    live_daemon,
-};
+use unspool_spool::{Census, Depth, Pause, Shelves, TaskState, census, list, live_daemon};
 use unspool_sys::clock;
 
 use crate::cli::StatsOptions;
@@ -42,8 +39,6 @@ const FUNCTION_SHOWN: usize = 60;
 enum StatsError {
     #[error(transparent)]
     Spools(#[from] SpoolsError),
-    #[error(transparent)]
-    Adopt(#[from] AdoptError),
     #[error("cannot count the tasks of the spool `{spool}`")]
     Count { spool: PathBuf, source: io::Error },
     #[error("cannot print the statistics")]
@@ -76,7 +71,8 @@ struct Counted {
     census: Census,
     /// All folders.
     all: Depth,
-    pauses: Vec<Pause>,
+    /// `None` if that cannot be read.
+    pauses: Option<Vec<Pause>>,
     opened: Option<Opened>,
 }
 
@@ -96,15 +92,26 @@ pub(crate) fn run(options: &StatsOptions) -> u8 {
 fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
     let (paths, _) = Source::of(&options.spool, WAYS)?.run_here()?;
     let now_ns = clock::now_ns();
-    let (views, opened) = view_those(paths)?;
-    let counted = views.into_iter().map(|view| count(view, options, now_ns));
-    let all: Vec<Counted> = counted.collect::<Result<_, _>>()?;
+    let (views, mut status) = view_those(paths)?;
+    let mut all = Vec::new();
+    for view in views {
+        let spool = Looked::at(view);
+        status = exit::worse(status, spool.complain());
+        // What one spool does not tell hides no other.
+        match count(&spool, options, now_ns) {
+            Ok(counted) => all.push(counted),
+            Err(error) => {
+                complain(&error);
+                status = exit::FAILED;
+            }
+        }
+    }
     let shown = options.functions.map_or(0, usize::from);
     if options.json {
         let spools: Vec<Value> = all.iter().map(|spool| json_of(spool, shown, now_ns)).collect();
         let text = format!("{:#}\n", json!({ "spools": spools }));
         io::stdout().write_all(text.as_bytes()).map_err(StatsError::Print)?;
-        return Ok(opened);
+        return Ok(status);
     }
     for (number, spool) in all.iter().enumerate() {
         if number > 0 {
@@ -112,11 +119,10 @@ fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
         }
         print(spool, shown, now_ns).map_err(StatsError::Print)?;
     }
-    Ok(opened)
+    Ok(status)
 }
 
-fn count(view: SpoolView, options: &StatsOptions, now_ns: i64) -> Result<Counted, StatsError> {
-    let spool = Looked::at(view)?;
+fn count(spool: &Looked, options: &StatsOptions, now_ns: i64) -> Result<Counted, StatsError> {
     let path = spool.view.path().to_owned();
     let fail = |source| StatsError::Count { spool: path.clone(), source };
     let by_files = options.all || options.functions.is_some();
@@ -125,12 +131,13 @@ fn count(view: SpoolView, options: &StatsOptions, now_ns: i64) -> Result<Counted
         told
     } else {
         let limit = (!by_files).then_some(LOOK_MAX);
-        let found = census(&spool.view, spool.adoption.as_ref(), now_ns, limit).map_err(fail)?;
+        let adoption = spool.adoption.as_ref().ok().and_then(Option::as_ref);
+        let found = census(&spool.view, adoption, now_ns, limit).map_err(fail)?;
         let all = found.all();
         (found, all)
     };
-    let opened = options.functions.map(|_| open_all(&spool, now_ns)).transpose().map_err(fail)?;
-    let pauses = spool.pauses.iter().flat_map(Pauses::iter).cloned().collect();
+    let opened = options.functions.map(|_| open_all(spool, now_ns)).transpose().map_err(fail)?;
+    let pauses = spool.pauses.as_ref().ok().map(|pauses| pauses.iter().cloned().collect());
     Ok(Counted { daemon: live_daemon(&path), path, census, all, pauses, opened })
 }
 
@@ -173,7 +180,10 @@ fn print(spool: &Counted, functions: usize, now_ns: i64) -> io::Result<()> {
         clean(&spool.path.to_string_lossy()),
         all.tasks()
     )?;
-    for pause in &spool.pauses {
+    if spool.pauses.is_none() {
+        writeln!(out, "what is paused cannot be read: nothing of the spool runs")?;
+    }
+    for pause in spool.pauses.iter().flatten() {
         writeln!(out, "{} is {}", clean(&pause.scope.describe()), paused(pause))?;
     }
     let columns = ["RUNNING", "DUE", "DELAYED", "HELD", "UNSEEN", "MIB", "OLDEST DUE", "NEXT DUE"];
@@ -261,13 +271,15 @@ fn json_of(spool: &Counted, functions: usize, now_ns: i64) -> Value {
         object["priority"] = json!(name);
         object
     });
+    let paused = spool.pauses.as_ref();
+    let paused = paused.map(|pauses| pauses.iter().map(pause_object).collect::<Vec<_>>());
     let mut object = json!({
         "spool": spool.path.to_string_lossy(),
         "daemon": spool.daemon,
         "pending": json_of_depth(&spool.all, now_ns),
         "dead": spool.census.dead,
         "corrupt": spool.census.corrupt,
-        "paused": spool.pauses.iter().map(pause_object).collect::<Vec<_>>(),
+        "paused": paused,
         "priorities": folders.collect::<Vec<_>>(),
     });
     if let Some(opened) = &spool.opened {

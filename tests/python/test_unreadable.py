@@ -1,0 +1,357 @@
+"""The commands that look at tasks, where something may not be read or is damaged: it is said, the
+status says it too, and everything else is shown."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from everybody import USER, root_only
+from harness import UNSPOOL, Project
+from spooling import foreign, publish, submit
+
+OK, FAILED, USAGE, NOTHING = 0, 1, 2, 3
+
+
+class Nobody:
+    """A user who may look into the spool, and read of its files what is opened to all."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        project.root.chmod(0o755)
+        self.command = Path(shutil.copy(UNSPOOL, project.root / "unspool"))
+        self.command.chmod(0o755)
+
+    def look(self, *spools: Path) -> None:
+        """Opens all folders of spools, and no file."""
+        for spool in spools or (self.project.spool,):
+            for folder in [spool, *spool.rglob("*")]:
+                if folder.is_dir():
+                    folder.chmod(0o755)
+            for record in ("version", "adopted", "paused"):
+                if (spool / ".unspool" / record).exists():
+                    (spool / ".unspool" / record).chmod(0o644)
+
+    def __call__(self, *arguments: str | Path, status: int) -> subprocess.CompletedProcess[str]:
+        return checked(
+            subprocess.run(
+                [self.command, *arguments], env=self.project.env, cwd="/", user=USER,
+                group="nogroup", extra_groups=[], capture_output=True, text=True, check=False,
+                timeout=30,
+            ),
+            status,
+        )  # fmt: skip
+
+
+def checked(
+    done: subprocess.CompletedProcess[str], status: int
+) -> subprocess.CompletedProcess[str]:
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done
+
+
+def run(project: Project, *arguments: str | Path, status: int) -> subprocess.CompletedProcess[str]:
+    return checked(project.unspool(*arguments, check=False), status)
+
+
+def objects(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def nobody(project: Project) -> Nobody:
+    return Nobody(project)
+
+
+@pytest.fixture
+def two(project: Project) -> tuple[Path, Path]:
+    """Two spools with a task each, and a configuration of both: the project's, and another one."""
+    other = project.root / "other"
+    project.write("two.ini", f"[uwsgi]\nspooler = {other}\nspooler = {project.spool}\n")
+    project.unspool("spool", "--spooler", str(other), "elsewhere")
+    submit(project, "here")
+    project.env.pop("UNSPOOL_SPOOL", None)
+    return project.root / "two.ini", other
+
+
+def task_in(spool: Path) -> Path:
+    (task,) = (path for path in spool.iterdir() if path.name.startswith("uwsgi_"))
+    return task
+
+
+@root_only
+def test_why_tells_what_may_not_be_read_from_what_is_gone(project: Project, nobody: Nobody) -> None:
+    task = submit(project, "mark")
+    nobody.look()
+    told = nobody("why", "--json", task, status=FAILED)
+    answer = json.loads(told.stdout)
+    codes = [reason["reason"] for reason in answer["reasons"]]
+    assert codes == ["unreadable", "no_daemon"] and answer["id"] is None
+    assert answer["reasons"][0]["owner"] == 0
+    assert "may not be read by you" in answer["reasons"][0]["text"]
+    assert "Ask as its user, `root`" in nobody("why", task, status=FAILED).stdout
+    said = nobody("show", task, status=FAILED)
+    assert f"cannot read `{task}`: Permission denied" in said.stderr and not said.stdout
+    said = nobody("show", "--capsule", task, status=FAILED)
+    assert "Permission denied" in said.stderr
+    task.unlink()
+    nobody("show", task, status=NOTHING)
+
+
+@root_only
+def test_why_of_kept_tasks_that_may_not_be_read(project: Project, nobody: Nobody) -> None:
+    whole = foreign({b"ud_spool_func": b"mark"})
+    (project.spool / ".unspool").mkdir(parents=True)
+    for folder in ("dead", "corrupt"):
+        (project.spool / folder).mkdir(parents=True, exist_ok=True)
+        publish(project.spool / folder, f"{folder}_1_1_7_1795000000_0", whole)
+    dead, corrupt = (task_in(project.spool / folder) for folder in ("dead", "corrupt"))
+    record = dead.with_name(f"attempts.{dead.name}")
+    record.write_text("")
+    for path in (dead, corrupt, record):
+        path.chmod(0o600)
+    nobody.look()
+    answer = json.loads(nobody("why", "--json", corrupt, status=FAILED).stdout)
+    assert [reason["reason"] for reason in answer["reasons"]] == ["unreadable"]
+    told = nobody("why", "--json", dead, status=FAILED)
+    answer = json.loads(told.stdout)
+    assert [reason["reason"] for reason in answer["reasons"]] == ["buried", "unreadable"]
+    assert "the record of why cannot be read" in answer["reasons"][0]["text"]
+    assert f"cannot read `{record}`" in told.stderr
+
+
+@root_only
+def test_ls_says_what_may_not_be_read(project: Project, nobody: Nobody) -> None:
+    secret, plain = submit(project, "mark", text="find me"), submit(project, "other", text="no")
+    nobody.look()
+    plain.chmod(0o644)
+    row = objects(nobody("ls", "--spooler", project.spool, "--json", status=OK))
+    assert {Path(one["path"]): one["readable"] for one in row} == {secret: False, plain: True}
+    assert "may not be read" in nobody("ls", "--spooler", project.spool, status=OK).stdout
+    for search in (("--func", "mark"), ("--grep", "find me"), ("--state", "retrying")):
+        for order in ((), ("--sort", "due")):
+            told = nobody("ls", "--spooler", project.spool, *search, *order, status=FAILED)
+            assert "1 task may not be read: whether they match is not known" in told.stderr
+            assert len(told.stdout.splitlines()) < 2
+    # What decides is not in the file.
+    nobody("ls", "--spooler", project.spool, "--newer", "1h", "--state", "due", status=OK)
+    # Who runs it the kernel tells.
+    with secret.open("rb+") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        row = objects(nobody("ls", "--spooler", project.spool, "--json", status=OK))
+        states = {Path(one["path"]): one["state"] for one in row}
+        assert states == {secret: "running", plain: "due"}
+        told = nobody("stats", "--spooler", project.spool, "--json", status=OK)
+        pending = json.loads(told.stdout)["spools"][0]["pending"]
+        assert (pending["running"], pending["due"]) == (1, 1)
+
+
+@root_only
+def test_a_task_is_not_said_to_be_gone_whose_id_may_not_be_read(
+    project: Project, nobody: Nobody
+) -> None:
+    task = submit(project, "mark")
+    whole = str(json.loads(run(project, "why", "--json", task, status=OK).stdout)["id"])
+    nobody.look()
+    spool = ("--spooler", project.spool)
+    told = nobody("why", *spool, whole[12:22], status=FAILED)
+    assert "1 of their files may not be read, and it may be one of those" in told.stderr
+    # The name tells a whole id, and parts of the name.
+    for given in (whole, task.name[20:]):
+        answer = json.loads(nobody("why", *spool, "--json", given, status=FAILED).stdout)
+        assert answer["path"] == str(task)
+
+
+def test_one_damaged_spool_hides_no_other(project: Project, two: tuple[Path, Path]) -> None:
+    config, other = two
+    (other / ".unspool" / "adopted").write_text("rubbish")
+    here = task_in(project.spool)
+    listed = run(project, "ls", "--config", config, "--json", status=FAILED)
+    assert sorted(row["function"] for row in objects(listed)) == ["elsewhere", "here"]
+    assert "adopted` is damaged" in listed.stderr
+    counted = run(project, "stats", "--config", config, "--json", status=FAILED)
+    spools = json.loads(counted.stdout)["spools"]
+    assert [spool["pending"]["tasks"] for spool in spools] == [1, 1]
+    assert json.loads(
+        run(project, "show", "--config", config, "--json", here.name, status=OK).stdout
+    )
+    run(project, "show", "--config", config, task_in(other).name, status=FAILED)
+    # Of its own tasks everything else is told.
+    answer = json.loads(run(project, "why", "--json", task_in(other), status=OK).stdout)
+    codes = [reason["reason"] for reason in answer["reasons"]]
+    assert codes == ["adoption_unreadable", "no_daemon"]
+    assert "adopted` is damaged" in answer["reasons"][0]["problem"]
+
+
+@root_only
+def test_a_folder_that_may_not_be_read_hides_nothing_else(
+    project: Project, two: tuple[Path, Path], nobody: Nobody
+) -> None:
+    config, other = two
+    project.unspool("spool", "--spooler", str(other), "--priority", "5", "secret")
+    secret = task_in(other / "5")
+    here = task_in(project.spool)
+    nobody.look(project.spool, other)
+    here.chmod(0o644)
+    (other / "5").chmod(0o700)
+    config.chmod(0o644)
+    rows = objects(nobody("ls", "--config", config, "--json", status=FAILED))
+    assert {row["path"] for row in rows} == {str(here), str(task_in(other))}
+    told = nobody("stats", "--config", config, "--json", status=FAILED)
+    spools = json.loads(told.stdout)["spools"]
+    assert [spool["spool"] for spool in spools] == [str(project.spool)]
+    assert f"cannot count the tasks of the spool `{other}`" in told.stderr
+    for given in (here.name, here.name[20:]):
+        assert nobody("why", "--config", config, given, status=OK).stdout.startswith(str(here))
+        nobody("show", "--config", config, given, status=OK)
+        nobody("logs", "--config", config, given, status=OK)
+    told = nobody("why", "--config", config, secret.name, status=FAILED)
+    assert f"cannot look through the spool `{other}` for tasks: Permission denied" in told.stderr
+
+
+def test_what_is_paused_is_listed_of_all_others(project: Project, two: tuple[Path, Path]) -> None:
+    config, other = two
+    project.unspool("pause", "--config", str(config))
+    (other / ".unspool" / "paused").write_text("rubbish")
+    told = run(project, "pause", "--config", config, "--list", "--json", status=FAILED)
+    assert [row["spool"] for row in objects(told)] == [str(project.spool)]
+    assert "paused`, which says what is paused, is damaged" in told.stderr
+
+
+def test_not_found_is_not_said_before_all_spools_were_looked_at(
+    project: Project, two: tuple[Path, Path]
+) -> None:
+    config, other = two
+    shutil.rmtree(other)
+    told = run(project, "why", "--config", config, "--json", "uwsgi_spoolfile_on_x", status=FAILED)
+    assert "may be in another spool" in json.loads(told.stdout)["reasons"][0]["text"]
+    assert f"`{other}` is missing" in told.stderr
+    for command in ("show", "stack"):
+        told = run(project, command, "--config", config, "uwsgi_spoolfile_on_x", status=FAILED)
+        assert "it may be in a spool that cannot be looked at" in told.stderr
+    project.unspool("spool", "--spooler", str(other), "elsewhere")
+    for command in ("show", "stack", "why"):
+        run(project, command, "--config", config, "uwsgi_spoolfile_on_x", status=NOTHING)
+
+
+def test_a_path_is_that_of_one_task(project: Project) -> None:
+    pending = submit(project, "mark")
+    for folder in ("dead", "corrupt"):
+        (project.spool / folder).mkdir()
+        kept = Path(shutil.copy(pending, project.spool / folder))
+        for command in ("show", "why"):
+            told = run(project, command, "--json", kept, status=OK)
+            assert json.loads(told.stdout)["path"] == str(kept)
+    told = run(project, "show", pending.name, status=USAGE)
+    assert "names 3 tasks" in told.stderr
+
+
+def test_a_record_that_cannot_be_read_ends_nothing(project: Project) -> None:
+    task = submit(project, "mark", text="shown")
+    record = project.spool / ".unspool" / "attempts" / task.name
+    record.mkdir(parents=True)
+    for command in ("show", "why", "logs"):
+        told = run(project, command, task, status=FAILED)
+        assert f"cannot read `{record}`, the record of a task's attempts: Is a" in told.stderr
+        assert command == "logs" or "mark" in told.stdout
+    told = run(project, "show", "--capsule", task, status=FAILED)
+    assert f"the record `{record}`" in told.stderr
+    # Of all records, too.
+    other = submit(project, "mark")
+    line = {"attempt": 1, "outcome": "exception", "at": 1, "host": "", "pid": 0, "error": "told"}
+    record.with_name(other.name).write_text(json.dumps(line) + "\n")
+    told = run(project, "logs", status=FAILED)
+    assert str(record) in told.stderr and "told" in told.stdout
+
+
+def test_what_a_record_says_of_tasks_that_were_given_up(project: Project) -> None:
+    (project.spool / "dead").mkdir(parents=True)
+    whole = foreign({b"ud_spool_func": b"mark"})
+    for number, (attempts, priority) in enumerate([(20, "7"), (3, "5"), (11, "")]):
+        name = f"web_1_1_{number}_1795000000_0"
+        publish(project.spool / "dead", name, whole)
+        line = {"attempt": attempts, "outcome": "exception", "at": 1795000000, "host": "",
+                "pid": 0, "error": "no", "priority": priority}  # fmt: skip
+        record = project.spool / "dead" / f"attempts.uwsgi_spoolfile_on_{name}"
+        record.write_text(json.dumps(line) + "\n")
+    rows = objects(run(project, "ls", "--json", "--sort", "attempts", status=OK))
+    assert [row["attempts"] for row in rows] == [3, 11, 20]
+    for more in ((), ("--state", "dead")):
+        rows = objects(run(project, "ls", "--json", "--sort", "priority", *more, status=OK))
+        assert [row["priority"] for row in rows] == ["5", "7", None]
+    for row in rows:
+        shown = json.loads(run(project, "show", "--json", row["path"], status=OK).stdout)
+        why = json.loads(run(project, "why", "--json", row["path"], status=OK).stdout)
+        assert shown["priority"] == row["priority"]
+        assert shown["attempts"] == why["attempts"] == row["attempts"]
+        text = run(project, "show", row["path"], status=OK).stdout
+        assert ("priority   " in text) == (row["priority"] is not None)
+
+
+def test_why_says_the_state_of_paused_and_held_tasks(project: Project) -> None:
+    task = submit(project, "mark")
+    project.unspool("pause")
+    assert json.loads(run(project, "why", "--json", task, status=OK).stdout)["state"] == "paused"
+    assert json.loads(run(project, "show", "--json", task, status=OK).stdout)["state"] == "paused"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_file_that_is_longer_than_any_task(project: Project, ours: bool) -> None:
+    if ours:
+        task = submit(project, "mark")
+    else:
+        project.spool.mkdir()
+        publish(project.spool, "web_1_1_7_1795000000_0", foreign({b"ud_spool_func": b"mark"}))
+        task = task_in(project.spool)
+    os.truncate(task, 1 << 40)
+    answer = json.loads(run(project, "why", "--json", task, status=OK).stdout)
+    assert answer["state"] == "torn" and answer["reasons"][0]["reason"] == "torn"
+    says = "it has 1099511627776 bytes, and no task has more than"
+    assert says in answer["reasons"][0]["text"]
+    shown = json.loads(run(project, "show", "--json", task, status=OK).stdout)
+    assert says in shown["damage"] and shown["state"] == "torn"
+    assert says in run(project, "show", task, status=OK).stdout
+    assert says in run(project, "show", "--body", task, status=FAILED).stderr
+
+
+def test_what_is_no_file_holds_nobody_up(project: Project) -> None:
+    submit(project, "mark")
+    pipe = project.spool / "uwsgi_spoolfile_on_web_1_1_7_1795000000_0"
+    os.mkfifo(pipe)
+    device = project.spool / "uwsgi_spoolfile_on_web_1_1_8_1795000000_0"
+    if os.geteuid() == 0:
+        os.mknod(device, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    for path in filter(Path.exists, (pipe, device)):
+        for command in (
+            ("show",), ("show", "--capsule"), ("why",), ("stack",), ("replay", "--trust"),
+        ):  # fmt: skip
+            told = run(project, *command, path, status=FAILED)
+            assert f"`{path}` is no task: it is no regular file" in told.stderr
+        run(project, "logs", path, status=OK)
+        for words in (["cancel"], ["retry"], ["mv", "--priority", "5"]):
+            done = project.unspool(*words, path, check=False)
+            assert done.returncode in (FAILED, NOTHING), (words, done.stdout, done.stderr)
+        assert path.exists()
+    assert len(objects(run(project, "ls", "--json", status=OK))) == 1
+    run(project, "ls", "--grep", "x", status=OK)
+    run(project, "stats", "--functions", "--json", status=OK)
+
+
+def test_a_damaged_record_of_pauses_is_told(project: Project) -> None:
+    task = submit(project, "mark")
+    (project.spool / ".unspool" / "paused").write_text("rubbish")
+    says = "which says what is paused, is damaged"
+    told = run(project, "stats", "--json", status=FAILED)
+    assert json.loads(told.stdout)["spools"][0]["paused"] is None and says in told.stderr
+    told = run(project, "show", "--json", task, status=FAILED)
+    assert json.loads(told.stdout)["paused"] is None and says in told.stderr
+    for command in (("stats",), ("show", task)):
+        told = run(project, *command, status=FAILED)
+        assert "what is paused cannot be read: nothing of the spool runs" in told.stdout
