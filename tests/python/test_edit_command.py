@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
+import re
+import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
 from everybody import USER, root_only
 from factory import DaemonFactory
-from harness import Project, wait_gone
+from harness import UNSPOOL, Project, wait_gone
 from signing import make_key, write_keys
 from spooling import submit
 from steering import (
@@ -173,15 +177,59 @@ def test_the_editor_shows_arguments_and_takes_what_is_saved(project: Project) ->
     assert b"gone" not in content
     for editor, status, says in [
         ("false", FAILED, "nothing is changed"), ("true", DONE, ""),
-        ("echo x >", FAILED, "no JSON"), (f"touch -d 2099-01-01 {path}; true", FAILED, "somebody"),
+        ("echo x >", FAILED, "no JSON"), ("rm", FAILED, "the editor removed"),
+        (f"touch -d 2099-01-01 {path}; true", FAILED, "somebody"),
     ]:  # fmt: skip
         editor = editor if "touch" not in editor else f"sed -i s/after/other/ $1; {editor}"
         done = project.unspool("edit", "--editor", path, check=False, env={**env, "EDITOR": editor})
         assert (done.returncode, says in done.stderr) == (status, True), (editor, done.stderr)
         assert path.read_bytes() == content
-    for left in Path("/tmp").glob("unspool-edit-*.json"):
-        if left.read_text() == f"{left}\n" or left.read_text() == "x\n":
-            left.unlink()
+        if "`/tmp/unspool-edit-" in done.stderr:
+            kept_text(done.stderr).unlink(missing_ok=True)
+
+
+def kept_text(said: str) -> Path:
+    found = re.search(r"`(/tmp/unspool-edit-[^`]*)`", said)
+    assert found is not None, said
+    return Path(found[1])
+
+
+def test_what_was_typed_is_kept_if_the_task_is_taken_meanwhile(project: Project) -> None:
+    path = delayed(project, id="before")
+    editor = f"rm {path}; sed -i s/before/typed/"
+    env = {**project.producer_env, "EDITOR": editor, "VISUAL": ""}
+    done = project.unspool("edit", "--json", "--editor", path, check=False, env=env)
+    assert done.returncode == NOTHING and "there is no task" in done.stderr, done
+    kept = kept_text(done.stderr)
+    assert "typed" in kept.read_text()
+    assert str(kept) in json.loads(done.stdout)["error"]
+    kept.unlink()
+    path = delayed(project, id="before")
+    env["EDITOR"] = "f() { sed -i s/before/typed/ $1; exit 3; }; f"
+    done = project.unspool("edit", "--editor", path, check=False, env=env)
+    assert done.returncode == FAILED and "what was saved" in done.stderr, done
+    kept_text(done.stderr).unlink()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+def test_ctrl_c_is_the_editors(project: Project, number: signal.Signals) -> None:
+    """It takes the editor with it that does not mind it, and leaves nothing behind."""
+    path = delayed(project, id="before")
+    said = project.root / "editing"
+    os.mkfifo(said)
+    editor = "f() { echo $1 > editing; exec sleep 60; }; f"
+    env = {**project.producer_env, "EDITOR": editor, "VISUAL": ""}
+    running = subprocess.Popen(
+        [UNSPOOL, "edit", "--editor", path], cwd=project.root, env=env, start_new_session=True,
+        stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    text = Path(said.read_text().rstrip())
+    assert text.exists()
+    # As a terminal does, to both.
+    os.killpg(running.pid, number)
+    _, complained = running.communicate(timeout=20)
+    assert running.returncode == FAILED and "nothing is changed" in complained, complained
+    assert not text.exists()
 
 
 @root_only

@@ -44,6 +44,15 @@ pub enum EditError {
     /// Its signature is none of our keys'. To sign it anew would make a forged task a good one.
     #[error("it is not signed anew: {0}")]
     Signature(#[from] BadSignature),
+    /// Its new file would be ours, and whose file it is says who may run it.
+    #[error(
+        "it belongs to uid {owner}, and would be yours then: only that user and root can edit it; submit a \
+         new one and cancel this"
+    )]
+    NotOurs {
+        /// Whose it is.
+        owner: u32,
+    },
     /// The system refused.
     #[error("cannot {action}")]
     Io {
@@ -107,6 +116,19 @@ impl Edit {
         &self.lease.stat
     }
 
+    /// Whether its new file can belong to whom the old one belongs.
+    ///
+    /// # Errors
+    /// [`EditError::NotOurs`].
+    pub fn check_owner(&self) -> Result<(), EditError> {
+        let owner = self.lease.stat.owner;
+        if host::is_root() || owner == host::uid() {
+            Ok(())
+        } else {
+            Err(EditError::NotOurs { owner })
+        }
+    }
+
     /// What it says.
     ///
     /// # Errors
@@ -127,6 +149,7 @@ impl Edit {
         due_ns: Option<i64>,
         keys: Option<&Keyring>,
     ) -> Result<(), EditError> {
+        self.check_owner()?;
         let old = TaskFile::parse(&self.content)?;
         let key = match (signer(&self.content), keys) {
             (None, _) => None,

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use unspool_sys::file::stat_file;
+use unspool_sys::clock;
+use unspool_sys::file::{set_mtime, set_mtime_now, stat_file};
 use unspool_sys::folder::{FileKind, Folder, Stat};
 use unspool_sys::lock::{self, Holder};
 
@@ -13,6 +14,25 @@ pub(crate) struct Lease {
     pub(crate) file: OwnedFd,
     /// As it was under the lock.
     pub(crate) stat: Stat,
+}
+
+impl Lease {
+    /// Gives the task another due time. Of another user's task only "now" can be written.
+    pub(crate) fn set_due(&self, due_ns: i64) -> io::Result<()> {
+        let Err(error) = set_mtime(self.file.as_fd(), due_ns) else { return Ok(()) };
+        if error.kind() != io::ErrorKind::PermissionDenied {
+            return Err(error);
+        }
+        if due_ns <= clock::now_ns() {
+            return set_mtime_now(self.file.as_fd());
+        }
+        let owner = self.stat.owner;
+        let text = format!(
+            "the task belongs to uid {owner}: only that user and root can put it off, others can make \
+             it due now (--at now)"
+        );
+        Err(io::Error::new(error.kind(), text))
+    }
 }
 
 impl Drop for Lease {

@@ -1,10 +1,8 @@
 //! Relocate: a pending task gets another priority, another due time, or both.
 
 use std::io;
-use std::os::fd::AsFd;
 
 use unspool_core::{Durability, Priority};
-use unspool_sys::file::set_mtime;
 use unspool_sys::lock::Holder;
 
 use crate::SpoolDir;
@@ -62,7 +60,7 @@ pub fn relocate(spool: &SpoolDir, place: &Place, to: &Relocation) -> io::Result<
     }
     if let Some(due_ns) = to.due_ns {
         // COMMIT POINT of the due time.
-        set_mtime(lease.file.as_fd(), due_ns)?;
+        lease.set_due(due_ns)?;
     }
     if moves {
         // COMMIT POINT of the priority: at one place before, at the other after.

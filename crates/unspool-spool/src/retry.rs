@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use unspool_core::limits::PAIRS_BYTES_MAX;
 use unspool_core::taskfile::{ATTEMPTS_OFFSET, HEADER_BYTES, KEY_PRIORITY, peek_value};
 use unspool_core::{Durability, Priority};
-use unspool_sys::file::{read_at, set_mtime, stat_file, write_byte_at};
+use unspool_sys::file::{read_at, stat_file, write_byte_at};
 use unspool_sys::folder::Folder;
 use unspool_sys::lock::Holder;
 use unspool_sys::{clock, host, user};
@@ -70,7 +70,7 @@ fn hurry(lease: &Lease) -> io::Result<Retried> {
         return Ok(Retried::Due);
     }
     // COMMIT POINT: from here on it is due.
-    set_mtime(lease.file.as_fd(), now_ns)?;
+    lease.set_due(now_ns)?;
     Ok(Retried::Hurried)
 }
 
@@ -105,9 +105,9 @@ fn unbury(
         incomplete = noted.and(moved).err();
     }
     // The last of what changes its bytes: each write sets this time too.
-    set_mtime(lease.file.as_fd(), clock::now_ns())?;
+    let due = lease.set_due(clock::now_ns());
     // COMMIT POINT: given up before, pending after.
-    match from.rename(name, to, name) {
+    match due.and_then(|()| from.rename(name, to, name)) {
         Ok(()) => Ok(Retried::Pending { place, incomplete }),
         Err(error) => {
             if kept == Kept::Dead {

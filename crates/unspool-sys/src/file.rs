@@ -3,8 +3,10 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{self, Timespec, Timestamps, UTIME_OMIT};
+use rustix::fs::{self, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
+#[cfg(feature = "trace")]
+use crate::clock;
 use crate::folder::Stat;
 #[cfg(feature = "trace")]
 use crate::trace;
@@ -122,6 +124,18 @@ pub fn sync_file(file: BorrowedFd<'_>) -> io::Result<()> {
     fs::fsync(file)?;
     #[cfg(feature = "trace")]
     trace::synced(file);
+    Ok(())
+}
+
+/// Sets the modification time, and the access time with it, to now: the one change of times that who may
+/// write the file is allowed, too.
+pub fn set_mtime_now(file: BorrowedFd<'_>) -> io::Result<()> {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    #[cfg(feature = "trace")]
+    trace::before("futimens")?;
+    fs::futimens(file, &Timestamps { last_access: now, last_modification: now })?;
+    #[cfg(feature = "trace")]
+    trace::set_time(file, clock::now_ns());
     Ok(())
 }
 

@@ -55,6 +55,15 @@ impl AsFd for Signals {
     }
 }
 
+/// Outlives Ctrl-C and Ctrl-\ from here on, as long as a program that it starts has the terminal: that one
+/// decides what they mean. By handlers, for the reason that [`PASSED_OVER`] has them.
+pub fn pass_over_interrupts() -> io::Result<()> {
+    for signal in [SIGINT, SIGQUIT] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    Ok(())
+}
+
 /// Stops this process, as Ctrl-Z does, until somebody continues it.
 pub fn suspend() -> io::Result<()> {
     signal_hook::low_level::raise(signal_hook::consts::SIGSTOP)

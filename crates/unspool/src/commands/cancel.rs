@@ -16,7 +16,7 @@ use unspool_spool::{
 use crate::cli::CancelOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::{complain, with_causes};
 use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
 use crate::terminal::progress;
@@ -165,7 +165,7 @@ impl Told {
             }
             Err(error) => {
                 complain(&error);
-                self.rows.push(json!({"task": given, "error": error.to_string()}));
+                self.rows.push(json!({"task": given, "error": with_causes(&error)}));
             }
         }
     }

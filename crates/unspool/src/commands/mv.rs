@@ -11,7 +11,7 @@ use unspool_sys::clock;
 use crate::cli::MvOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::{complain, with_causes};
 use crate::tasks::{Finder, FinderError};
 
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &MvOptions) -> u8 {
             Err(error) => {
                 status = exit::worse(status, error.exit_status());
                 complain(&error);
-                json!({"task": task, "error": error.to_string()})
+                json!({"task": task, "error": with_causes(&error)})
             }
         };
         if options.json {

@@ -12,7 +12,7 @@ use unspool_spool::{
 use crate::cli::RetryOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::{complain, with_causes};
 use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
 use crate::terminal::{Shown, progress};
@@ -301,7 +301,7 @@ fn say_error(
     error: &dyn std::error::Error,
 ) {
     if options.json {
-        let _ = writeln!(output, "{}", json!({"task": given, "error": error.to_string()}));
+        let _ = writeln!(output, "{}", json!({"task": given, "error": with_causes(error)}));
     }
 }
 

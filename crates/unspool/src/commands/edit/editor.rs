@@ -17,6 +17,7 @@ use unspool_sys::Folder;
 use unspool_sys::file::write_all;
 use unspool_sys::folder::os_str;
 use unspool_sys::host;
+use unspool_sys::signal::pass_over_interrupts;
 
 use super::change::{Change, is_pickled};
 
@@ -33,34 +34,65 @@ pub(crate) enum EditorError {
     Write(#[source] io::Error),
     #[error("cannot start the editor `{editor}`; VISUAL or EDITOR names another one")]
     Start { editor: String, source: io::Error },
-    #[error("the editor `{editor}` ended with {status}: nothing is changed")]
-    Failed { editor: String, status: ExitStatus },
+    #[error("the editor `{editor}` ended with {status}: nothing is changed{}", kept(left.as_deref()))]
+    Failed { editor: String, status: ExitStatus, left: Option<PathBuf> },
+    #[error("the editor removed `{path}`: nothing is changed; save the text under its own name")]
+    Removed { path: PathBuf },
+    #[error("cannot let the editor have Ctrl-C")]
+    Signals(#[source] io::Error),
     #[error("`{path}` is left as it was saved: it {why}; nothing is changed")]
     Text { path: PathBuf, why: String },
     #[error("the arguments are pickled, and cannot be edited as text")]
     Pickled,
 }
 
+fn kept(left: Option<&Path>) -> String {
+    left.map(|path| format!("; what was saved is in `{}`", path.display())).unwrap_or_default()
+}
+
+/// The file with what somebody typed: it is removed by whoever has made use of it, else it stays.
+#[derive(Debug)]
+pub(crate) struct Typed {
+    pub(crate) path: PathBuf,
+}
+
+impl Typed {
+    pub(crate) fn remove(&self) {
+        if let (Some(name), Ok(folder)) =
+            (self.path.file_name(), Folder::open(Path::new(DIRECTORY)))
+        {
+            let _ = folder.unlink(name.as_encoded_bytes());
+        }
+    }
+}
+
 /// Shows a task in the editor. `None` if nothing was changed.
-pub(crate) fn edit(message: &Message) -> Result<Option<Change>, EditorError> {
+pub(crate) fn edit(message: &Message) -> Result<Option<(Change, Typed)>, EditorError> {
     if is_pickled(message) {
         return Err(EditorError::Pickled);
     }
+    // Ctrl-C is for the editor: it must not leave the text behind, or end this while somebody types.
+    pass_over_interrupts().map_err(EditorError::Signals)?;
     let before = text_of(message);
-    let path = write(&format!("{before:#}\n")).map_err(EditorError::Write)?;
-    let read = run(&path).and_then(|()| {
+    let shown = format!("{before:#}\n");
+    let typed = Typed { path: write(&shown).map_err(EditorError::Write)? };
+    let path = &typed.path;
+    let read = run(path, &shown).and_then(|()| {
         let wrong = |why: String| EditorError::Text { path: path.clone(), why };
-        let text = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+        let text = std::fs::read(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => EditorError::Removed { path: path.clone() },
+            _ => wrong(format!("cannot be read: {error}")),
+        })?;
         let after: Value = serde_json::from_slice(&text)
             .map_err(|error| wrong(format!("is no JSON object: {error}")))?;
         change(message, &before, &after).map_err(wrong)
     });
-    if !matches!(read, Err(EditorError::Text { .. }))
-        && let (Some(name), Ok(folder)) = (path.file_name(), Folder::open(Path::new(DIRECTORY)))
-    {
-        let _ = folder.unlink(name.as_encoded_bytes());
+    match read {
+        Ok(Some(change)) => return Ok(Some((change, typed))),
+        Err(EditorError::Text { .. } | EditorError::Failed { left: Some(_), .. }) => {}
+        _ => typed.remove(),
     }
-    read
+    read.map(|_| None)
 }
 
 fn write(text: &str) -> io::Result<PathBuf> {
@@ -72,7 +104,7 @@ fn write(text: &str) -> io::Result<PathBuf> {
     Ok(Path::new(DIRECTORY).join(os_str(&name)))
 }
 
-fn run(path: &Path) -> Result<(), EditorError> {
+fn run(path: &Path, shown: &str) -> Result<(), EditorError> {
     let environment = Environment::current();
     let named = |name| environment.variable(name).filter(|value| !value.is_empty());
     let editor = named("VISUAL").or_else(|| named("EDITOR"));
@@ -82,7 +114,10 @@ fn run(path: &Path) -> Result<(), EditorError> {
     command.arg("-c").arg(format!("{editor} \"$@\"")).arg(&editor).arg(path);
     match command.status() {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(EditorError::Failed { editor, status }),
+        Ok(status) => {
+            let saved = std::fs::read(path).is_ok_and(|text| text != shown.as_bytes());
+            Err(EditorError::Failed { editor, status, left: saved.then(|| path.to_owned()) })
+        }
         Err(source) => Err(EditorError::Start { editor, source }),
     }
 }

@@ -22,7 +22,7 @@ use super::mv::due_ns;
 use crate::cli::EditOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::{complain, with_causes};
 use crate::security::SecurityError;
 use crate::tasks::{Finder, FinderError};
 
@@ -51,6 +51,12 @@ enum EditCommandError {
     Changed { path: String },
     #[error("`{path}` is damaged")]
     Damaged { path: String, source: Malformed },
+    #[error("what you typed is kept in `{typed}`, and nothing is changed")]
+    Kept {
+        typed: PathBuf,
+        #[source]
+        error: Box<EditCommandError>,
+    },
     #[error("cannot read the body from `{path}`")]
     Body { path: PathBuf, source: io::Error },
     #[error("cannot edit `{path}`")]
@@ -73,6 +79,7 @@ impl EditCommandError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Finder(error) => error.exit_status(),
+            Self::Kept { error, .. } => error.exit_status(),
             Self::Keys(error) => error.exit_status(),
             Self::Change(_)
             | Self::Nothing
@@ -97,7 +104,7 @@ pub(crate) fn run(options: &EditOptions) -> u8 {
         Ok((path, became)) => (format!("{became:8}  {}\n", display::clean(&path)), exit::OK),
         Err(error) => {
             complain(&error);
-            let row = json!({"task": given, "error": error.to_string()});
+            let row = json!({"task": given, "error": with_causes(&error)});
             (if options.json { format!("{row}\n") } else { String::new() }, error.exit_status())
         }
     };
@@ -162,17 +169,26 @@ fn by_editor(
     let stat = *seen.stat();
     let damaged = |source| EditCommandError::Damaged { path: path.clone(), source };
     let message = seen.message().map_err(damaged)?;
+    seen.check_owner().map_err(|error| EditCommandError::Edit { path: path.clone(), error })?;
     // It may run while somebody thinks.
     drop(seen);
-    let Some(mut change) = editor::edit(&message)? else {
+    let Some((mut change, typed)) = editor::edit(&message)? else {
         return Ok((path, "unchanged"));
     };
     change.due_ns = due_ns;
-    let edit = begin(spool, task, &path)?;
-    if !is_same(&stat, edit.stat()) {
-        return Err(EditCommandError::Changed { path });
+    let done = begin(spool, task, &path).and_then(|edit| {
+        if !is_same(&stat, edit.stat()) {
+            return Err(EditCommandError::Changed { path });
+        }
+        commit(*edit, change, path, keys)
+    });
+    match done {
+        Ok(_) | Err(EditCommandError::NotDurable { .. }) => typed.remove(),
+        Err(error) => {
+            return Err(EditCommandError::Kept { typed: typed.path, error: Box::new(error) });
+        }
     }
-    commit(*edit, change, path, keys)
+    done
 }
 
 fn is_same(one: &Stat, other: &Stat) -> bool {

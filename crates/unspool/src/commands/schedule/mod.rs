@@ -14,7 +14,7 @@ use unspool_wire::schedule::{Entry, EntryKind, ScheduleAsk};
 use self::known::{Known, ScheduleError, Schedules};
 use crate::cli::{ScheduleChoice, ScheduleCommand, ScheduleDeed};
 use crate::display::clean;
-use crate::logging::complain;
+use crate::logging::{complain, with_causes};
 use crate::{exit, terminal};
 
 impl ScheduleError {
@@ -77,7 +77,7 @@ fn each(
                 if !choice.json {
                     continue;
                 }
-                json!({"given": name, "error": error.to_string()}).to_string()
+                json!({"given": name, "error": with_causes(&error)}).to_string()
             }
         };
         // It is done whether or not somebody reads of it.
