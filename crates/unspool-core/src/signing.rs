@@ -11,7 +11,7 @@ use sha2::Sha256;
 use crate::limits::{KEY_NAME_BYTES_MAX, SIGNING_KEY_BYTES_MIN, SIGNING_KEYS_MAX};
 
 /// Bytes of a MAC.
-pub(crate) const MAC_BYTES: usize = 32;
+pub const MAC_BYTES: usize = 32;
 
 /// A text that gives no keys. It never quotes the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,12 +54,22 @@ impl SigningKey {
         mac
     }
 
-    pub(crate) fn sign(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    /// The MAC over these parts. The first one says what for, so that it is no MAC of other things.
+    pub fn sign(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         self.over(parts).finalize().into_bytes().into()
     }
 
+    /// A key of the same name that is made from this one and these parts, as `sign` takes them.
+    #[must_use]
+    pub fn derive(&self, parts: &[&[u8]]) -> Self {
+        let secret = self.sign(parts);
+        // HMAC takes keys of any length: the other arm is never taken.
+        let mac = Hmac::new_from_slice(&secret).unwrap_or_else(|_| self.over(parts));
+        Self { name: self.name.clone(), mac }
+    }
+
     /// Whether this is the MAC over these parts, compared in constant time.
-    pub(crate) fn is_mac(&self, parts: &[&[u8]], mac: &[u8; MAC_BYTES]) -> bool {
+    pub fn is_mac(&self, parts: &[&[u8]], mac: &[u8; MAC_BYTES]) -> bool {
         self.over(parts).verify_slice(mac).is_ok()
     }
 }

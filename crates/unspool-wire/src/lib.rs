@@ -1,15 +1,19 @@
-//! The protocol between the daemon, its zygote and its workers. Bytes in, values out: no sockets.
+//! The protocols between the daemon, its zygote and its workers, and between machines. Bytes in, values out: no sockets.
 //!
 //! `task` is the hot path, between dispatcher and worker: binary packets of a `SOCK_SEQPACKET`
 //! pair. `control` is the cold one, between supervisor and zygote: a JSON object a packet. `request`
 //! is what any process may ask of the daemon, `cancel` and `schedule` parts of that. The specification is
 //! `docs/design/worker-protocol.md`.
+//!
+//! Of the network are `packet`, uwsgi's protocol, and `peer`, the one between two of ours.
 
 pub mod cancel;
 pub mod control;
+pub mod packet;
+pub mod peer;
 pub mod request;
 pub mod schedule;
 pub mod task;
 
-/// Version of both protocols. A worker says it first; a daemon refuses another one.
+/// Version of both protocols of workers. A worker says it first; a daemon refuses another one.
 pub const PROTOCOL_VERSION: u16 = 1;
