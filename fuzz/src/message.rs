@@ -40,5 +40,5 @@ pub fn message(from: &mut Unstructured<'_>) -> Result<Message> {
         expires_ms: from.arbitrary()?,
         ..TaskPolicy::default()
     };
-    Ok(Message { pairs, body, module, policy })
+    Ok(Message { pairs, body, module, policy, ..Message::default() })
 }

@@ -7,6 +7,7 @@ mod bounds;
 pub mod due;
 pub mod limits;
 mod message;
+mod origin;
 pub mod outcome;
 pub mod pickle;
 mod policy;
@@ -17,6 +18,7 @@ pub mod taskfile;
 
 pub use bounds::{FreeFloor, SpoolBounds};
 pub use message::Message;
+pub use origin::Origin;
 pub use outcome::Outcome;
 pub use policy::{Durability, UnknownDurability};
 pub use priority::{InvalidPriority, Priority};

@@ -1,10 +1,11 @@
 //! A task as its handler sees it.
 
-use crate::TaskPolicy;
+use crate::{Origin, TaskPolicy};
 
 /// Pairs in the order given, and the body. The same key may stand twice; the last one wins.
 ///
-/// The handler is given neither `module`, which tells functions of one name apart, nor `policy`.
+/// The handler is given neither `module`, which tells functions of one name apart, nor `policy` and
+/// `origin`.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// Key and value, both raw bytes.
@@ -15,6 +16,8 @@ pub struct Message {
     pub module: Vec<u8>,
     /// What the task asks for itself.
     pub policy: TaskPolicy,
+    /// How the task came to its spool.
+    pub origin: Origin,
 }
 
 impl Message {

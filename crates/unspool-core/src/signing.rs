@@ -59,6 +59,13 @@ impl SigningKey {
         self.over(parts).finalize().into_bytes().into()
     }
 
+    /// Begins the MAC over these parts and one more, of so many bytes, that comes in pieces.
+    pub(crate) fn begin(&self, parts: &[&[u8]], last_bytes: u64) -> Signing {
+        let mut mac = self.over(parts);
+        mac.update(&last_bytes.to_le_bytes());
+        Signing(mac)
+    }
+
     /// A key of the same name that is made from this one and these parts, as `sign` takes them.
     #[must_use]
     pub fn derive(&self, parts: &[&[u8]]) -> Self {
@@ -77,6 +84,31 @@ impl SigningKey {
 impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SigningKey").field(&String::from_utf8_lossy(&self.name)).finish()
+    }
+}
+
+/// A MAC whose last part is still coming.
+pub(crate) struct Signing(Hmac<Sha256>);
+
+impl Signing {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> [u8; MAC_BYTES] {
+        self.0.finalize().into_bytes().into()
+    }
+
+    /// Whether it is this one, compared in constant time.
+    pub(crate) fn is(self, mac: &[u8; MAC_BYTES]) -> bool {
+        self.0.verify_slice(mac).is_ok()
+    }
+}
+
+/// Never shows a secret.
+impl fmt::Debug for Signing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signing")
     }
 }
 

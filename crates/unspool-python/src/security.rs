@@ -36,7 +36,7 @@ pub(crate) fn from_python(settings: &Bound<'_, PyAny>) -> PyResult<(Access, Trus
         .map(|path| py.detach(|| load_keys(&path)))
         .transpose()
         .map_err(|error| config_error(py, &error))?;
-    let trust = Trust { keys: keys.map(Arc::new), unsigned_uids };
+    let trust = Trust { keys: keys.map(Arc::new), unsigned_uids, network_pickle: false };
     Ok((Access { sharing, group, strict }, trust))
 }
 

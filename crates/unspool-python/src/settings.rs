@@ -22,7 +22,7 @@ static TABLE: Mutex<Table> = Mutex::new(Table {
     configured: 0,
     durability: Durability::Group,
     access: Access { sharing: None, group: None, strict: false },
-    trust: Trust { keys: None, unsigned_uids: Vec::new() },
+    trust: Trust { keys: None, unsigned_uids: Vec::new(), network_pickle: false },
     bounds: SpoolBounds { tasks: None, bytes: None, free: None },
     pid: 0,
     edition: 0,

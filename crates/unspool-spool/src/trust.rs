@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use unspool_core::limits::KEY_FILE_BYTES_MAX;
 use unspool_core::signing::{InvalidKeys, Keyring};
-use unspool_core::taskfile::{BadSignature, verify};
+use unspool_core::Origin;
+use unspool_core::taskfile::{BadSignature, origin_of, verify};
 use unspool_sys::files;
 use unspool_sys::folder::Stat;
 
@@ -78,6 +79,8 @@ pub struct Trust {
     pub keys: Option<Arc<Keyring>>,
     /// Users whose files count as if they were signed.
     pub unsigned_uids: Vec<u32>,
+    /// Whether pickles are loaded from tasks that anybody may have sent over the network.
+    pub network_pickle: bool,
 }
 
 /// A task that does not run.
@@ -98,17 +101,19 @@ pub struct Standing {
     signed: bool,
     owner: u32,
     mode: u32,
+    origin: Origin,
 }
 
 impl Standing {
     /// A task that nobody gave: what a process makes for itself.
-    pub const OWN: Self = Self { signed: true, owner: 0, mode: 0 };
+    pub const OWN: Self = Self { signed: true, owner: 0, mode: 0, origin: Origin::Local };
 }
 
 impl Trust {
     /// Whether a task may run, from the bytes of its file and what the system says of that.
     pub fn admit(&self, file: &[u8], stat: &Stat) -> Result<Standing, Refused> {
-        let mut standing = Standing { signed: false, owner: stat.owner, mode: stat.mode };
+        let (owner, mode, origin) = (stat.owner, stat.mode, origin_of(file));
+        let mut standing = Standing { signed: false, owner, mode, origin };
         let Some(keys) = &self.keys else { return Ok(standing) };
         match verify(file, keys) {
             Ok(()) => standing.signed = true,
@@ -122,7 +127,11 @@ impl Trust {
     /// Why this process, of the user `uid`, must not load pickles of such a task; `None`: it may.
     /// Loading one can run any code.
     pub fn refuse_pickles(&self, standing: Standing, uid: u32) -> Option<String> {
-        let Standing { signed, owner, mode } = standing;
+        let Standing { signed, owner, mode, origin } = standing;
+        if origin == Origin::Network && !signed {
+            // Whoever stored it says nothing of who sent it.
+            return (!self.network_pickle).then(|| NETWORK_PICKLE.to_owned());
+        }
         let own = [0, uid].contains(&owner) && is_its_owners(standing);
         if signed || own || self.counts_as_signed(standing) {
             return None;
@@ -140,9 +149,16 @@ impl Trust {
     }
 
     fn counts_as_signed(&self, standing: Standing) -> bool {
-        self.unsigned_uids.contains(&standing.owner) && is_its_owners(standing)
+        standing.origin == Origin::Local
+            && self.unsigned_uids.contains(&standing.owner)
+            && is_its_owners(standing)
     }
 }
+
+/// Why pickles of the network are not loaded.
+const NETWORK_PICKLE: &str = "the arguments of this task are pickled, and it came over the network from a \
+     peer that proved nothing: give both sides the same `network-keys`, or sign tasks with \
+     `spooler-keys`; `spooler-network-pickle = true` lets anybody who can connect run any code here";
 
 /// Whether the bytes of a file are its owner's alone.
 fn is_its_owners(standing: Standing) -> bool {

@@ -3,7 +3,7 @@
 use super::mark::{self, FoundMark, Mark, TaskId};
 use super::{HEADER_BYTES, KEY_FUNCTION, MODIFIER1};
 use crate::limits::TASK_BYTES_MAX;
-use crate::{Message, TaskPolicy};
+use crate::{Message, Origin, TaskPolicy};
 
 /// Why a file is no task.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +69,8 @@ pub struct TaskFile<'a> {
     pub module: &'a [u8],
     /// What the task asks for itself.
     pub policy: TaskPolicy,
+    /// How it came to its spool.
+    pub origin: Origin,
     pairs: &'a [u8],
     overflow: &'a [u8],
     /// The caller's body; empty if there is none.
@@ -89,19 +91,19 @@ impl<'a> TaskFile<'a> {
     pub fn parse(file: &'a [u8]) -> Result<Self, Malformed> {
         let (pairs, rest) = split(file)?;
         let found = find_mark(file)?;
-        let (own, overflow_bytes, module, policy) = match &found {
-            None => (0, 0, &[][..], TaskPolicy::default()),
-            Some((mark, found)) => {
-                verify(file, mark)?;
-                (found.pair_bytes, mark.overflow_bytes as usize, found.module, found.policy)
-            }
-        };
+        let (mut own, mut overflow_bytes, mut module) = (0, 0, &[][..]);
+        let (mut policy, mut origin) = (TaskPolicy::default(), Origin::Local);
+        if let Some((mark, found)) = &found {
+            verify(file, mark)?;
+            (own, overflow_bytes) = (found.pair_bytes, mark.overflow_bytes as usize);
+            (module, policy, origin) = (found.module, found.policy, found.origin);
+        }
         let mark = found.map(|(mark, _)| mark);
         // Our pair may claim to reach beyond the pairs.
         let callers = pairs.get(own..).ok_or(Malformed::Mark)?;
         let (overflow, body) = rest.split_at_checked(overflow_bytes).ok_or(Malformed::Mark)?;
         let attempts = file[3];
-        let task = Self { mark, attempts, module, policy, pairs: callers, overflow, body };
+        let task = Self { mark, attempts, module, policy, origin, pairs: callers, overflow, body };
         check_pairs(task.pairs, HEADER_BYTES + own, 2)?;
         check_pairs(task.overflow, HEADER_BYTES + pairs.len(), 4)?;
         Ok(task)
@@ -119,6 +121,7 @@ impl<'a> TaskFile<'a> {
             body: self.body.to_vec(),
             module: self.module.to_vec(),
             policy: self.policy,
+            origin: self.origin,
         }
     }
 }
@@ -189,6 +192,11 @@ pub fn peek_value<'a>(head: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     fields.filter(|(found, _)| *found == key).last().map(|(_, value)| value)
 }
 
+/// How a task came to its spool, from the first bytes of its file, without judging the rest.
+pub fn origin_of(head: &[u8]) -> Origin {
+    mark::find(head).ok().flatten().map_or(Origin::Local, |found| found.origin)
+}
+
 /// Our mark in the first bytes of a file; `None` where it is not there, or damaged.
 pub fn mark_of(head: &[u8]) -> Option<Mark> {
     find_mark(head).ok()?.map(|(mark, _)| mark)
@@ -207,7 +215,7 @@ fn split(file: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
         .ok_or(Malformed::Short { bytes, announced: (HEADER_BYTES + pair_bytes) as u64 })
 }
 
-fn find_mark(file: &[u8]) -> Result<Option<(Mark, FoundMark<'_>)>, Malformed> {
+pub(super) fn find_mark(file: &[u8]) -> Result<Option<(Mark, FoundMark<'_>)>, Malformed> {
     let Some(found) = mark::find(file).map_err(|_| Malformed::Mark)? else { return Ok(None) };
     let mark = Mark::read(found.fixed).ok_or(Malformed::Mark)?;
     Ok(Some((mark, found)))
@@ -226,7 +234,7 @@ fn verify(file: &[u8], mark: &Mark) -> Result<(), Malformed> {
 }
 
 /// Takes one pair whose lengths have `width` bytes; `None` at the end or where it is cut.
-fn take_pair(block: &[u8], width: usize) -> Option<(&[u8], &[u8], &[u8])> {
+pub(super) fn take_pair(block: &[u8], width: usize) -> Option<(&[u8], &[u8], &[u8])> {
     let (key, rest) = take_sized(block, width)?;
     let (value, rest) = take_sized(rest, width)?;
     Some((key, value, rest))
@@ -238,7 +246,7 @@ fn take_sized(block: &[u8], width: usize) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(length)
 }
 
-fn check_pairs(block: &[u8], base: usize, width: usize) -> Result<(), Malformed> {
+pub(super) fn check_pairs(block: &[u8], base: usize, width: usize) -> Result<(), Malformed> {
     let mut rest = block;
     while !rest.is_empty() {
         let offset = base + block.len() - rest.len();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::mark::{self, Mark, TaskId};
+use super::mark::{self, Mark, Tail, TaskId};
 use super::{
     HEADER_BYTES, KEY_AT, KEY_FUNCTION, KEY_PRIORITY, KEY_SPOOLER, MODIFIER1, signature, words,
 };
@@ -62,21 +62,14 @@ pub fn encode(
 ) -> Result<Vec<u8>, InvalidMessage> {
     check_keys(message)?;
     let asks = words::write(&message.policy);
-    let value_bytes = mark::value_bytes(&message.module, &asks, key);
+    let tail = Tail { module: &message.module, words: &asks, origin: message.origin };
+    let value_bytes = mark::value_bytes(tail, key);
     let own_bytes = 4 + mark::KEY.len() + value_bytes;
     let moved = choose_overflow(message, own_bytes)?;
-    let in_pairs = |index: usize| moved.binary_search(&index).is_err();
 
     let overflow_bytes: usize =
         moved.iter().map(|i| 8 + message.pairs[*i].0.len() + message.pairs[*i].1.len()).sum();
-    let pair_bytes: usize = own_bytes
-        + message
-            .pairs
-            .iter()
-            .enumerate()
-            .filter(|(i, _)| in_pairs(*i))
-            .map(|(_, (k, v))| 4 + k.len() + v.len())
-            .sum::<usize>();
+    let pair_bytes = own_bytes + pair_bytes(message, &moved);
     let file_bytes = HEADER_BYTES + pair_bytes + overflow_bytes + message.body.len();
     if file_bytes as u64 > TASK_BYTES_MAX {
         return Err(InvalidMessage::TooLong { bytes: file_bytes as u64 });
@@ -90,29 +83,10 @@ pub fn encode(
     };
 
     let mut out = Vec::with_capacity(file_bytes);
-    out.push(MODIFIER1);
-    out.extend_from_slice(&u16::try_from(pair_bytes).map_err(|_| too_long())?.to_le_bytes());
-    out.push(0);
-    push_u16(&mut out, mark::KEY.len());
-    out.extend_from_slice(mark::KEY);
-    push_u16(&mut out, value_bytes);
-    mark.write(&mut out);
-    let mac_offset = mark::write_tail(&mut out, &message.module, &asks, key);
-    for (index, (key, value)) in message.pairs.iter().enumerate() {
-        if in_pairs(index) {
-            push_u16(&mut out, key.len());
-            out.extend_from_slice(key);
-            push_u16(&mut out, value.len());
-            out.extend_from_slice(value);
-        }
-    }
-    for index in &moved {
-        let (key, value) = &message.pairs[*index];
-        push_u32(&mut out, key.len());
-        out.extend_from_slice(key);
-        push_u32(&mut out, value.len());
-        out.extend_from_slice(value);
-    }
+    let pair_bytes = u16::try_from(pair_bytes).map_err(|_| too_long())?;
+    push_start(&mut out, pair_bytes, value_bytes, &mark);
+    let mac_offset = mark::write_tail(&mut out, tail, key);
+    push_pairs(&mut out, message, &moved);
     out.extend_from_slice(&message.body);
     if let (Some(key), Some(offset)) = (key, mac_offset) {
         signature::sign(&mut out, key, offset);
@@ -120,6 +94,41 @@ pub fn encode(
     let crc = mark::checksum(&out);
     mark::patch_crc(&mut out[mark::VALUE_OFFSET..], crc);
     Ok(out)
+}
+
+/// Bytes of the pairs that do not move.
+pub(super) fn pair_bytes(message: &Message, moved: &[usize]) -> usize {
+    let stay = message.pairs.iter().enumerate().filter(|(i, _)| moved.binary_search(i).is_err());
+    stay.map(|(_, (key, value))| 4 + key.len() + value.len()).sum()
+}
+
+/// Appends the header and our pair as far as its length is fixed.
+pub(super) fn push_start(out: &mut Vec<u8>, pair_bytes: u16, value_bytes: usize, mark: &Mark) {
+    out.push(MODIFIER1);
+    out.extend_from_slice(&pair_bytes.to_le_bytes());
+    out.push(0);
+    push_u16(out, mark::KEY.len());
+    out.extend_from_slice(mark::KEY);
+    push_u16(out, value_bytes);
+    mark.write(out);
+}
+
+/// Appends the pairs that stay, then those that move to the body.
+pub(super) fn push_pairs(out: &mut Vec<u8>, message: &Message, moved: &[usize]) {
+    for (index, (key, value)) in message.pairs.iter().enumerate() {
+        if moved.binary_search(&index).is_err() {
+            push_u16(out, key.len());
+            out.extend_from_slice(key);
+            push_u16(out, value.len());
+            out.extend_from_slice(value);
+        }
+    }
+    for (key, value) in moved.iter().map(|index| &message.pairs[*index]) {
+        push_u32(out, key.len());
+        out.extend_from_slice(key);
+        push_u32(out, value.len());
+        out.extend_from_slice(value);
+    }
 }
 
 pub(super) fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
@@ -144,7 +153,10 @@ pub(super) fn check_keys(message: &Message) -> Result<(), InvalidMessage> {
 }
 
 /// The pairs that move to the body, by index, ascending: the longest first, until the rest fits.
-fn choose_overflow(message: &Message, own_bytes: usize) -> Result<Vec<usize>, InvalidMessage> {
+pub(super) fn choose_overflow(
+    message: &Message,
+    own_bytes: usize,
+) -> Result<Vec<usize>, InvalidMessage> {
     let cost = |i: usize| 4 + message.pairs[i].0.len() + message.pairs[i].1.len();
     let mut total = own_bytes + (0..message.pairs.len()).map(cost).sum::<usize>();
     let mut moved = Vec::new();

@@ -3,19 +3,20 @@
 //! ```text
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu
 //! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name>
-//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name> attempts=<n> kid=<key> mac=<64 hex>
+//! unspool1[id=<32 hex> len=<16 hex> ext=<8 hex> crc=<8 hex>]1loopsnu module=<name> attempts=<n> origin=<network or peer> kid=<key> mac=<64 hex>
 //! ```
 //!
 //! `len` is the length of the whole file, `ext` that of the overflow pairs at the body's start,
 //! `crc` the CRC-32C of the file without byte 3, its own digits read as zeros. The module, what
-//! the task asks for itself (`words`) and the signature may be there or not, each for itself.
+//! the task asks for itself (`words`), its origin and the signature may be there or not, each for
+//! itself.
 
 use std::fmt;
 
 use super::{HEADER_BYTES, words};
-use crate::TaskPolicy;
 use crate::limits::MODULE_BYTES_MAX;
 use crate::signing::{MAC_BYTES, SigningKey, is_key_name};
+use crate::{Origin, TaskPolicy};
 
 /// Key of the pair.
 pub(super) const KEY: &[u8] = b"unspool";
@@ -34,6 +35,8 @@ pub(super) const CRC_DIGITS: usize = 8;
 pub(super) const FIXED_BYTES: usize = CRC_OFFSET + CRC_DIGITS + END.len();
 /// What stands between that part and the name of a module.
 const MODULE: &[u8] = b" module=";
+/// What stands before how the task came.
+const ORIGIN: &[u8] = b" origin=";
 /// What stands before the name of the key that signed.
 const SIGNER: &[u8] = b" kid=";
 /// What stands between that name and the digits of the MAC.
@@ -41,26 +44,41 @@ const MAC: &[u8] = b" mac=";
 /// Digits of the MAC.
 const MAC_DIGITS: usize = 2 * MAC_BYTES;
 
-/// Length of the value with this module (empty: without one) and these words, signed by this key.
-pub(super) fn value_bytes(module: &[u8], words: &[u8], key: Option<&SigningKey>) -> usize {
+/// What follows the fixed part of the value, without the signature.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail<'a> {
+    /// Empty: none.
+    pub(super) module: &'a [u8],
+    /// What the task asks for itself, as words.
+    pub(super) words: &'a [u8],
+    pub(super) origin: Origin,
+}
+
+/// Length of the value with this tail, signed by this key.
+pub(super) fn value_bytes(tail: Tail<'_>, key: Option<&SigningKey>) -> usize {
+    let Tail { module, words, origin } = tail;
     let module = if module.is_empty() { 0 } else { MODULE.len() + module.len() };
+    let origin = origin.word().map_or(0, |word| ORIGIN.len() + word.len());
     let signature = key.map_or(0, |key| SIGNER.len() + key.name().len() + MAC.len() + MAC_DIGITS);
-    FIXED_BYTES + module + words.len() + signature
+    FIXED_BYTES + module + words.len() + origin + signature
 }
 
 /// Appends what follows the fixed part of the value. Returns where the digits of the MAC stand, which
 /// are zeros.
 pub(super) fn write_tail(
     out: &mut Vec<u8>,
-    module: &[u8],
-    words: &[u8],
+    tail: Tail<'_>,
     key: Option<&SigningKey>,
 ) -> Option<usize> {
-    if !module.is_empty() {
+    if !tail.module.is_empty() {
         out.extend_from_slice(MODULE);
-        out.extend_from_slice(module);
+        out.extend_from_slice(tail.module);
     }
-    out.extend_from_slice(words);
+    out.extend_from_slice(tail.words);
+    if let Some(word) = tail.origin.word() {
+        out.extend_from_slice(ORIGIN);
+        out.extend_from_slice(word.as_bytes());
+    }
     key.map(|key| {
         out.extend_from_slice(SIGNER);
         out.extend_from_slice(key.name());
@@ -79,6 +97,7 @@ pub(super) struct FoundMark<'a> {
     /// Empty: none.
     pub(super) module: &'a [u8],
     pub(super) policy: TaskPolicy,
+    pub(super) origin: Origin,
     pub(super) signature: Option<Signature<'a>>,
     /// Where the digits of its MAC stand in the file.
     pub(super) mac_offset: usize,
@@ -128,13 +147,21 @@ fn read_value(file: &[u8]) -> Option<FoundMark<'_>> {
         }
     };
     let (policy, tail) = words::take(tail)?;
+    let (origin, tail) = read_origin(tail)?;
     let signature = match tail {
         [] => None,
         _ => Some(read_signature(tail)?),
     };
     let pair_bytes = VALUE_OFFSET - HEADER_BYTES + value_bytes;
     let mac_offset = HEADER_BYTES + pair_bytes - MAC_DIGITS;
-    Some(FoundMark { fixed, module, policy, signature, mac_offset, pair_bytes })
+    Some(FoundMark { fixed, module, policy, origin, signature, mac_offset, pair_bytes })
+}
+
+/// How the task came, and what follows.
+fn read_origin(tail: &[u8]) -> Option<(Origin, &[u8])> {
+    let Some(rest) = tail.strip_prefix(ORIGIN) else { return Some((Origin::Local, tail)) };
+    let (word, rest) = rest.split_at(rest.iter().position(|b| *b == b' ').unwrap_or(rest.len()));
+    Some((Origin::read(word)?, rest))
 }
 
 fn read_signature(tail: &[u8]) -> Option<Signature<'_>> {

@@ -14,13 +14,15 @@
 mod decode;
 mod encode;
 mod foreign;
+mod intake;
 mod mark;
 mod signature;
 mod words;
 
-pub use decode::{Fields, Malformed, Peek, TaskFile, mark_of, peek, peek_value};
+pub use decode::{Fields, Malformed, Peek, TaskFile, mark_of, origin_of, peek, peek_value};
 pub use encode::{InvalidMessage, encode};
 pub use foreign::encode_foreign;
+pub use intake::{Intake, IntakeRules, NotTaken, Patch, Received};
 pub use mark::{Mark, TaskId};
 pub use signature::{BadSignature, signer, verify};
 

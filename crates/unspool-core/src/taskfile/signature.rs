@@ -8,7 +8,7 @@ use super::{ATTEMPTS_OFFSET, HEADER_BYTES};
 use crate::signing::{Keyring, MAC_BYTES, SigningKey};
 
 /// What is signed before anything else: a MAC of these keys over other things is none of a task.
-const DOMAIN: &[u8] = b"unspool task file 1";
+pub(super) const DOMAIN: &[u8] = b"unspool task file 1";
 
 /// Why a file does not count as signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,5 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where a step fails")]
 
+mod intake;
 mod signature;
 mod taskfile;

@@ -21,6 +21,7 @@ fn message(module: &[u8]) -> Message {
         body: b"body".to_vec(),
         module: module.to_vec(),
         policy: TaskPolicy { attempts: Some(3), ..TaskPolicy::default() },
+        ..Message::default()
     }
 }
 
@@ -230,7 +231,7 @@ proptest! {
         prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
         let keys = keys(&[NEW]);
         let policy = TaskPolicy { soft_limit_ms: soft, ..TaskPolicy::default() };
-        let message = Message { pairs, body, module: module.into_bytes(), policy };
+        let message = Message { pairs, body, module: module.into_bytes(), policy, ..Message::default() };
         let mut file = signed(&message, &keys);
         file[3] = attempts;
         prop_assert_eq!(verify(&file, &keys), Ok(()));

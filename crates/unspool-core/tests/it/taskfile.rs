@@ -168,7 +168,7 @@ proptest! {
     ) {
         prop_assume!(pairs.iter().all(|(k, _)| k != b"unspool"));
         let policy = TaskPolicy { deaths, expires_ms, ..TaskPolicy::default() };
-        let given = Message { pairs, body, module: module.into_bytes(), policy };
+        let given = Message { pairs, body, module: module.into_bytes(), policy, ..Message::default() };
         let file = encode(&given, id(), None).unwrap();
         let task = TaskFile::parse(&file).unwrap();
         prop_assert_eq!(task.mark.unwrap().id, id());

@@ -30,7 +30,7 @@ fn what_is_submitted_with_keys_is_signed_with_the_first() {
     let fixture = Fixture::new();
     let spool = unspool_spool::SpoolDir::open(fixture.spool.path()).unwrap();
     let spool = spool.sign_with(Some(keys()));
-    let trust = Trust { keys: Some(keys()), unsigned_uids: Vec::new() };
+    let trust = Trust { keys: Some(keys()), unsigned_uids: Vec::new(), ..Trust::default() };
     for level in [Durability::None, Durability::File] {
         let path = submit(&spool, &message(&[("a", "1")], b""), level).unwrap();
         let standing = trust.admit(&std::fs::read(&path).unwrap(), &stat(&path, OTHER, 0o666));
@@ -58,7 +58,7 @@ fn without_keys_everything_runs_and_pickles_are_the_owners() {
         assert_eq!(why.is_some(), refused.is_some(), "{owner} {mode:o}");
         assert!(why.is_none_or(|why| why.contains(refused.unwrap_or_default())));
     }
-    let listed = Trust { keys: None, unsigned_uids: vec![OTHER] };
+    let listed = Trust { keys: None, unsigned_uids: vec![OTHER], ..Trust::default() };
     for (mode, loaded) in [(0o600, true), (0o660, false)] {
         let standing = listed.admit(FOREIGN, &stat(&path, OTHER, mode)).unwrap();
         assert_eq!(listed.refuse_pickles(standing, US).is_none(), loaded, "{mode:o}");
@@ -70,7 +70,7 @@ fn with_keys_only_signed_files_and_those_of_listed_users_run() {
     let fixture = Fixture::new();
     let path = fixture.submit(&[("a", "1")]);
     let file = std::fs::read(&path).unwrap();
-    let trust = Trust { keys: Some(keys()), unsigned_uids: vec![OTHER] };
+    let trust = Trust { keys: Some(keys()), unsigned_uids: vec![OTHER], ..Trust::default() };
     for (owner, mode, runs) in [
         (OTHER, 0o600, true),
         (OTHER, 0o660, false),
@@ -106,7 +106,7 @@ fn a_listed_user_cannot_get_by_with_a_wrong_signature() {
     let path = path.unwrap();
     let mut file = std::fs::read(&path).unwrap();
     *file.last_mut().unwrap() ^= 1;
-    let trust = Trust { keys: Some(keys()), unsigned_uids: vec![OTHER] };
+    let trust = Trust { keys: Some(keys()), unsigned_uids: vec![OTHER], ..Trust::default() };
     let refused = trust.admit(&file, &stat(&path, OTHER, 0o600)).unwrap_err();
     let expected = Refused::Signature(BadSignature::Wrong { key: "a".into() }, OTHER);
     assert_eq!(refused, expected);

@@ -96,7 +96,7 @@ fn find_spools(command: &FsckCommand) -> Result<(Vec<PathBuf>, FsckOptions), Fsc
 
 fn trust(config: &Config) -> Result<Trust, SecurityError> {
     let unsigned_uids = security::of_workers(config)?.unsigned_uids;
-    Ok(Trust { keys: security::keys(config)?, unsigned_uids })
+    Ok(Trust { keys: security::keys(config)?, unsigned_uids, network_pickle: false })
 }
 
 fn ns(duration: Duration) -> i64 {
