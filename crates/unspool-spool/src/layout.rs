@@ -456,11 +456,11 @@ pub fn submitted_ns(name: &[u8]) -> Option<i64> {
 }
 
 /// Who submitted a task, from the start of its name: the machine, which may have no name, and the
-/// process; `None` for other names.
+/// process; `None` for other names, as of tasks that another machine sent.
 pub fn submitter(name: &[u8]) -> Option<(&[u8], u32)> {
     let mut parts = name.strip_prefix(PREFIX)?.rsplitn(6, |b| *b == b'_');
-    let pid = number(parts.nth(4)?)?;
-    Some((parts.next()?, u32::try_from(pid).ok()?))
+    let pid = u32::try_from(number(parts.nth(4)?)?).ok().filter(|pid| *pid > 0)?;
+    Some((parts.next()?, pid))
 }
 
 /// The random number in a name, which stands before the time; `None` for other names.
@@ -505,6 +505,7 @@ mod tests {
             (b"uwsgi_spoolfile_on__4623_1_12_5_7", Some((b"", 4623))),
             (b"uwsgi_spoolfile_on_4623_1_12_5_7", None),
             (b"uwsgi_spoolfile_on_web_x_1_12_5_7", None),
+            (b"uwsgi_spoolfile_on_01a2_0_0_12_5_7", None),
         ] {
             assert_eq!(submitter(name), expect, "{}", String::from_utf8_lossy(name));
         }

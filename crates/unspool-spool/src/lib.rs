@@ -33,6 +33,7 @@ mod pending;
 mod present;
 mod quarantine;
 mod read;
+mod receive;
 mod records;
 mod relocate;
 mod retry;
@@ -90,6 +91,7 @@ pub use present::{
 };
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};
+pub use receive::{Begun, From, Incoming, ReceiveError, Reception, Stored};
 pub use records::{RecordSweep, Tidied};
 pub use relocate::{Relocated, Relocation, relocate};
 pub use retry::{Retried, origin, retry};

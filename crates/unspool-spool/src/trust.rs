@@ -7,9 +7,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use unspool_core::Origin;
 use unspool_core::limits::KEY_FILE_BYTES_MAX;
 use unspool_core::signing::{InvalidKeys, Keyring};
-use unspool_core::Origin;
 use unspool_core::taskfile::{BadSignature, origin_of, verify};
 use unspool_sys::files;
 use unspool_sys::folder::Stat;

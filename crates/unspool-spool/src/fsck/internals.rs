@@ -15,11 +15,12 @@ use crate::garbage::GARBAGE_AGE_NS;
 use crate::layout::{DAEMONS, INTERNAL};
 use crate::pause::{self, DAMAGED, PAUSE_LOCK, PAUSED, PauseError};
 use crate::present::pid_of;
+use crate::receive::{INCOMING, SEEN};
 use crate::running::Run;
 use crate::schedule::{FIRED, LEADER, SCHEDULE};
 
 /// What the internals have, besides what is being written.
-const KNOWN: [&[u8]; 11] = [
+const KNOWN: [&[u8]; 13] = [
     b"version",
     ADOPTED,
     b"adopt-lock",
@@ -31,6 +32,8 @@ const KNOWN: [&[u8]; 11] = [
     PAUSED,
     PAUSE_LOCK,
     DAMAGED,
+    INCOMING,
+    SEEN,
 ];
 /// What files are called that are written aside.
 const ASIDE: [&[u8]; 3] = [b".version-", b".adopted-", b".paused-"];

@@ -8,6 +8,7 @@ mod child;
 mod fixture;
 mod fsck;
 mod os;
+mod receive;
 mod roles;
 
 mod access;

@@ -192,7 +192,11 @@ impl Content {
             return Ok(Self::default());
         }
         let Some((stat, bytes)) = file.read()? else { return Ok(Self::default()) };
-        let trust = Trust { keys: setup.keys.clone(), unsigned_uids: setup.unsigned_uids.clone(), network_pickle: false };
+        let trust = Trust {
+            keys: setup.keys.clone(),
+            unsigned_uids: setup.unsigned_uids.clone(),
+            network_pickle: false,
+        };
         let refusal = trust.admit(&bytes, &stat).err();
         let (damage, wanted_ns) = match TaskFile::parse(&bytes) {
             Ok(task) => (None, wanted_ns(&task.to_message())),
