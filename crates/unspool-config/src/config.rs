@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::bounds::BoundsOptions;
 use crate::daemon::DaemonConfig;
 use crate::hooks::Hooks;
+use crate::network::NetworkOptions;
 use crate::origin::{Entry, Origin};
 use crate::programs::Programs;
 use crate::retry::RetryOptions;
@@ -18,11 +19,28 @@ use crate::workers::WorkerOptions;
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spooler {
-    /// Absolute, not canonical.
+    /// Absolute, not canonical. Of a relay its outbox.
     pub path: PathBuf,
+    /// `relay:ADDRESS`: the address, as written; tasks are sent on to the spool there.
+    pub relay: Option<String>,
     /// From `spooler-external`: tasks may be submitted to it, others run them.
     pub external: bool,
     pub origin: Origin,
+}
+
+impl Spooler {
+    /// The option's name.
+    pub fn option(&self) -> &'static str {
+        if self.external { "spooler-external" } else { "spooler" }
+    }
+
+    /// What the option says: `relay:ADDRESS`, or the directory.
+    pub fn name(&self) -> PathBuf {
+        match &self.relay {
+            Some(address) => format!("{}{address}", crate::relay::RELAY).into(),
+            None => self.path.clone(),
+        }
+    }
 }
 
 /// How a piece of the application is loaded.
@@ -137,6 +155,8 @@ pub struct Config {
 
     /// Whose tasks run, and who may use the directories.
     pub security: SecurityOptions,
+    /// Where the daemon listens and for whom, and what a client needs.
+    pub network: NetworkOptions,
     pub stats: StatsOptions,
     /// Numbered from 1 in this order.
     pub mules: Vec<Mule>,

@@ -28,7 +28,20 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone. Each takes a value unless it is a switch.
-const UNSPOOL_OPTIONS: [(&str, bool); 26] = [
+const UNSPOOL_OPTIONS: [(&str, bool); 39] = [
+    ("allow-from", false),
+    ("network-keys", false),
+    ("network-open", true),
+    ("network-uids", false),
+    ("network-connections", false),
+    ("network-connections-per-peer", false),
+    ("network-idle-timeout", false),
+    ("network-task-bytes-max", false),
+    ("spooler-network-pickle", true),
+    ("network-outbox", false),
+    ("network-ca", false),
+    ("network-certificate", false),
+    ("network-certificate-key", false),
     ("spooler-adopt", false),
     ("spooler-adopt-age", false),
     ("spooler-max-attempts", false),

@@ -11,6 +11,7 @@
 //! uWSGI's order with `logic` and `expand`, `resolve` gives them their meaning, `settings` tells
 //! where each came from and `effect` what becomes of it.
 
+mod addresses;
 mod bounds;
 mod cli;
 mod config;
@@ -31,9 +32,11 @@ mod loader;
 mod logic;
 mod magic;
 mod mules;
+mod network;
 mod notice;
 mod origin;
 mod programs;
+mod relay;
 mod resolve;
 mod retry;
 mod secrets;
@@ -51,6 +54,7 @@ mod yaml;
 
 use std::ffi::OsString;
 
+pub use addresses::AddressList;
 pub use bounds::{BoundsOptions, InvalidSize, MinFree, parse_size};
 pub use config::{Config, Farm, Import, ImportKind, Mule, Spooler};
 pub use daemon::{DaemonConfig, Daemonize, LogDate, LogFile, LogForm, Logger, PidFiles, Titles};
@@ -62,6 +66,7 @@ pub use environment::{
 pub use error::ConfigError;
 pub use hooks::{Hook, HookAction, HookPhase, Hooks};
 pub use magic::UWSGI_VERSION;
+pub use network::{ListenSocket, NetworkOptions, NetworkUsers, SocketOwner, TlsFiles};
 pub use notice::Notice;
 pub use origin::{Entry, Origin};
 pub use programs::{AttachedDaemon, CronCommand, Programs, SignalTimer};

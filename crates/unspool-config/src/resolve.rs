@@ -17,9 +17,11 @@ use crate::hooks::{self, Hooks};
 use crate::known;
 use crate::loader::{Definition, Gathered, ReadOption};
 use crate::logic;
+use crate::network::NetworkOptions;
 use crate::notice::Notice;
 use crate::origin::{Entry, Origin};
 use crate::programs::{self, Programs};
+use crate::relay;
 use crate::retry::RetryOptions;
 use crate::secrets;
 use crate::security::SecurityOptions;
@@ -113,7 +115,7 @@ pub(crate) fn resolve(gathered: Gathered, start: &Path) -> Result<Loaded, Config
     }
     resolver.set_variables_of("envdir", &gathered.options)?;
     resolver.check_farms()?;
-    resolver.finish(start);
+    resolver.finish(start)?;
     let Resolver { mut config, mut notices, places, .. } = resolver;
     notices.extend(idle.notices());
     let options = gathered.options.into_iter().filter(|option| !option.derived);
@@ -168,6 +170,7 @@ impl Resolver {
             || self.apply_python(value)?
             || self.apply_process(value)?
             || self.apply_stats(value)?
+            || self.config.network.apply(value, &start, &mut self.notices)?
             || self.apply_mules(value)?
             || self.config.workers.apply(value, &start)?
             || self.config.watched.apply(value, &mut self.notices)?
@@ -189,7 +192,8 @@ impl Resolver {
     /// one: the option is as if it were not there. Whether it is such a one; uWSGI goes on with those.
     fn take_back(&mut self, name: &str) -> bool {
         match name {
-            "shared-import" | "import" | "spooler-import" | "pythonpath" | "unenv" => {}
+            "shared-import" | "import" | "spooler-import" | "pythonpath" | "unenv" | "socket"
+            | "uwsgi-socket" | "suwsgi-socket" => {}
             "module" => self.module = None,
             "wsgi-file" => self.wsgi_file = None,
             "callable" => self.callable = None,
@@ -316,13 +320,6 @@ impl Resolver {
             "stats" | "stats-server" => stats.address = Some(value.plain()?.to_owned()),
             "stats-http" => stats.http = value.switch(),
             "stats-min" | "stats-minified" => stats.minified = value.switch(),
-            // Bare, it stands for everybody, as in uWSGI.
-            "chmod-socket" | "chmod" => {
-                let mask = if value.text().is_empty() { "666" } else { value.plain()? };
-                let mode = u32::from_str_radix(mask, 8).ok().filter(|&mode| mode <= 0o777);
-                let why = "this is not a mode; write three octal digits, as in 660";
-                stats.socket_mode = Some(mode.ok_or_else(|| value.invalid(why))?);
-            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -355,16 +352,25 @@ impl Resolver {
     }
 
     fn add_spooler(&mut self, value: Value<'_>, external: bool) -> Result<(), ConfigError> {
-        let path = self.config.start_directory.join(value.plain()?);
-        if self.config.spoolers.iter().any(|known| known.path == path) {
+        let text = value.plain()?;
+        let relay = text.strip_prefix(relay::RELAY);
+        let relay = relay.map(|address| relay::address(address, value)).transpose()?;
+        // That of a relay is known once all options are.
+        let path =
+            if relay.is_some() { PathBuf::new() } else { self.config.start_directory.join(text) };
+        if self.config.spoolers.iter().any(|known| known.path == path && known.relay == relay) {
             self.no_effect(
                 value,
-                "this directory is a spool already; for more workers set `spooler-processes`",
+                if relay.is_some() {
+                    "this address is a relay already"
+                } else {
+                    "this directory is a spool already; for more workers set `spooler-processes`"
+                },
             );
             return Ok(());
         }
         let origin = value.origin().clone();
-        self.config.spoolers.push(Spooler { path, external, origin });
+        self.config.spoolers.push(Spooler { path, relay, external, origin });
         Ok(())
     }
 
@@ -421,7 +427,7 @@ impl Resolver {
     }
 
     /// What depends on all options together.
-    fn finish(&mut self, start: &Path) {
+    fn finish(&mut self, start: &Path) -> Result<(), ConfigError> {
         let config = &mut self.config;
         // Python and the tasks see these after `chdir`.
         let base = config.chdir.clone().unwrap_or_else(|| start.to_owned());
@@ -433,6 +439,8 @@ impl Resolver {
         }
         config.watched.join(&base);
         config.security.finish();
+        config.network.finish(|name| self.places.of(name).unwrap_or(Origin::CommandLine))?;
+        relay::finish(&mut config.spoolers, config.network.outbox.as_deref())?;
         config.daemon.finish(&Bases { start, chdir: &base });
         config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
@@ -467,6 +475,7 @@ impl Resolver {
         config.imports.append(&mut self.imports);
         config.imports.extend(application);
         config.imports.append(&mut self.spooler_imports);
+        Ok(())
     }
 }
 
@@ -491,6 +500,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_adopt_age: Duration::from_hours(24),
         stop_timeout: Duration::from_mins(1),
         security: SecurityOptions::default(),
+        network: NetworkOptions::default(),
         stats: StatsOptions::default(),
         mules: Vec::new(),
         farms: Vec::new(),

@@ -61,6 +61,12 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// Where an option was given last.
+    pub(crate) fn of(&self, name: &str) -> Option<Origin> {
+        let known = known::find(name)?;
+        self.places.get(&(known.name, String::new())).map(|place| place.0.clone())
+    }
+
     pub(crate) fn put(&mut self, name: &'static str, which: &str, origin: &Origin, secret: bool) {
         self.places.insert((name, which.to_owned()), (origin.clone(), secret));
     }
@@ -94,7 +100,7 @@ impl List<'_> {
         }
     }
 
-    fn at(&mut self, name: &str, value: String, origin: &Origin) {
+    pub(crate) fn at(&mut self, name: &str, value: String, origin: &Origin) {
         // An application is shown with its callable, which may be told elsewhere.
         let named = |entry: &&Entry| {
             entry.name == "callable"
@@ -116,8 +122,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
     let secrets = config.entries.iter().filter(|entry| entry.secret).collect();
     let mut list = List { places, secrets, settings: Vec::new() };
     for spooler in &config.spoolers {
-        let name = if spooler.external { "spooler-external" } else { "spooler" };
-        list.at(name, shown(&spooler.path), &spooler.origin);
+        list.at(spooler.option(), shown(&spooler.name()), &spooler.origin);
     }
     spools(&mut list, config);
     mules(&mut list, config);
@@ -131,6 +136,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
     surroundings(&mut list, config);
     watched(&mut list, config);
     stats(&mut list, config);
+    config.network.list(&mut list, config.stats.address.is_some());
     others(&mut list, config);
     list.settings
 }
@@ -241,7 +247,6 @@ fn stats(list: &mut List<'_>, config: &Config) {
     list.one("stats", address);
     list.one("stats-http", stats.http);
     list.one("stats-minified", stats.minified);
-    list.some("chmod-socket", stats.socket_mode.map(|mode| format!("{mode:03o}")));
 }
 
 /// What has no setting of its own, and steers no reading.
@@ -281,6 +286,6 @@ fn shown(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     duration.as_secs_f64().to_string()
 }

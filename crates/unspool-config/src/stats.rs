@@ -9,6 +9,4 @@ pub struct StatsOptions {
     pub http: bool,
     /// Without tabs and newlines.
     pub minified: bool,
-    /// The mode of a socket's file.
-    pub socket_mode: Option<u32>,
 }

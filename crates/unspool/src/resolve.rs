@@ -120,8 +120,9 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     }
 }
 
+/// The spools whose tasks run here.
 pub(crate) fn own_spoolers(config: &Config) -> Vec<&Spooler> {
-    config.spoolers.iter().filter(|spooler| !spooler.external).collect()
+    config.spoolers.iter().filter(|spooler| !spooler.external && spooler.relay.is_none()).collect()
 }
 
 /// What a daemon needs, from its configuration. Creates the spools that are missing.

@@ -18,7 +18,7 @@ pub(crate) fn stats_address(config: &Config) -> Result<Option<Address>, InvalidA
 pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
     // One that is no address was refused before.
     let address = stats_address(config).ok().flatten();
-    let mode = config.stats.socket_mode.unwrap_or(SOCKET_MODE);
+    let mode = config.network.socket_mode.unwrap_or(SOCKET_MODE);
     let twin = address.as_ref().and_then(Address::twin);
     address.into_iter().chain(twin).map(|address| Listener::bind(&address, mode)).collect()
 }

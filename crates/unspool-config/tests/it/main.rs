@@ -8,6 +8,7 @@ mod every_option;
 mod golden;
 mod hooks;
 mod messages;
+mod network;
 mod robust;
 mod settings;
 mod watch;

@@ -46,8 +46,7 @@ fn article_as_printed() {
         [
             "mysite.ini:11: `module = wsgi: application` is read as `wsgi:application`; remove \
              the blank",
-            "these options are read but not yet in effect: `socket`, `processes`, \
-             `max-requests`",
+            "these options are read but not yet in effect: `processes`, `max-requests`",
         ]
     );
 }

@@ -26,6 +26,7 @@ use crate::exit;
 use crate::log_rotation::Rotation;
 use crate::log_sink::Sink;
 use crate::logging;
+use crate::resolve::own_spoolers;
 use crate::security::{self, SecurityError};
 
 /// What keeps the process from becoming the daemon.
@@ -152,8 +153,10 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
         log = Some((path.clone(), open_log("logto", path, daemon, &lasting)?));
     }
     let access = security::access(config)?;
-    for spooler in config.spoolers.iter().filter(|spooler| !spooler.external) {
-        lasting.hand_over(&spooler.path, &access);
+    // Outboxes are made in it, by the user that the daemon becomes.
+    let outbox = config.network.outbox.as_deref();
+    for directory in own_spoolers(config).iter().map(|s| s.path.as_path()).chain(outbox) {
+        lasting.hand_over(directory, &access);
     }
     let output = log.as_ref().map_or(&stderr, |(_, file)| file);
     let (became, flow) = become_user(&lasting, &mut steps, output)?;
