@@ -5,13 +5,11 @@
 //! limit or a stop. Binding comes apart from serving, so that it can be done before privileges are
 //! dropped.
 
-mod address;
 mod document;
 mod listener;
 mod server;
 mod stats;
 
-pub use address::{Address, InvalidAddress};
 pub use document::Identity;
 pub use listener::{BindError, Listener, SOCKET_MODE};
 pub use server::Server;

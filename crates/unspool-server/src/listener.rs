@@ -6,8 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixListener;
 
 use unspool_sys::listen::{SocketName, listen_abstract, listen_at};
-
-use crate::address::Address;
+use unspool_wire::address::Address;
 
 /// The mode of a socket's file, unless it is given.
 pub const SOCKET_MODE: u32 = 0o600;

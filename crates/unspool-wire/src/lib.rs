@@ -5,8 +5,10 @@
 //! is what any process may ask of the daemon, `cancel` and `schedule` parts of that. The specification is
 //! `docs/design/worker-protocol.md`.
 //!
-//! Of the network are `packet`, uwsgi's protocol, and `peer`, the one between two of ours.
+//! Of the network are `packet`, uwsgi's protocol, `peer`, the one between two of ours, and `address`,
+//! who is where.
 
+pub mod address;
 pub mod cancel;
 pub mod control;
 pub mod packet;

@@ -8,12 +8,12 @@ use std::time::Duration;
 use unspool_config::{Config, Fork, LogForm, Origin, Spooler};
 use unspool_core::limits::PACKET_BYTES_MAX;
 use unspool_core::{Durability, Priority, RetryPolicy, UnknownDurability};
-use unspool_server::InvalidAddress;
 use unspool_spool::{OpenError, SpoolDir};
 use unspool_supervisor::{
     AdoptChoice, AdoptSettings, ForkPolicy, Moments, MuleSettings, OnQuit, RetrySettings, Settings,
     SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
 };
+use unspool_wire::address::InvalidAddress;
 use unspool_wire::control::{Import, Lines, Retry, Setup, Titles};
 
 use crate::bounds;

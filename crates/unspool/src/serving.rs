@@ -3,10 +3,9 @@
 use std::io;
 
 use unspool_config::{Config, UWSGI_VERSION};
-use unspool_server::{
-    Address, BindError, Identity, InvalidAddress, Listener, SOCKET_MODE, Server, StatsSettings,
-};
+use unspool_server::{BindError, Identity, Listener, SOCKET_MODE, Server, StatsSettings};
 use unspool_supervisor::{Settings, inquiries};
+use unspool_wire::address::{Address, InvalidAddress};
 
 /// Where statistics are to be served. A path is relative to `chdir`, as in uWSGI.
 pub(crate) fn stats_address(config: &Config) -> Result<Option<Address>, InvalidAddress> {
