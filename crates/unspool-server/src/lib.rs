@@ -7,10 +7,12 @@
 
 mod document;
 mod listener;
+mod network;
 mod server;
 mod stats;
 
 pub use document::Identity;
 pub use listener::{BindError, Listener, SOCKET_MODE};
-pub use server::Server;
+pub use network::{NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError};
+pub use server::{Server, Serve};
 pub use stats::StatsSettings;

@@ -2,14 +2,16 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tracing::{error, info, warn};
 
 use crate::listener::{Listener, Socket};
+use crate::network::{self, NetworkSettings, STORING_MAX};
 use crate::stats::{Stats, StatsSettings};
 use unspool_supervisor::Inquirer;
 
@@ -19,6 +21,15 @@ const CONNECTIONS_MAX: usize = 256;
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How long the end of the thread is waited for.
 const END_WAIT: Duration = Duration::from_secs(1);
+
+/// What is to be served.
+#[derive(Debug, Default)]
+pub struct Serve {
+    /// Statistics: where, how, and whom to ask.
+    pub stats: Option<(Vec<Listener>, StatsSettings, Inquirer)>,
+    /// Tasks of the network.
+    pub network: Option<NetworkSettings>,
+}
 
 /// The running server. It ends when it is dropped, and its sockets' files are removed.
 #[derive(Debug)]
@@ -31,18 +42,42 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve statistics on sockets that are bound. Without any, no thread is started.
-    pub fn start(
-        mut listeners: Vec<Listener>,
-        settings: StatsSettings,
-        inquirer: Inquirer,
-    ) -> io::Result<Self> {
+    /// Starts to serve on sockets that are bound. Without anything to serve, no thread is started.
+    pub fn start(serve: Serve) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (sender, ended) = sync_channel(1);
-        if listeners.is_empty() {
-            return Ok(Self { stop: None, ended, listeners });
+        if serve.stats.is_none() && serve.network.is_none() {
+            return Ok(Self { stop: None, ended, listeners: Vec::new() });
         }
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(STORING_MAX + 1)
+            .thread_name("server-disk")
+            .build()?;
+        let mut listeners = Vec::new();
+        if let Some((stats, settings, inquirer)) = serve.stats {
+            listeners.extend(begin_stats(&runtime, stats, settings, inquirer)?);
+        }
+        if let Some(network) = serve.network {
+            listeners.extend(begin_network(&runtime, network)?);
+        }
+        std::thread::Builder::new().name("server".to_owned()).spawn(move || {
+            // The sender is never used, only dropped; its other half's end tells that this has ended.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_timeout(END_WAIT);
+            drop(sender);
+        })?;
+        Ok(Self { stop: Some(stop), ended, listeners })
+    }
+}
+
+/// Begins to serve statistics. Returns the listeners, for their files.
+fn begin_stats(
+    runtime: &Runtime,
+    mut listeners: Vec<Listener>,
+    settings: StatsSettings,
+    inquirer: Inquirer,
+) -> io::Result<Vec<Listener>> {
         let mut sockets = Vec::new();
         let descriptors: Vec<i32> = listeners.iter().map(Listener::number).collect();
         {
@@ -62,12 +97,28 @@ impl Server {
             info!(address, "serving statistics");
             info!(target: "uwsgi", "*** Stats server enabled on {address} fd: {descriptor} ***");
         }
-        let stats = Arc::new(Stats::new(settings, inquirer));
-        std::thread::Builder::new()
-            .name("server".to_owned())
-            .spawn(move || serve(&runtime, sockets, &stats, stopped, sender))?;
-        Ok(Self { stop: Some(stop), ended, listeners })
+    let stats = Arc::new(Stats::new(settings, inquirer));
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    for socket in sockets {
+        runtime.spawn(accept(socket, Arc::clone(&room), Arc::clone(&stats)));
     }
+    Ok(listeners)
+}
+
+/// Begins to serve the network. Returns the listeners, for their files.
+fn begin_network(runtime: &Runtime, settings: NetworkSettings) -> io::Result<Vec<Listener>> {
+    for socket in &settings.sockets {
+        let (address, descriptor) = (socket.listener.shown(), socket.listener.number());
+        info!(address, "taking tasks from the network");
+        info!(target: "uwsgi", "uwsgi socket bound to address {address} fd {descriptor}");
+    }
+    let _entered = runtime.enter();
+    let (shared, serving, listeners) = settings.start()?;
+    for socket in serving {
+        runtime.spawn(socket.run(Arc::clone(&shared)));
+    }
+    runtime.spawn(network::settle(shared));
+    Ok(listeners)
 }
 
 impl Drop for Server {
@@ -84,22 +135,6 @@ impl Drop for Server {
 enum Accepting {
     Tcp(TcpListener),
     Unix(UnixListener),
-}
-
-/// Serves until it is told to stop. The sender's end tells that it has.
-fn serve(
-    runtime: &tokio::runtime::Runtime,
-    sockets: Vec<Accepting>,
-    stats: &Arc<Stats>,
-    stopped: oneshot::Receiver<()>,
-    _ended: SyncSender<()>,
-) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    for socket in sockets {
-        runtime.spawn(accept(socket, Arc::clone(&room), Arc::clone(stats)));
-    }
-    // The sender is never used, only dropped.
-    let _ = runtime.block_on(stopped);
 }
 
 async fn accept(socket: Accepting, room: Arc<Semaphore>, stats: Arc<Stats>) {

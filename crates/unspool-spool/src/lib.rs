@@ -91,7 +91,7 @@ pub use present::{
 };
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};
-pub use receive::{Begun, From, Incoming, ReceiveError, Reception, Stored};
+pub use receive::{Begun, Incoming, ReceiveError, Reception, Source, Stored};
 pub use records::{RecordSweep, Tidied};
 pub use relocate::{Relocated, Relocation, relocate};
 pub use retry::{Retried, origin, retry};

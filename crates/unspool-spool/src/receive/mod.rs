@@ -91,7 +91,7 @@ pub enum Stored {
 
 /// Who sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct From {
+pub struct Source {
     /// What the task says of it.
     pub origin: Origin,
     /// Whether, where the spool has keys, a task without a signature is taken all the same.
@@ -206,11 +206,11 @@ impl Reception {
         self: &Arc<Self>,
         head: &[u8],
         file_bytes: u64,
-        from: From,
+        source: Source,
     ) -> Result<Begun, ReceiveError> {
         let keys = self.spool.keys.as_deref();
         let rules =
-            IntakeRules { origin: from.origin, verify: keys, sign: keys.map(Keyring::first) };
+            IntakeRules { origin: source.origin, verify: keys, sign: keys.map(Keyring::first) };
         let intake = Intake::new(head, file_bytes, rules)?;
         let id = intake.id();
         let name = name_of(id);
@@ -229,7 +229,7 @@ impl Reception {
         let mut incoming = Box::new(Incoming {
             reception: Arc::clone(self),
             intake: Some(intake),
-            may_be_unsigned: from.may_be_unsigned,
+            may_be_unsigned: source.may_be_unsigned,
             due_ns,
             priority,
             name,

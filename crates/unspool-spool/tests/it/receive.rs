@@ -6,12 +6,12 @@ use std::sync::Arc;
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{Mark, TaskId, encode};
 use unspool_core::{Message, Origin, SpoolBounds};
-use unspool_spool::{Begun, From, ReceiveError, Reception, SpoolDir, Stored};
+use unspool_spool::{Begun, ReceiveError, Reception, Source, SpoolDir, Stored};
 
 use crate::fixture::{chain, message, mode_of, names_in, parse_ours, tasks_in};
 
 const KEYS: &str = "a 00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
-const FROM: From = From { origin: Origin::Network, may_be_unsigned: false };
+const FROM: Source = Source { origin: Origin::Network, may_be_unsigned: false };
 
 /// A spool that receives.
 struct Received {
@@ -49,7 +49,7 @@ impl Received {
     }
 }
 
-fn take(reception: &Arc<Reception>, file: &[u8], from: From) -> Result<Stored, ReceiveError> {
+fn take(reception: &Arc<Reception>, file: &[u8], from: Source) -> Result<Stored, ReceiveError> {
     let head_bytes = 4 + usize::from(u16::from_le_bytes([file[1], file[2]]));
     let (head, rest) = file.split_at(head_bytes);
     match reception.begin(head, file.len() as u64, from)? {
@@ -171,7 +171,7 @@ fn signatures_are_asked_for_where_there_are_keys() {
     assert!(matches!(spool.take(&file(1)), Err(ReceiveError::Signature(_))));
     let signed = encode(&message(&[("a", "1")], b""), id(2), Some(keys().first())).unwrap();
     assert_eq!(spool.take(&signed).unwrap(), Stored::New);
-    let trusted = From { may_be_unsigned: true, ..FROM };
+    let trusted = Source { may_be_unsigned: true, ..FROM };
     assert_eq!(take(&spool.reception, &file(1), trusted).unwrap(), Stored::New);
     for task in tasks_in(&spool.path("")) {
         let content = std::fs::read(task).unwrap();

@@ -1,0 +1,45 @@
+//! What is logged of peers: a few lines a second, whatever they do.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::warn;
+
+/// Lines within each [`SPAN`]; what is beyond is counted.
+const LINES_MAX: u32 = 20;
+const SPAN: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Default)]
+pub(super) struct Complaints {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    since: Option<Instant>,
+    lines: u32,
+    left_out: u64,
+}
+
+impl Complaints {
+    /// Logs what is wrong with a peer, unless there were many such lines just now.
+    pub(super) fn say(&self, peer: &str, problem: &str) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.since.is_none_or(|since| since.elapsed() >= SPAN) {
+            let left_out = std::mem::take(&mut state.left_out);
+            if left_out > 0 {
+                warn!("of the network: {left_out} more lines like these were left out");
+            }
+            state.since = Some(Instant::now());
+            state.lines = 0;
+        }
+        state.lines += 1;
+        if state.lines > LINES_MAX {
+            state.left_out += 1;
+            return;
+        }
+        drop(state);
+        warn!(%peer, "network: {problem}");
+    }
+}

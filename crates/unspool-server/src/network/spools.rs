@@ -1,0 +1,116 @@
+//! Where tasks of the network go: by the value of their key `spooler`, and how they get there.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use unspool_core::{Durability, Message};
+use unspool_spool::{Reception, SpoolDir, SubmitError, Submitted, submit_measured};
+
+/// A spool that takes tasks of the network.
+#[derive(Debug)]
+pub struct NetworkSpool {
+    /// As it is configured.
+    pub path: PathBuf,
+    /// Opened for this alone.
+    pub spool: Arc<SpoolDir>,
+    /// Of tasks that come as uwsgi packets; those of our own protocol are always durable.
+    pub durability: Durability,
+}
+
+/// What could not be settled.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot settle what was being received in spool `{spool}`: {source}")]
+pub struct SpoolsError {
+    spool: PathBuf,
+    source: io::Error,
+}
+
+#[derive(Debug)]
+pub(super) struct Spools {
+    all: Vec<Arc<Taking>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Taking {
+    spool: NetworkSpool,
+    /// Opened at its first use.
+    reception: OnceLock<Arc<Reception>>,
+}
+
+/// No spool of that name.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoSpool {
+    #[error("no spool is configured here (the spooler is inactive)")]
+    Inactive,
+    #[error("`spooler` is `{0}`, which is no spool that takes tasks of the network here")]
+    Unknown(String),
+}
+
+impl Spools {
+    pub(super) fn new(spools: Vec<NetworkSpool>) -> Self {
+        let taking = |spool| Arc::new(Taking { spool, reception: OnceLock::new() });
+        Self { all: spools.into_iter().map(taking).collect() }
+    }
+
+    /// The spool for a value of the key `spooler`: as it is configured, its canonical path, or the only
+    /// one that ends so.
+    pub(super) fn find(&self, spooler: &[u8]) -> Result<Arc<Taking>, NoSpool> {
+        let first = self.all.first().ok_or(NoSpool::Inactive)?;
+        let end = spooler.iter().rposition(|byte| *byte != b'/').map_or(0, |last| last + 1);
+        if end == 0 {
+            return Ok(Arc::clone(first));
+        }
+        let wanted = Path::new(OsStr::from_bytes(&spooler[..end]));
+        let is = |taking: &&Arc<Taking>| {
+            taking.spool.path == wanted || taking.spool.spool.path() == wanted
+        };
+        if let Some(found) = self.all.iter().find(is) {
+            return Ok(Arc::clone(found));
+        }
+        let relative = wanted.strip_prefix(".").unwrap_or(wanted);
+        let mut ends = self
+            .all
+            .iter()
+            .filter(|taking| relative.is_relative() && taking.spool.path.ends_with(relative));
+        match (ends.next(), ends.next()) {
+            (Some(found), None) => Ok(Arc::clone(found)),
+            _ => Err(NoSpool::Unknown(String::from_utf8_lossy(spooler).into_owned())),
+        }
+    }
+
+    /// Stores what receivers that died have left. Uses the file system.
+    pub(super) fn settle(&self) -> Result<(), SpoolsError> {
+        for taking in &self.all {
+            let settled = match taking.reception.get() {
+                // To open it settles too.
+                None => taking.reception().map(drop),
+                Some(reception) => reception.settle(),
+            };
+            settled.map_err(|source| SpoolsError {
+                spool: taking.spool.spool.path().to_owned(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Taking {
+    /// What receives tasks of our own protocol. Uses the file system.
+    pub(super) fn reception(&self) -> io::Result<Arc<Reception>> {
+        if let Some(reception) = self.reception.get() {
+            return Ok(Arc::clone(reception));
+        }
+        let opened = Arc::new(Reception::open(Arc::clone(&self.spool.spool))?);
+        Ok(Arc::clone(self.reception.get_or_init(|| opened)))
+    }
+
+    /// Submits a task that came as a uwsgi packet. Uses the file system.
+    pub(super) fn submit(&self, message: &Message) -> Result<Submitted, SubmitError> {
+        submit_measured(&self.spool.spool, message, self.spool.durability)
+    }
+}
