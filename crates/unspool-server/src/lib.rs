@@ -10,9 +10,11 @@ mod listener;
 mod network;
 mod server;
 mod stats;
+mod tls;
 
 pub use document::Identity;
 pub use listener::{BindError, Listener, SOCKET_MODE};
 pub use network::{NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError};
 pub use server::{Server, Serve};
 pub use stats::StatsSettings;
+pub use tls::{TlsError, TlsFiles, TlsServer};

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -29,6 +28,7 @@ use self::places::{Place, Places, Who};
 use self::spools::Spools;
 pub use self::spools::{NetworkSpool, SpoolsError};
 use crate::listener::{Listener, Socket};
+use crate::tls::TlsServer;
 
 /// Tasks that are stored at the same time.
 pub(crate) const STORING_MAX: usize = 16;
@@ -77,9 +77,7 @@ pub struct NetworkSocket {
     /// It is bound.
     pub listener: Listener,
     /// Whether it is one of TLS.
-    pub tls: Option<Arc<ServerConfig>>,
-    /// Whether its clients have to show a certificate.
-    pub knows_clients: bool,
+    pub tls: Option<TlsServer>,
     /// Whether a peer has to prove a key.
     pub needs_key: bool,
 }
@@ -125,8 +123,9 @@ impl NetworkSettings {
                 Socket::Unix(socket) => Accepting::Unix(UnixListener::from_std(socket)?),
                 Socket::Taken => continue,
             };
-            let (needs_key, knows_clients) = (socket.needs_key, socket.knows_clients);
-            let tls = socket.tls.map(TlsAcceptor::from);
+            let needs_key = socket.needs_key;
+            let knows_clients = socket.tls.as_ref().is_some_and(|tls| tls.knows_clients);
+            let tls = socket.tls.map(|tls| TlsAcceptor::from(tls.config()));
             serving.push(Serving { accepting, tls, needs_key, knows_clients });
             listeners.push(socket.listener);
         }
