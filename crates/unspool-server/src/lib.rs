@@ -13,8 +13,8 @@ mod stats;
 mod tls;
 
 pub use document::Identity;
-pub use listener::{BindError, Listener, SOCKET_MODE};
+pub use listener::{BindError, ListenOptions, Listener, SOCKET_MODE};
 pub use network::{NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError};
-pub use server::{Server, Serve};
+pub use server::{Serve, Server};
 pub use stats::StatsSettings;
 pub use tls::{TlsError, TlsFiles, TlsServer};

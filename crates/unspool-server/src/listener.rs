@@ -2,14 +2,31 @@
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
 
-use unspool_sys::listen::{SocketName, listen_abstract, listen_at};
+use unspool_sys::listen::{BACKLOG, SocketName, listen_abstract, listen_at, set_backlog};
 use unspool_wire::address::Address;
 
 /// The mode of a socket's file, unless it is given.
 pub const SOCKET_MODE: u32 = 0o600;
+
+/// How a socket listens.
+#[derive(Debug, Clone, Copy)]
+pub struct ListenOptions {
+    /// Of its file.
+    pub mode: u32,
+    /// User and group that its file is given to.
+    pub owner: (Option<u32>, Option<u32>),
+    /// Connections that the system keeps until they are accepted.
+    pub backlog: u32,
+}
+
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { mode: SOCKET_MODE, owner: (None, None), backlog: BACKLOG as u32 }
+    }
+}
 
 /// A socket that listens. Its file, if it has one, goes with it.
 #[derive(Debug)]
@@ -38,12 +55,14 @@ pub struct BindError {
 
 impl Listener {
     /// Binds and listens. Connections wait until somebody serves them.
-    pub fn bind(address: &Address, mode: u32) -> Result<Self, BindError> {
+    pub fn bind(address: &Address, options: ListenOptions) -> Result<Self, BindError> {
+        let ListenOptions { mode, owner, .. } = options;
+        let backlog = options.backlog as i32;
         let bound = match address {
-            Address::Tcp { host, port } => bind_tcp(host, *port),
-            Address::Path(path) => listen_at(path, mode)
+            Address::Tcp { host, port } => bind_tcp(host, *port, backlog),
+            Address::Path(path) => listen_at(path, mode, owner, backlog)
                 .map(|(socket, name)| (Socket::Unix(UnixListener::from(socket)), Some(name))),
-            Address::Abstract(name) => listen_abstract(name.as_bytes())
+            Address::Abstract(name) => listen_abstract(name.as_bytes(), backlog)
                 .map(|socket| (Socket::Unix(UnixListener::from(socket)), None)),
         };
         let (socket, name) = bound.map_err(|source| BindError {
@@ -83,11 +102,12 @@ impl Drop for Listener {
     }
 }
 
-fn bind_tcp(host: &str, port: u16) -> io::Result<(Socket, Option<SocketName>)> {
+fn bind_tcp(host: &str, port: u16, backlog: i32) -> io::Result<(Socket, Option<SocketName>)> {
     let host = if host.is_empty() { "0.0.0.0" } else { host };
     let addresses: Vec<_> = (host, port).to_socket_addrs()?.collect();
     let socket = TcpListener::bind(addresses.as_slice())?;
     socket.set_nonblocking(true)?;
+    set_backlog(socket.as_fd(), backlog)?;
     Ok((Socket::Tcp(socket), None))
 }
 

@@ -78,25 +78,25 @@ fn begin_stats(
     settings: StatsSettings,
     inquirer: Inquirer,
 ) -> io::Result<Vec<Listener>> {
-        let mut sockets = Vec::new();
-        let descriptors: Vec<i32> = listeners.iter().map(Listener::number).collect();
-        {
-            let _entered = runtime.enter();
-            for listener in &mut listeners {
-                sockets.push(match std::mem::replace(&mut listener.socket, Socket::Taken) {
-                    Socket::Tcp(socket) => Accepting::Tcp(TcpListener::from_std(socket)?),
-                    Socket::Unix(socket) => Accepting::Unix(UnixListener::from_std(socket)?),
-                    Socket::Taken => continue,
-                });
-            }
+    let mut sockets = Vec::new();
+    let descriptors: Vec<i32> = listeners.iter().map(Listener::number).collect();
+    {
+        let _entered = runtime.enter();
+        for listener in &mut listeners {
+            sockets.push(match std::mem::replace(&mut listener.socket, Socket::Taken) {
+                Socket::Tcp(socket) => Accepting::Tcp(TcpListener::from_std(socket)?),
+                Socket::Unix(socket) => Accepting::Unix(UnixListener::from_std(socket)?),
+                Socket::Taken => continue,
+            });
         }
-        let mut shown: Vec<(&str, i32)> =
-            listeners.iter().map(Listener::shown).zip(descriptors).collect();
-        shown.dedup_by_key(|(address, _)| *address);
-        for (address, descriptor) in shown {
-            info!(address, "serving statistics");
-            info!(target: "uwsgi", "*** Stats server enabled on {address} fd: {descriptor} ***");
-        }
+    }
+    let mut shown: Vec<(&str, i32)> =
+        listeners.iter().map(Listener::shown).zip(descriptors).collect();
+    shown.dedup_by_key(|(address, _)| *address);
+    for (address, descriptor) in shown {
+        info!(address, "serving statistics");
+        info!(target: "uwsgi", "*** Stats server enabled on {address} fd: {descriptor} ***");
+    }
     let stats = Arc::new(Stats::new(settings, inquirer));
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for socket in sockets {

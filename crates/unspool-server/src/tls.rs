@@ -78,7 +78,9 @@ pub struct TlsServer {
 
 impl fmt::Debug for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsServer").field("knows_clients", &self.knows_clients).finish_non_exhaustive()
+        f.debug_struct("TlsServer")
+            .field("knows_clients", &self.knows_clients)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,15 +1,17 @@
 //! Listening sockets with a name in the file system.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Gid, Uid};
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
-/// Connections that wait to be accepted. One that does not block is refused when all are taken.
-const BACKLOG: i32 = 1024;
+/// Connections that wait to be accepted, where nobody says how many. One that does not block is refused
+/// when all are taken.
+pub const BACKLOG: i32 = 1024;
 
 /// The name of a listening socket, to be removed by whoever made it.
 #[derive(Debug)]
@@ -30,12 +32,17 @@ impl SocketName {
     }
 }
 
-/// Listens on a socket with this name and mode. A socket of that name to which nobody listens any
-/// more is replaced.
+/// Listens on a socket with this name, mode and owner (user and group, where they are to change). A
+/// socket of that name to which nobody listens any more is replaced.
 ///
 /// # Errors
 /// `AddrInUse` if somebody listens there, `AlreadyExists` if what has the name is no socket.
-pub fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketName)> {
+pub fn listen_at(
+    path: &Path,
+    mode: u32,
+    owner: (Option<u32>, Option<u32>),
+    backlog: i32,
+) -> io::Result<(OwnedFd, SocketName)> {
     let address = SocketAddrUnix::new(path)?;
     remove_stale(path)?;
     let socket = unix_socket()?;
@@ -44,8 +51,14 @@ pub fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketName)> {
     let file = fs::open(path, flags, Mode::empty())?;
     let name = SocketName { path: path.to_owned(), file };
     // Nobody can connect before it listens, so that its mode holds from the start.
-    let listens = fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
-        .and_then(|()| net::listen(&socket, BACKLOG));
+    let (user, group) = (owner.0.map(Uid::from_raw), owner.1.map(Gid::from_raw));
+    let given = match owner {
+        (None, None) => Ok(()),
+        _ => fs::chownat(CWD, path, user, group, AtFlags::SYMLINK_NOFOLLOW),
+    };
+    let listens = given
+        .and_then(|()| fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()))
+        .and_then(|()| net::listen(&socket, backlog));
     match listens {
         Ok(()) => Ok((socket, name)),
         Err(error) => {
@@ -59,11 +72,16 @@ pub fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketName)> {
 ///
 /// # Errors
 /// `AddrInUse` if somebody has that name.
-pub fn listen_abstract(name: &[u8]) -> io::Result<OwnedFd> {
+pub fn listen_abstract(name: &[u8], backlog: i32) -> io::Result<OwnedFd> {
     let socket = unix_socket()?;
     net::bind(&socket, &SocketAddrUnix::new_abstract_name(name)?)?;
-    net::listen(&socket, BACKLOG)?;
+    net::listen(&socket, backlog)?;
     Ok(socket)
+}
+
+/// Has a socket that listens keep so many connections until they are accepted.
+pub fn set_backlog(socket: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    Ok(net::listen(socket, backlog)?)
 }
 
 fn unix_socket() -> io::Result<OwnedFd> {
@@ -97,11 +115,14 @@ mod tests {
     fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
-        let (socket, name) = listen_at(&path, 0o600).unwrap();
+        let (socket, name) = listen_at(&path, 0o600, (None, None), BACKLOG).unwrap();
         assert!(UnixStream::connect(&path).is_ok());
-        assert_eq!(listen_at(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            listen_at(&path, 0o600, (None, None), BACKLOG).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         drop(socket);
-        let (_socket, second) = listen_at(&path, 0o600).unwrap();
+        let (_socket, second) = listen_at(&path, 0o600, (None, None), BACKLOG).unwrap();
         // The first one's name is another's now.
         name.remove().unwrap();
         assert!(path.exists());
@@ -114,7 +135,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         std::fs::File::create(&path).unwrap();
-        assert_eq!(listen_at(&path, 0o600).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(
+            listen_at(&path, 0o600, (None, None), BACKLOG).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert!(path.exists());
     }
 }

@@ -31,7 +31,7 @@ pub struct IntakeRules<'a> {
 #[non_exhaustive]
 pub enum NotTaken {
     /// It is no task.
-    #[error("it is no task: {0}")]
+    #[error("it is no task")]
     Malformed(#[from] Malformed),
     /// No file of ours can hold it.
     #[error(transparent)]

@@ -9,9 +9,7 @@ use tracing::{debug, info};
 use unspool_core::taskfile::KEY_SPOOLER;
 use unspool_core::{Message, Origin};
 use unspool_spool::SubmitError;
-use unspool_wire::packet::{
-    Assembly, PING, PONG, Packet, REFUSED, SPOOL, STORED, read_pairs,
-};
+use unspool_wire::packet::{Assembly, PING, PONG, Packet, REFUSED, SPOOL, STORED, read_pairs};
 use unspool_wire::peer::Hello;
 
 use super::places::Place;
@@ -32,7 +30,9 @@ where
 {
     let wait = shared.settings.packet_wait;
     let Ok(first) = timeout(wait, read_first(shared, &mut stream, peer)).await else {
-        return shared.complaints.say(&peer.shown, "no whole packet within `socket-timeout`; closed");
+        return shared
+            .complaints
+            .say(&peer.shown, "no whole packet within `socket-timeout`; closed");
     };
     let Some((packet, rest)) = first else { return };
     place.set_busy(true);
@@ -93,10 +93,8 @@ where
     stream.write_all(answer).await?;
     stream.shutdown().await?;
     let mut buffer = [0; 1024];
-    let _ = timeout(DRAIN_WAIT, async {
-        while let Ok(1..) = stream.read(&mut buffer).await {}
-    })
-    .await;
+    let _ =
+        timeout(DRAIN_WAIT, async { while let Ok(1..) = stream.read(&mut buffer).await {} }).await;
     Ok(())
 }
 

@@ -45,8 +45,7 @@ pub(super) async fn serve<S>(
         Err(reason) => return refuse(shared, stream, peer, &reason).await,
     };
     let Ok(nonce) = host::random::<NONCE_BYTES>() else { return };
-    let welcome =
-        Welcome::new(&hello, nonce, shared.settings.task_bytes_max, WINDOW, key.as_ref());
+    let welcome = Welcome::new(&hello, nonce, shared.settings.task_bytes_max, WINDOW, key.as_ref());
     let wait = shared.settings.packet_wait;
     let sent = timeout(wait, async {
         stream.write_all(&welcome.to_packet()).await?;
@@ -88,9 +87,11 @@ fn judge(
         return needed.map_or(Ok((None, false)), Err);
     }
     let Some(keys) = &shared.settings.keys else {
-        return Err("you have a key and this server has none: give it `network-keys`, or leave them \
+        return Err(
+            "you have a key and this server has none: give it `network-keys`, or leave them \
                     out on your side"
-            .to_owned());
+                .to_owned(),
+        );
     };
     let now_s = u64::try_from(clock::now_ns() / 1_000_000_000).unwrap_or(0);
     match hello.check(keys, now_s) {
@@ -243,7 +244,7 @@ impl Connection<'_> {
         }
         match coming.state {
             State::Writing(incoming) => {
-                self.store(coming.number, coming.permit, move || incoming.store()).await;
+                self.store(coming.number, coming.permit, move || Ok(incoming.store()?)).await;
             }
             State::Answered(verdict, text) => {
                 self.answer(coming.number, verdict, text).await;
@@ -263,30 +264,28 @@ impl Connection<'_> {
     ) {
         let source = self.source;
         let store = move || match open(&taking, &file, bytes, source) {
-            State::Writing(incoming) => incoming.store(),
+            State::Writing(incoming) => incoming.store().map_err(Refusal::from),
             State::Answered(Verdict::Stored, _) => Ok(Stored::New),
             State::Answered(Verdict::Known, _) => Ok(Stored::Known),
-            State::Answered(verdict, text) => Err(Refusal { verdict, text }.into()),
-            State::Head { .. } => Err(Refusal::no_task().into()),
+            State::Answered(verdict, text) => Err(Refusal { verdict, text }),
+            State::Head { .. } => Err(Refusal::no_task()),
         };
         self.store(number, permit, store).await;
     }
 
     /// Stores a task beside what is read next, and answers.
-    async fn store<E>(
+    async fn store(
         &self,
         number: u32,
         permit: OwnedSemaphorePermit,
-        store: impl FnOnce() -> Result<Stored, E> + Send + 'static,
-    ) where
-        E: Into<Refusal> + Send + 'static,
-    {
+        store: impl FnOnce() -> Result<Stored, Refusal> + Send + 'static,
+    ) {
         let Ok(disk) = Arc::clone(&self.shared.storing).acquire_owned().await else { return };
         let (answers, shared) = (self.answers.clone(), Arc::clone(self.shared));
         let shown = self.peer.shown.clone();
         tokio::spawn(async move {
             let stored = tokio::task::spawn_blocking(move || {
-                let stored = store().map_err(Into::into);
+                let stored = store();
                 drop(disk);
                 stored
             });

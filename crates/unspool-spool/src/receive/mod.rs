@@ -44,10 +44,10 @@ pub enum ReceiveError {
     #[error(transparent)]
     NotTaken(#[from] NotTaken),
     /// What came is not what its sender wrote.
-    #[error("it is no task: {0}")]
+    #[error("it is no task")]
     Malformed(#[from] Malformed),
     /// It is not signed as it has to be.
-    #[error("{0}")]
+    #[error(transparent)]
     Signature(#[from] BadSignature),
     /// The key `at` is no time.
     #[error(transparent)]
