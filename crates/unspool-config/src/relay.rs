@@ -34,7 +34,10 @@ pub(crate) fn address(text: &str, value: Value<'_>) -> Result<String, ConfigErro
     if text == "@" {
         return Err(invalid("the name is missing"));
     }
-    if !text.starts_with(['/', '@']) {
+    if text == "unix:" {
+        return Err(invalid("the path is missing"));
+    }
+    if !["/", "@", "unix:"].iter().any(|start| text.starts_with(start)) {
         check_host(text.strip_prefix("tls:").unwrap_or(text)).map_err(invalid)?;
     }
     Ok(text.to_owned())

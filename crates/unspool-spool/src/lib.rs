@@ -102,6 +102,6 @@ pub use schedule::{SchedulePlace, ScheduleStore};
 pub use schedule_pauses::paused_in;
 pub use shared::{Lifetime, shared_lock, shared_store};
 pub use submit::{SubmitError, Submitted, submit, submit_measured};
-pub use trust::{KeysError, Refused, Standing, Trust, load_keys};
+pub use trust::{KeysError, Refused, Standing, Trust, load_keys, load_keys_of};
 pub use view::SpoolView;
 pub use watch::{Change, Watch};

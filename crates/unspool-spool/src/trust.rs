@@ -19,8 +19,10 @@ use unspool_sys::folder::Stat;
 #[non_exhaustive]
 pub enum KeysError {
     /// The file cannot be read.
-    #[error("`spooler-keys`: cannot read `{path}`")]
+    #[error("`{option}`: cannot read `{path}`")]
     Read {
+        /// The option that names it.
+        option: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -28,47 +30,56 @@ pub enum KeysError {
     },
     /// Others can read or change it.
     #[error(
-        "`spooler-keys`: `{path}` has mode {mode:04o}, with which others can read or change the keys: \
+        "`{option}`: `{path}` has mode {mode:04o}, with which others can read or change the keys: \
          run `chmod 600 {path}` (640 where a group shares it), and make new keys if somebody may \
          have read these"
     )]
     Open {
+        /// The option that names it.
+        option: &'static str,
         /// The file.
         path: PathBuf,
         /// Its mode.
         mode: u32,
     },
     /// Its content gives no keys.
-    #[error("`spooler-keys`: `{path}` is no file of keys")]
+    #[error("`{option}`: `{path}` is no file of keys")]
     Invalid {
+        /// The option that names it.
+        option: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
         source: InvalidKeys,
     },
     /// It is no file of keys.
-    #[error(
-        "`spooler-keys`: `{path}` has more than {KEY_FILE_BYTES_MAX} bytes: it is no file of keys"
-    )]
+    #[error("`{option}`: `{path}` has more than {KEY_FILE_BYTES_MAX} bytes: it is no file of keys")]
     TooLarge {
+        /// The option that names it.
+        option: &'static str,
         /// The file.
         path: PathBuf,
     },
 }
 
-/// Reads a file of keys, which others must not be able to read.
+/// Reads the file of `spooler-keys`, which others must not be able to read.
 pub fn load_keys(path: &Path) -> Result<Keyring, KeysError> {
+    load_keys_of("spooler-keys", path)
+}
+
+/// The same for another option.
+pub fn load_keys_of(option: &'static str, path: &Path) -> Result<Keyring, KeysError> {
     let path = || path.to_owned();
     let (stat, text) = files::read_secret(&path(), KEY_FILE_BYTES_MAX)
-        .map_err(|source| KeysError::Read { path: path(), source })?;
+        .map_err(|source| KeysError::Read { option, path: path(), source })?;
     // A group may read it, since those who share a spool share its keys.
     if stat.mode & 0o027 != 0 {
-        return Err(KeysError::Open { path: path(), mode: stat.mode });
+        return Err(KeysError::Open { option, path: path(), mode: stat.mode });
     }
     if text.len() > KEY_FILE_BYTES_MAX {
-        return Err(KeysError::TooLarge { path: path() });
+        return Err(KeysError::TooLarge { option, path: path() });
     }
-    Keyring::parse(&text).map_err(|source| KeysError::Invalid { path: path(), source })
+    Keyring::parse(&text).map_err(|source| KeysError::Invalid { option, path: path(), source })
 }
 
 /// Whom the runner of tasks trusts. By default every file runs, and pickles are loaded from files of

@@ -15,6 +15,7 @@ mod log_record;
 mod log_rotation;
 mod log_sink;
 mod logging;
+mod network;
 mod programs;
 mod resolve;
 mod security;

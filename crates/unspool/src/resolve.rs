@@ -18,6 +18,7 @@ use unspool_wire::control::{Import, Lines, Retry, Setup, Titles};
 
 use crate::bounds;
 use crate::logging::date_of_lines;
+use crate::network::{self, NetworkError};
 use crate::security::{self, SecurityError};
 use crate::{exit, hooks, programs, serving, workers};
 
@@ -62,6 +63,8 @@ pub(crate) enum ResolveError {
     Unknown { what: &'static str, name: String, origin: Origin },
     #[error(transparent)]
     Security(#[from] SecurityError),
+    #[error(transparent)]
+    Network(#[from] NetworkError),
     #[error("`{path}` is not UTF-8 text, which the application's settings need to be")]
     Text { path: PathBuf },
 }
@@ -70,6 +73,7 @@ impl ResolveError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Security(error) => error.exit_status(),
+            Self::Network(error) => error.exit_status(),
             Self::Spool(_) | Self::Directory { .. } => exit::FAILED,
             _ => exit::USAGE,
         }
@@ -81,7 +85,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let own = own_spoolers(config);
     let programs = !config.programs.crons.is_empty() || !config.programs.daemons.is_empty();
     let others = programs || !config.mules.is_empty();
-    if own.is_empty() && config.imports.is_empty() && !others {
+    let relays = config.spoolers.iter().any(|spooler| spooler.relay.is_some());
+    if own.is_empty() && config.imports.is_empty() && !others && !relays {
         return Err(ResolveError::Nothing);
     }
     config.spooler_durability.parse::<Durability>()?;
@@ -100,7 +105,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     }
     let access = security::access(config)?;
     security::keys(config)?;
-    for spooler in &own {
+    network::check(config)?;
+    for spooler in config.spoolers.iter().filter(|spooler| !spooler.external) {
         // A spool that is missing will be created, unless a file is in the way: then opening fails
         // and creates nothing.
         if spooler.path.ancestors().find(|path| path.exists()).is_some_and(|path| !path.is_dir()) {

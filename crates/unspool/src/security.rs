@@ -18,10 +18,10 @@ use crate::exit;
 pub(crate) enum SecurityError {
     #[error(transparent)]
     Keys(#[from] KeysError),
-    #[error("`spooler-group`: there is no group `{name}`")]
-    Group { name: String },
-    #[error("`spooler-unsigned-uids`: there is no user `{name}`")]
-    User { name: String },
+    #[error("`{option}`: there is no group `{name}`")]
+    Group { option: &'static str, name: String },
+    #[error("`{option}`: there is no user `{name}`")]
+    User { option: &'static str, name: String },
     #[error("`{option}`: `{name}` cannot be looked up")]
     Database { option: &'static str, name: String, source: io::Error },
     #[error("`spooler-keys`: `{path}` is not UTF-8 text")]
@@ -50,7 +50,7 @@ pub(crate) fn access(config: &Config) -> Result<Access, SecurityError> {
         FileMode::GroupReads => Sharing::GroupReads,
         FileMode::GroupWrites => Sharing::GroupWrites,
     });
-    let group = options.group.as_deref().map(group).transpose()?;
+    let group = options.group.as_deref().map(|name| group("spooler-group", name)).transpose()?;
     Ok(Access { sharing, group, strict: options.strict_permissions })
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn of_workers(config: &Config) -> Result<Security, SecurityError> {
             .security
             .unsigned_uids
             .iter()
-            .map(|name| uid(name))
+            .map(|name| uid("spooler-unsigned-uids", name))
             .collect::<Result<_, _>>()?,
         mode: sharing.map(Sharing::file_mode),
         group,
@@ -76,23 +76,25 @@ pub(crate) fn of_workers(config: &Config) -> Result<Security, SecurityError> {
     })
 }
 
-fn group(name: &str) -> Result<u32, SecurityError> {
+/// The number of a group, by name or number.
+pub(crate) fn group(option: &'static str, name: &str) -> Result<u32, SecurityError> {
     if let Ok(gid) = name.parse() {
         return Ok(gid);
     }
     user::group_by_name(name)
-        .map_err(|source| database("spooler-group", name, source))?
-        .ok_or_else(|| SecurityError::Group { name: name.to_owned() })
+        .map_err(|source| database(option, name, source))?
+        .ok_or_else(|| SecurityError::Group { option, name: name.to_owned() })
 }
 
-fn uid(name: &str) -> Result<u32, SecurityError> {
+/// The number of a user, by name or number.
+pub(crate) fn uid(option: &'static str, name: &str) -> Result<u32, SecurityError> {
     if let Ok(uid) = name.parse() {
         return Ok(uid);
     }
     user::by_name(name)
-        .map_err(|source| database("spooler-unsigned-uids", name, source))?
+        .map_err(|source| database(option, name, source))?
         .map(|user| user.uid)
-        .ok_or_else(|| SecurityError::User { name: name.to_owned() })
+        .ok_or_else(|| SecurityError::User { option, name: name.to_owned() })
 }
 
 fn database(option: &'static str, name: &str, source: io::Error) -> SecurityError {

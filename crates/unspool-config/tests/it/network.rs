@@ -193,6 +193,7 @@ fn relays_that_are_none_are_refused_with_their_place() {
         "write relay:HOST:PORT, relay:tls:HOST:PORT, relay:/path/of.sock or relay:@NAME";
     for (line, problem) in [
         ("spooler = relay:", format!("the address is missing; {relay_forms}")),
+        ("spooler = relay:unix:", format!("the path is missing; {relay_forms}")),
         ("spooler = relay:@", format!("the name is missing; {relay_forms}")),
         ("spooler = relay:host", format!("this is neither HOST:PORT nor absolute; {relay_forms}")),
         ("spooler = relay:host:0", format!("the port is not a number from 1 to 65535; {relay_forms}")),
