@@ -29,6 +29,7 @@ pub mod socket;
 pub mod space;
 pub mod stack;
 pub mod steps;
+pub mod stream;
 pub mod tail;
 pub mod timer;
 pub mod title;

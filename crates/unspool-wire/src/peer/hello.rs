@@ -61,6 +61,11 @@ pub struct Hello {
 #[error("it speaks another version of unspool's protocol, or a damaged one: {0}")]
 pub struct InvalidGreeting(&'static str);
 
+impl InvalidGreeting {
+    /// It is longer than a greeting may be.
+    pub const LENGTH: Self = Self("the length of its answer");
+}
+
 /// A hello that is not to be believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
