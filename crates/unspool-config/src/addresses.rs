@@ -37,6 +37,11 @@ impl AddressList {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
+    /// Each of them, as a network.
+    pub fn networks(&self) -> &[IpNet] {
+        &self.networks
+    }
+
     /// Adds what a text lists, with commas or blanks between.
     pub(crate) fn extend(&mut self, text: &str) -> Result<(), InvalidAddressList> {
         for item in text.split([',', ' ', '\t']).filter(|item| !item.is_empty()) {

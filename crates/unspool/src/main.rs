@@ -8,6 +8,7 @@ mod commands;
 mod display;
 mod exit;
 mod hooks;
+mod listening;
 mod log_json;
 mod log_pipe;
 mod log_queue;

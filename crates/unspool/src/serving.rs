@@ -3,7 +3,10 @@
 use std::io;
 
 use unspool_config::{Config, UWSGI_VERSION};
-use unspool_server::{BindError, Identity, Listener, SOCKET_MODE, Server, StatsSettings};
+use unspool_server::{
+    BindError, Identity, ListenOptions, Listener, NetworkSettings, SOCKET_MODE, Serve, Server,
+    StatsSettings,
+};
 use unspool_supervisor::{Settings, inquiries};
 use unspool_wire::address::{Address, InvalidAddress};
 
@@ -13,23 +16,25 @@ pub(crate) fn stats_address(config: &Config) -> Result<Option<Address>, InvalidA
     config.stats.address.as_deref().map(|text| Address::parse(text, directory)).transpose()
 }
 
-/// Binds what is to be served; as in uWSGI, by the user that the daemon becomes.
+/// Binds where statistics are to be served; as in uWSGI, by the user that the daemon becomes.
 pub(crate) fn bind(config: &Config) -> Result<Vec<Listener>, BindError> {
     // One that is no address was refused before.
     let address = stats_address(config).ok().flatten();
     let mode = config.network.socket_mode.unwrap_or(SOCKET_MODE);
+    let options = ListenOptions { mode, ..ListenOptions::default() };
     let twin = address.as_ref().and_then(Address::twin);
-    address.into_iter().chain(twin).map(|address| Listener::bind(&address, mode)).collect()
+    address.into_iter().chain(twin).map(|address| Listener::bind(&address, options)).collect()
 }
 
 /// Starts the server, if there is something to serve, and lets it ask the daemon.
 pub(crate) fn start(
     config: &Config,
     listeners: Vec<Listener>,
+    network: Option<NetworkSettings>,
     settings: &mut Settings,
-) -> io::Result<Option<Server>> {
+) -> io::Result<Server> {
     if listeners.is_empty() {
-        return Ok(None);
+        return Server::start(Serve { stats: None, network });
     }
     let (inquirer, inquiries) = inquiries()?;
     settings.inquiries = Some(inquiries);
@@ -42,5 +47,5 @@ pub(crate) fn start(
     };
     let stats =
         StatsSettings { http: config.stats.http, minified: config.stats.minified, identity };
-    Server::start(listeners, stats, inquirer).map(Some)
+    Server::start(Serve { stats: Some((listeners, stats, inquirer)), network })
 }

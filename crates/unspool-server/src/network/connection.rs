@@ -140,7 +140,7 @@ async fn spool(shared: &Arc<Shared>, packet: &Packet, peer: &Peer) -> [u8; 4] {
     };
     let Ok(permit) = Arc::clone(&shared.storing).acquire_owned().await else { return REFUSED };
     let submitted = tokio::task::spawn_blocking(move || {
-        let submitted = taking.submit(&message);
+        let submitted = taking.submit(message);
         drop(permit);
         submitted
     });

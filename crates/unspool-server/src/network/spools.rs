@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use unspool_core::taskfile::KEY_PRIORITY;
 use unspool_core::{Durability, Message};
 use unspool_spool::{Reception, SpoolDir, SubmitError, Submitted, submit_measured};
 
@@ -14,6 +15,8 @@ use unspool_spool::{Reception, SpoolDir, SubmitError, Submitted, submit_measured
 pub struct NetworkSpool {
     /// As it is configured.
     pub path: PathBuf,
+    /// Where the path is the folder of a priority in that spool: the priority.
+    pub priority: Option<Vec<u8>>,
     /// Opened for this alone.
     pub spool: Arc<SpoolDir>,
     /// Of tasks that come as uwsgi packets; those of our own protocol are always durable.
@@ -66,7 +69,8 @@ impl Spools {
         }
         let wanted = Path::new(OsStr::from_bytes(&spooler[..end]));
         let is = |taking: &&Arc<Taking>| {
-            taking.spool.path == wanted || taking.spool.spool.path() == wanted
+            let canonical = taking.spool.priority.is_none().then(|| taking.spool.spool.path());
+            taking.spool.path == wanted || canonical == Some(wanted)
         };
         if let Some(found) = self.all.iter().find(is) {
             return Ok(Arc::clone(found));
@@ -110,7 +114,12 @@ impl Taking {
     }
 
     /// Submits a task that came as a uwsgi packet. Uses the file system.
-    pub(super) fn submit(&self, message: &Message) -> Result<Submitted, SubmitError> {
-        submit_measured(&self.spool.spool, message, self.spool.durability)
+    pub(super) fn submit(&self, mut message: Message) -> Result<Submitted, SubmitError> {
+        if let Some(priority) = &self.spool.priority
+            && message.get(KEY_PRIORITY).is_none_or(<[u8]>::is_empty)
+        {
+            message.pairs.push((KEY_PRIORITY.to_vec(), priority.clone()));
+        }
+        submit_measured(&self.spool.spool, &message, self.spool.durability)
     }
 }

@@ -53,7 +53,12 @@ impl Fixture {
         let address = tcp.listener.shown().parse().unwrap();
         let mut settings = NetworkSettings {
             sockets: vec![tcp, bind(Address::Path(socket.clone()))],
-            spools: vec![NetworkSpool { path, spool, durability: Durability::Group }],
+            spools: vec![NetworkSpool {
+                path,
+                priority: None,
+                spool,
+                durability: Durability::Group,
+            }],
             allow_from: None,
             uids: Some(Vec::new()),
             unsigned_uids: Vec::new(),

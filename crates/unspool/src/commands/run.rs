@@ -18,7 +18,7 @@ use crate::cli;
 use crate::logging::{Log, complain, complain_text, with_causes};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
-use crate::{exit, logging, resolve, serving, setup, terminal};
+use crate::{exit, listening, logging, resolve, serving, setup, terminal};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -232,10 +232,17 @@ fn run_daemon(
             return exit::FAILED;
         }
     };
+    let network = match listening::bind(&loaded.config) {
+        Ok(network) => network,
+        Err(error) => {
+            complain(&error);
+            return error.exit_status();
+        }
+    };
     host::raise_open_files_limit();
     log_surroundings(&settings);
     // It lives as long as the daemon does.
-    let _server = match serving::start(&loaded.config, listeners, &mut settings) {
+    let _server = match serving::start(&loaded.config, listeners, network, &mut settings) {
         Ok(server) => server,
         Err(error) => {
             complain(&error);
