@@ -12,7 +12,17 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from unspool import _control, _harakiri, _inform, _mules, _process, _request, _rpc, _signals
+from unspool import (
+    _control,
+    _harakiri,
+    _inform,
+    _mules,
+    _network,
+    _process,
+    _request,
+    _rpc,
+    _signals,
+)
 from unspool._native import parsefile as parsefile
 
 if not _process.is_configured():
@@ -76,6 +86,7 @@ register_rpc = _rpc.register_rpc
 rpc = _rpc.rpc
 call = _rpc.call
 rpc_list = _rpc.rpc_list
+send_message = _network.send_message
 
 set_logvar = _request.set_logvar
 get_logvar = _request.get_logvar

@@ -1,7 +1,7 @@
 # The module `uwsgi` in a process that has a spool configured. What else is in the real one and not
 # here, and why, is in docs/reference/uwsgi-module.md.
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 _Path = str | bytes | os.PathLike[str]
@@ -74,6 +74,17 @@ def rpc(
 ) -> bytes | None: ...
 def call(name: str | bytes, /, *arguments: str | bytes) -> bytes | None: ...
 def rpc_list() -> tuple[bytes, ...]: ...
+def send_message(
+    destination: str | bytes | int,
+    modifier1: int = 0,
+    modifier2: int = 0,
+    message: Any = None,
+    /,
+    timeout: float = 4.0,
+    fd: int = -1,
+    content_length: int = 0,
+    **pairs: Any,
+) -> Iterator[bytes] | None: ...
 def log(message: str, /) -> bool: ...
 def logsize() -> int: ...
 def mem() -> tuple[int, int]: ...

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use unspool_config::{
-    BoundsOptions, CONFIG_VARIABLE, ConfigError, Environment, Loaded, Origin, ProducerSource,
-    load_file, spool_from_environment,
+    BoundsOptions, CONFIG_VARIABLE, ConfigError, Environment, Loaded, NetworkOptions, Origin,
+    ProducerSource, load_file, spool_from_environment,
 };
 
 use crate::errors::config_error;
-use crate::{bounds, security};
+use crate::{bounds, network, security};
 
 /// What a configuration file, or `FILE:SECTION`, and the variables amount to.
 ///
 /// A dictionary: `spoolers` (absolute paths in their order, external ones too), `opt` (pairs for
 /// `uwsgi.opt`, with None for an option without a value), `shared` (options of caches and their
 /// kin), `durability`, `frequency` (seconds), `security` and `bounds`
-/// (what `configure` takes).
+/// (what `configure` takes), `network` (what `configure_network` takes).
 #[pyfunction]
 #[pyo3(signature = (file, /))]
 pub(crate) fn load_config(py: Python<'_>, file: PathBuf) -> PyResult<Bound<'_, PyDict>> {
@@ -58,6 +58,7 @@ fn found(py: Python<'_>, loaded: Result<Loaded, ConfigError>) -> PyResult<Bound<
     found.set_item("frequency", config.spooler_frequency.as_secs_f64())?;
     found.set_item("security", security::to_python(py, &config)?)?;
     found.set_item("bounds", bounds::to_python(py, &config.bounds)?)?;
+    found.set_item("network", network::to_python(py, &config.network)?)?;
     Ok(found)
 }
 
@@ -80,6 +81,7 @@ fn one_spool<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> 
     found.set_item("frequency", 30.0)?;
     found.set_item("security", security::nothing(py)?)?;
     found.set_item("bounds", bounds::to_python(py, &BoundsOptions::default())?)?;
+    found.set_item("network", network::to_python(py, &NetworkOptions::default())?)?;
     Ok(found)
 }
 

@@ -6,6 +6,7 @@ use std::io;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use unspool_remote::RemoteError;
 use unspool_spool::{Bound as SpoolBound, SpoolFull, SubmitError};
 
 pyo3::create_exception!(
@@ -19,6 +20,12 @@ pyo3::create_exception!(
     NotDurableError,
     SpoolError,
     "The task at `path` is submitted and will run, but may not survive a power cut."
+);
+pyo3::create_exception!(
+    unspool,
+    UnansweredError,
+    SpoolError,
+    "The task was sent to another machine and no answer came: it may be stored there or not. `task_id` is its id."
 );
 pyo3::create_exception!(
     unspool,
@@ -56,6 +63,16 @@ pub(crate) fn submit_error(py: Python<'_>, error: &SubmitError) -> PyErr {
     with_cause(py, raised, error)
 }
 
+/// The exception for a task that another machine has not, or not surely.
+pub(crate) fn remote_error(py: Python<'_>, error: &RemoteError) -> PyErr {
+    let RemoteError::Unanswered { id, .. } = error else { return spool_error(py, error) };
+    let raised = UnansweredError::new_err(text(error));
+    match raised.value(py).setattr("task_id", id.to_string()) {
+        Ok(()) => with_cause(py, raised, error),
+        Err(failed) => failed,
+    }
+}
+
 fn full_error(py: Python<'_>, full: &SpoolFull) -> PyResult<PyErr> {
     let raised = SpoolFullError::new_err(full.to_string());
     let value = raised.value(py);
@@ -88,7 +105,7 @@ pub(crate) fn config_error(py: Python<'_>, error: &(dyn Error + 'static)) -> PyE
 }
 
 /// The error and its causes in one line.
-fn text(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn text(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

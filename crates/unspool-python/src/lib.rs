@@ -14,6 +14,7 @@ mod inspect;
 mod limits;
 mod mark;
 mod message;
+mod network;
 mod output;
 mod policy;
 mod process;
@@ -37,7 +38,9 @@ mod _native {
     #[pymodule_export]
     use crate::config::{environment_config, load_config};
     #[pymodule_export]
-    use crate::errors::{CancelError, ConfigError, NotDurableError, SpoolError, SpoolFullError};
+    use crate::errors::{
+        CancelError, ConfigError, NotDurableError, SpoolError, SpoolFullError, UnansweredError,
+    };
     #[pymodule_export]
     use crate::inspect::{
         ask_daemon, live_daemon, open_first_spool, parsefile, shared_lock, shared_store,
@@ -49,6 +52,8 @@ mod _native {
     use crate::mark::mark_process;
     #[pymodule_export]
     use crate::message::decoded;
+    #[pymodule_export]
+    use crate::network::{configure_network, send_message};
     #[pymodule_export]
     use crate::output::{last_words_offset, note_output};
     #[pymodule_export]

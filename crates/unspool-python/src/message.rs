@@ -82,6 +82,16 @@ fn add(
     Ok(bytes_body)
 }
 
+/// Adds the items of a dictionary as they are, whatever their keys are called.
+pub(crate) fn add_plain(message: &mut Message, items: &Bound<'_, PyDict>) -> PyResult<()> {
+    for (key, value) in items.iter().collect::<Vec<_>>() {
+        let name = key_bytes(&key)?;
+        let content = value_bytes(&name, &value)?;
+        message.pairs.push((name, content));
+    }
+    Ok(())
+}
+
 fn key_bytes(key: &Bound<'_, PyAny>) -> PyResult<Vec<u8>> {
     if let Ok(bytes) = key.cast::<PyBytes>() {
         return Ok(bytes.as_bytes().to_vec());

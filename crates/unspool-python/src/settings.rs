@@ -11,11 +11,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use unspool_core::{Durability, SpoolBounds, UnknownDurability};
+use unspool_remote::Remote;
 use unspool_spool::{Access, SpoolDir, Trust};
 use unspool_sys::{folder, host};
 
 use crate::errors::{ConfigError, SpoolError, spool_error};
-use crate::{bounds, security};
+use crate::{bounds, network, security};
 
 static TABLE: Mutex<Table> = Mutex::new(Table {
     spools: Vec::new(),
@@ -64,7 +65,16 @@ struct Inside {
 
 /// Where a task goes.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub(crate) enum Target {
+    /// To a spool of this machine.
+    Here(Here),
+    /// To a spooler that is elsewhere, or listens.
+    There(Remote),
+}
+
+/// A spool, and what its name says.
+#[derive(Debug)]
+pub(crate) struct Here {
     pub(crate) spool: Arc<SpoolDir>,
     /// The priority that the spool's name stands for.
     pub(crate) priority: Option<Vec<u8>>,
@@ -99,18 +109,35 @@ pub(crate) fn configure(
     table.trust = trust;
     table.bounds = bounds;
     table.edition += 1;
+    drop(table);
+    network::forget();
     Ok(())
 }
 
-/// The spool for a value of the key `spooler`; an absent or empty one means the first spool.
+/// Where a value of the key `spooler` says; an absent or empty one means the first spool.
 pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target> {
-    let index = match spooler.filter(|value| !value.is_empty()) {
-        None if table().configured == 0 => {
-            return Err(SpoolError::new_err("no spool is configured in this process"));
-        }
-        None => 0,
-        Some(wanted) => find(py, &path_of(wanted))?,
+    let Some(wanted) = spooler.filter(|value| !value.is_empty()) else {
+        return at_first(py).map(Target::Here);
     };
+    let wanted = path_of(wanted);
+    let index = match known(py, &wanted) {
+        Some(index) => index,
+        None => match network::address_in(py, &wanted) {
+            Some(address) => return network::remote(py, &address).map(Target::There),
+            None => find(&wanted)?,
+        },
+    };
+    at(py, index).map(Target::Here)
+}
+
+fn at_first(py: Python<'_>) -> PyResult<Here> {
+    if table().configured == 0 {
+        return Err(SpoolError::new_err("no spool is configured in this process"));
+    }
+    at(py, 0)
+}
+
+fn at(py: Python<'_>, index: usize) -> PyResult<Here> {
     let (inside, durability) = {
         let table = table();
         (table.spools.get(index).and_then(|spool| spool.inside.clone()), table.durability)
@@ -119,33 +146,46 @@ pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target>
         None => (index, None),
         Some(Inside { index, priority }) => (index, Some(priority)),
     };
-    Ok(Target { spool: opened(py, index)?, priority, durability })
+    Ok(Here { spool: opened(py, index)?, priority, durability })
 }
 
 /// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form, else
 /// the only one that ends in a relative path: `uwsgi.opt["spooler"]` may be one. In a process that
-/// is configured by nothing, any absolute path.
-fn find(py: Python<'_>, wanted: &Path) -> PyResult<usize> {
-    if table().configured == 0 {
-        return name(wanted);
+/// is configured by nothing, one that was named before.
+fn known(py: Python<'_>, wanted: &Path) -> Option<usize> {
+    let (paths, configured) = {
+        let table = table();
+        let paths: Vec<PathBuf> = table.spools.iter().map(|spool| spool.path.clone()).collect();
+        (paths, table.configured)
+    };
+    let found = paths.iter().position(|path| path == wanted);
+    if configured == 0 {
+        return found;
     }
-    let paths: Vec<PathBuf> = table().spools.iter().map(|spool| spool.path.clone()).collect();
-    let found = paths.iter().position(|path| path == wanted).or_else(|| {
+    let found = found.or_else(|| {
         py.detach(|| {
             paths
                 .iter()
                 .position(|path| folder::canonical(path).is_ok_and(|canonical| canonical == wanted))
         })
     });
-    found.or_else(|| only_end(&paths, wanted)).ok_or_else(|| {
-        let configured: Vec<String> =
-            paths.iter().map(|path| format!("`{}`", path.display())).collect();
-        SpoolError::new_err(format!(
-            "`spooler` is `{}`, which is not configured in this process: use one of {}",
-            wanted.display(),
-            configured.join(", ")
-        ))
-    })
+    found.or_else(|| only_end(&paths, wanted))
+}
+
+/// The spool of a path that is neither configured nor an address: in a process that is configured by
+/// nothing, any absolute one.
+fn find(wanted: &Path) -> PyResult<usize> {
+    if table().configured == 0 {
+        return name(wanted);
+    }
+    let paths: Vec<String> =
+        table().spools.iter().map(|spool| format!("`{}`", spool.path.display())).collect();
+    Err(SpoolError::new_err(format!(
+        "`spooler` is `{}`, which is not configured in this process: use one of {}, or the address of \
+         a spooler that listens, as in 127.0.0.1:10001",
+        wanted.display(),
+        paths.join(", ")
+    )))
 }
 
 /// The only path that ends in a relative one.
@@ -185,7 +225,7 @@ fn name(wanted: &Path) -> PyResult<usize> {
 
 /// The first spool, if there is one.
 pub(crate) fn first(py: Python<'_>) -> PyResult<Arc<SpoolDir>> {
-    Ok(target(py, None)?.spool)
+    Ok(at_first(py)?.spool)
 }
 
 /// All spools that are configured, none twice.

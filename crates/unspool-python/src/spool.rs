@@ -1,20 +1,22 @@
 //! Submitting: `uwsgi.spool` and `unspool.spool`.
 
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
-use unspool_core::Message;
 use unspool_core::taskfile::{KEY_PRIORITY, KEY_SPOOLER};
+use unspool_core::{Durability, Message};
+use unspool_remote::Remote;
 
-use crate::errors::{SpoolError, submit_error};
+use crate::errors::{SpoolError, remote_error, submit_error};
 use crate::message::{Repeated, add_items, module_of};
 use crate::policy::Asked;
-use crate::settings::{self, Target};
+use crate::settings::{self, Here, Target};
 
 /// Submits a task and returns the absolute path of its file, as bytes: deleting it cancels the task.
+/// Where `spooler` is an address, as in `127.0.0.1:10001`, it returns that and the task's id.
 ///
 /// The task is a dictionary, or keyword arguments, or both. `at`, `priority`, `spooler` and `body`
 /// mean what they mean in uWSGI. As there, `b"body"` is taken out of the dictionary.
@@ -71,22 +73,50 @@ fn publish<'py>(
     }
     let Asked { policy, durability } = asked.unwrap_or(beside);
     message.policy = policy;
-    let Target { spool, priority, durability: default } =
-        settings::target(py, message.get(KEY_SPOOLER))?;
+    let (path, bytes) = match settings::target(py, message.get(KEY_SPOOLER))? {
+        Target::Here(here) => store(py, here, message, durability)?,
+        Target::There(remote) => send(py, &remote, message)?,
+    };
+    if let Some(items) = consumed {
+        items.del_item(PyBytes::new(py, b"body"))?;
+    }
+    let path = PyBytes::new(py, &path);
+    if let Some(report) = reporter(py) {
+        report.call1((bytes, &path))?;
+    }
+    Ok(path)
+}
+
+/// Returns the path of the task's file, and its length.
+fn store(
+    py: Python<'_>,
+    here: Here,
+    mut message: Message,
+    durability: Option<Durability>,
+) -> PyResult<(Vec<u8>, u64)> {
+    let Here { spool, priority, durability: default } = here;
     if let Some(priority) = priority {
         name_priority(&mut message, priority)?;
     }
     let submitted = py
         .detach(|| unspool_spool::submit_measured(&spool, &message, durability.unwrap_or(default)))
         .map_err(|error| submit_error(py, &error))?;
-    if let Some(items) = consumed {
-        items.del_item(PyBytes::new(py, b"body"))?;
+    Ok((submitted.path.into_os_string().into_vec(), submitted.bytes))
+}
+
+/// Returns `ADDRESS/ID` (a real uWSGI tells no id: `ADDRESS`), and the bytes that were sent. How durable
+/// it is there, the receiver decides: one of ours, always.
+fn send(py: Python<'_>, remote: &Remote, mut message: Message) -> PyResult<(Vec<u8>, u64)> {
+    message.pairs.retain(|(key, _)| key != KEY_SPOOLER);
+    let submitted = py
+        .detach(|| unspool_remote::submit(remote, &message))
+        .map_err(|error| remote_error(py, &error))?;
+    let mut shown = remote.address.to_string();
+    if let Some(id) = submitted.id {
+        shown.push('/');
+        shown.push_str(&id.to_string());
     }
-    let path = PyBytes::new(py, submitted.path.as_os_str().as_bytes());
-    if let Some(report) = reporter(py) {
-        report.call1((submitted.bytes, &path))?;
-    }
-    Ok(path)
+    Ok((shown.into_bytes(), submitted.bytes))
 }
 
 /// Who is told of submissions.

@@ -108,6 +108,8 @@ pub struct Setup {
     pub security: Security,
     /// How much a spool may hold.
     pub bounds: Bounds,
+    /// How tasks are submitted to other machines.
+    pub network: Network,
     /// Whether a generation of the application came before.
     pub is_a_reload: bool,
     /// Whether each worker imports the application itself, instead of having that of its zygote.
@@ -135,6 +137,19 @@ pub struct Hook {
     pub arguments: Vec<String>,
     /// The option as it may be shown.
     pub shown: String,
+}
+
+/// How tasks are submitted to other machines: paths of files.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Network {
+    /// Keys, of which the first is proved.
+    pub keys: Option<String>,
+    /// Certificates of the authorities that are trusted.
+    pub ca: Option<String>,
+    /// The own certificate.
+    pub certificate: Option<String>,
+    /// Its key.
+    pub certificate_key: Option<String>,
 }
 
 /// Whose tasks run, and who may use the spools.

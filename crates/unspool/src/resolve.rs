@@ -296,6 +296,7 @@ pub(crate) fn setup(config: &Config) -> Result<Setup, ResolveError> {
         limit_nproc: config.workers.limit_nproc,
         security: security::of_workers(config)?,
         bounds: bounds::of_workers(&config.bounds),
+        network: security::network_of_workers(config)?,
         autoreload: config.watched.autoreload.is_some(),
         autoreload_ignore: config.watched.autoreload_ignore.clone(),
         lines: Lines {

@@ -1,14 +1,15 @@
 //! Who may use the spools and whose tasks run, from names to numbers.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use unspool_config::{Config, FileMode};
+use unspool_config::{Config, FileMode, NetworkOptions};
 use unspool_core::signing::Keyring;
 use unspool_spool::{Access, KeysError, load_keys};
 use unspool_sys::folder::Sharing;
 use unspool_sys::user;
-use unspool_wire::control::Security;
+use unspool_wire::control::{Network, Security};
 
 use crate::exit;
 
@@ -24,8 +25,8 @@ pub(crate) enum SecurityError {
     User { option: &'static str, name: String },
     #[error("`{option}`: `{name}` cannot be looked up")]
     Database { option: &'static str, name: String, source: io::Error },
-    #[error("`spooler-keys`: `{path}` is not UTF-8 text")]
-    Text { path: String },
+    #[error("`{option}`: `{path}` is not UTF-8 text")]
+    Text { option: &'static str, path: String },
 }
 
 impl SecurityError {
@@ -59,7 +60,8 @@ pub(crate) fn of_workers(config: &Config) -> Result<Security, SecurityError> {
     let Access { sharing, group, strict } = access(config)?;
     let path = config.security.keys.as_deref();
     let text = |path: &std::path::Path| {
-        let lossy = || SecurityError::Text { path: path.display().to_string() };
+        let lossy =
+            || SecurityError::Text { option: "spooler-keys", path: path.display().to_string() };
         path.to_str().map(str::to_owned).ok_or_else(lossy)
     };
     Ok(Security {
@@ -73,6 +75,24 @@ pub(crate) fn of_workers(config: &Config) -> Result<Security, SecurityError> {
         mode: sharing.map(Sharing::file_mode),
         group,
         strict,
+    })
+}
+
+/// How the application's processes submit to other machines.
+pub(crate) fn network_of_workers(config: &Config) -> Result<Network, SecurityError> {
+    let NetworkOptions { keys, ca, certificate, certificate_key, .. } = &config.network;
+    let text = |option, path: &Option<PathBuf>| {
+        let lossy =
+            |path: &PathBuf| SecurityError::Text { option, path: path.display().to_string() };
+        path.as_ref()
+            .map(|path| path.to_str().map(str::to_owned).ok_or_else(|| lossy(path)))
+            .transpose()
+    };
+    Ok(Network {
+        keys: text("network-keys", keys)?,
+        ca: text("network-ca", ca)?,
+        certificate: text("network-certificate", certificate)?,
+        certificate_key: text("network-certificate-key", certificate_key)?,
     })
 }
 

@@ -19,6 +19,7 @@ from unspool._native import (
     NotDurableError,
     SpoolError,
     SpoolFullError,
+    UnansweredError,
     __version__,
 )
 from unspool._native import submit as _submit
@@ -33,6 +34,7 @@ __all__ = [
     "SpoolError",
     "SpoolFullError",
     "TaskCancelled",
+    "UnansweredError",
     "UnknownFunction",
     "__version__",
     "cancel",
@@ -64,7 +66,8 @@ def spool(
 
     Raises SpoolError, a ValueError, if nothing was submitted: its subclass SpoolFullError if the
     spool takes no more for now. Raises its subclass NotDurableError if the task is there but may
-    not survive a power cut.
+    not survive a power cut, and its subclass UnansweredError if it was sent to another machine and
+    no answer came, so that it may be there or not.
     """
     if not _process.is_configured() and not _names_spool({**(message or {}), **pairs}):
         raise SpoolError(_process.UNCONFIGURED)

@@ -1,9 +1,9 @@
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, final
 
 from unspool._cancel import Became
-from unspool._process import Bounds, Found, Security
+from unspool._process import Bounds, Found, Network, Security
 
 __all__ = [
     "CancelError",
@@ -12,6 +12,7 @@ __all__ = [
     "NotDurableError",
     "SpoolError",
     "SpoolFullError",
+    "UnansweredError",
     "Worker",
     "__version__",
     "ask_daemon",
@@ -19,6 +20,7 @@ __all__ = [
     "cancel",
     "check_pickles",
     "configure",
+    "configure_network",
     "decoded",
     "end_with_daemon",
     "environment_config",
@@ -33,6 +35,7 @@ __all__ = [
     "open_first_spool",
     "parsefile",
     "report_submissions",
+    "send_message",
     "set_title",
     "shared_lock",
     "shared_store",
@@ -53,6 +56,9 @@ class SpoolError(ValueError): ...
 class NotDurableError(SpoolError):
     path: bytes
 
+class UnansweredError(SpoolError):
+    task_id: str
+
 class CancelError(RuntimeError): ...
 
 class SpoolFullError(SpoolError):
@@ -67,6 +73,15 @@ class ConfigError(ValueError): ...
 def configure(
     spools: list[bytes], durability: str, security: Security, bounds: Bounds, /
 ) -> None: ...
+def configure_network(network: Network, now: bool, /) -> None: ...
+def send_message(
+    to: str | int,
+    both: tuple[int, int],
+    block: bytes | dict[Any, Any],
+    timeout: float,
+    body: tuple[int, int] | None,
+    /,
+) -> Iterator[bytes] | None: ...
 def load_config(file: str, /) -> Found: ...
 def environment_config() -> Found | None: ...
 def spool(message: dict[Any, Any] | None = None, /, **pairs: Any) -> bytes: ...

@@ -66,6 +66,15 @@ class Bounds(TypedDict):
     min_free: str
 
 
+class Network(TypedDict):
+    """How tasks are submitted to other machines: paths of files."""
+
+    keys: str | None
+    ca: str | None
+    certificate: str | None
+    certificate_key: str | None
+
+
 class Found(TypedDict):
     """What a configuration says about submitting."""
 
@@ -76,6 +85,7 @@ class Found(TypedDict):
     frequency: float
     security: Security
     bounds: Bounds
+    network: Network
 
 
 class _State:
@@ -125,6 +135,10 @@ def configure(
     max_pending: int | None = None,
     max_pending_bytes: int | str | None = None,
     min_free: int | str | None = None,
+    network_keys: AnyPath | None = None,
+    network_ca: AnyPath | None = None,
+    network_certificate: AnyPath | None = None,
+    network_certificate_key: AnyPath | None = None,
 ) -> None:
     """Names the spool directory (or several, the default one first), or the ini file that does.
 
@@ -138,13 +152,22 @@ def configure(
     `max_pending` tasks, `max_pending_bytes` and `min_free` are the options `spooler-max-pending`
     and so on: a task that would pass one of them is refused with SpoolFullError. Sizes are bytes,
     or text as in an ini file: "200M", for `min_free` also a share of the disk, "5%". 0 is no bound.
+
+    `network_keys`, `network_ca` and so on are the options `network-keys` and so on, for tasks that
+    go to spoolers of other machines (docs/howto/network.md). They are files, which are read now. A
+    process that has no spool of its own gives these alone.
     """
-    if (spooler is None) == (config is None):
+    network = _network(network_keys, network_ca, network_certificate, network_certificate_key)
+    alone = network is not None and spooler is None and config is None
+    if not alone and (spooler is None) == (config is None):
         raise _native.ConfigError(
             "unspool.configure() takes either the spool directory, spooler='DIR', or the ini file, "
             "config='app.ini'"
         )
     if _state.role not in (Role.UNCONFIGURED, Role.PRODUCER):
+        return
+    if alone and network is not None:
+        _native.configure_network(network, True)
         return
     if config is not None:
         source = os.fspath(config)
@@ -163,7 +186,29 @@ def configure(
         found["bounds"]["max_pending_bytes"] = str(max_pending_bytes)
     if min_free is not None:
         found["bounds"]["min_free"] = str(min_free)
+    if network is not None:
+        found["network"] = network
     _become_producer(found, source)
+    if network is not None:
+        _native.configure_network(network, True)
+
+
+def _network(
+    keys: AnyPath | None,
+    ca: AnyPath | None,
+    certificate: AnyPath | None,
+    certificate_key: AnyPath | None,
+) -> Network | None:
+    def path(given: AnyPath | None) -> str | None:
+        return None if given is None else os.path.abspath(os.fsdecode(given))
+
+    found: Network = {
+        "keys": path(keys),
+        "ca": path(ca),
+        "certificate": path(certificate),
+        "certificate_key": path(certificate_key),
+    }
+    return found if any(found.values()) else None
 
 
 def _named(paths: Iterable[AnyPath]) -> Found:
@@ -182,6 +227,7 @@ def _named(paths: Iterable[AnyPath]) -> Found:
             "strict": False,
         },
         "bounds": {"max_pending": 0, "max_pending_bytes": "0", "min_free": "0"},
+        "network": {"keys": None, "ca": None, "certificate": None, "certificate_key": None},
     }
 
 
@@ -199,6 +245,7 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
             "frequency": setup["frequency"],
             "security": setup["security"],
             "bounds": setup["bounds"],
+            "network": setup["network"],
         }
     )
     _join_store()
@@ -259,6 +306,7 @@ def _apply(found: Found) -> None:
     _state.shared = found["shared"]
     _state.live_daemon_until = 0.0
     _native.configure(found["spoolers"], found["durability"], found["security"], found["bounds"])
+    _native.configure_network(found["network"], False)
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
     _state.frequency = found["frequency"]
     options.clear()
