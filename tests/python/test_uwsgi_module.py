@@ -193,7 +193,7 @@ def test_what_a_producer_sees(project: Project) -> None:
 def test_what_is_not_real_is_not_there(project: Project) -> None:
     source = """
     import uwsgi
-    for name in ('queue_push', 'queue_size', 'send_message'):
+    for name in ('queue_push', 'queue_size', 'send_multi_message'):
         assert not hasattr(uwsgi, name), name
     """
     project.python(source)

@@ -31,7 +31,8 @@ def send_message(
     dictionary, and of keyword arguments, it has the pairs; bytes go as they are, and anything else
     as `marshal` writes it. `content_length` bytes of the file `fd` follow.
 
-    `timeout` is in seconds, for each wait: iterating raises TimeoutError when nothing comes in time.
+    `timeout` is in seconds, for each wait: iterating raises TimeoutError when nothing comes in
+    time.
 
     A spooler answers modifier 17 with four bytes, of which the last one is 1 if the task is stored:
 
@@ -42,17 +43,17 @@ def send_message(
     elif isinstance(message, dict):
         block = {**message, **pairs}
     elif pairs:
-        raise TypeError("keyword arguments are pairs of a packet, and this message is no dictionary")
+        raise TypeError(
+            "keyword arguments are pairs of a packet, and this message is no dictionary"
+        )
     elif isinstance(message, (bytes, bytearray, memoryview)):
         block = bytes(message)
     else:
         block = marshal.dumps(message)
     both = (_byte("modifier1", modifier1), _byte("modifier2", modifier2))
-    if not isinstance(destination, int):
-        to: str | int = os.fsdecode(destination)
-    else:
-        to = os.dup(destination)
+    # Those that the other side closes.
     body = None if fd < 0 or content_length <= 0 else (os.dup(fd), content_length)
+    to = os.dup(destination) if isinstance(destination, int) else os.fsdecode(destination)
     return _native.send_message(to, both, block, float(timeout), body)
 
 
