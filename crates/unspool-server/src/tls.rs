@@ -168,7 +168,7 @@ mod tests {
 
     fn put(directory: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = directory.join(name);
-        std::fs::write(&path, text).unwrap();
+        files::replace(&path, text.as_bytes()).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path
     }
