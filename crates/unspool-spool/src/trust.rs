@@ -62,12 +62,12 @@ pub enum KeysError {
     },
 }
 
-/// Reads the file of `spooler-keys`, which others must not be able to read.
+/// Reads a file of keys, which others must not be able to read.
 pub fn load_keys(path: &Path) -> Result<Keyring, KeysError> {
     load_keys_of("spooler-keys", path)
 }
 
-/// The same for another option.
+/// The same for a file that another option names.
 pub fn load_keys_of(option: &'static str, path: &Path) -> Result<Keyring, KeysError> {
     let path = || path.to_owned();
     let (stat, text) = files::read_secret(&path(), KEY_FILE_BYTES_MAX)

@@ -22,18 +22,18 @@ use crate::security::{self, SecurityError};
 #[non_exhaustive]
 pub(crate) enum NetworkError {
     #[error("{place}")]
-    Address { place: Place, source: InvalidAddress },
+    Address { place: Box<Place>, source: InvalidAddress },
     #[error("{place}: its host cannot be looked up")]
-    Unresolved { place: Place, source: io::Error },
+    Unresolved { place: Box<Place>, source: io::Error },
     #[error(
         "{place}: other machines reach this address{which}, and whoever connects there could have \
          tasks run. Let peers prove a key (`network-keys = FILE`, or sign their tasks: \
          `spooler-keys = FILE`), or listen with TLS (`suwsgi-socket = ADDRESS,CERTIFICATE,KEY`), or \
          write `network-open = true` if something else keeps strangers away"
     )]
-    Open { place: Place, which: String },
+    Open { place: Box<Place>, which: String },
     #[error("{place}")]
-    Tls { place: Place, source: TlsError },
+    Tls { place: Box<Place>, source: TlsError },
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
@@ -56,7 +56,7 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    pub(crate) fn of(socket: &ListenSocket) -> Self {
+    fn of(socket: &ListenSocket) -> Self {
         let ListenSocket { address, option, origin, .. } = socket;
         Self { origin: origin.clone(), option, value: address.clone() }
     }
@@ -94,7 +94,7 @@ fn check_relays(config: &Config) -> Result<(), NetworkError> {
         PeerAddress::parse(relay, &config.start_directory).map_err(|source| {
             let value = spooler.name().to_string_lossy().into_owned();
             let place = Place { origin: spooler.origin.clone(), option: spooler.option(), value };
-            NetworkError::Address { place, source }
+            NetworkError::Address { place: place.into(), source }
         })?;
     }
     Ok(())
@@ -104,7 +104,7 @@ fn check_relays(config: &Config) -> Result<(), NetworkError> {
 pub(crate) fn address(config: &Config, socket: &ListenSocket) -> Result<Address, NetworkError> {
     let directory = config.chdir.as_deref().unwrap_or(&config.start_directory);
     Address::parse(&socket.address, directory)
-        .map_err(|source| NetworkError::Address { place: Place::of(socket), source })
+        .map_err(|source| NetworkError::Address { place: Place::of(socket).into(), source })
 }
 
 /// The certificate of one that has TLS.
@@ -117,7 +117,7 @@ pub(crate) fn tls(socket: &ListenSocket) -> Result<Option<TlsServer>, NetworkErr
     };
     TlsServer::load(&files)
         .map(Some)
-        .map_err(|source| NetworkError::Tls { place: Place::of(socket), source })
+        .map_err(|source| NetworkError::Tls { place: Place::of(socket).into(), source })
 }
 
 /// The keys of which peers have to prove one.
@@ -169,8 +169,9 @@ pub(crate) fn check_trust(
 ) -> Result<Guard, NetworkError> {
     let network = &config.network;
     let stranger = match address {
-        Address::Tcp { host, port } => first_stranger(host, *port)
-            .map_err(|source| NetworkError::Unresolved { place: Place::of(socket), source })?,
+        Address::Tcp { host, port } => first_stranger(host, *port).map_err(|source| {
+            NetworkError::Unresolved { place: Place::of(socket).into(), source }
+        })?,
         Address::Path(_) | Address::Abstract(_) => None,
     };
     let Some(reached_at) = stranger else { return Ok(Guard::Local) };
@@ -184,7 +185,7 @@ pub(crate) fn check_trust(
             let number = reached_at.to_string();
             let named = socket.address.contains(&number) || reached_at.is_unspecified();
             let which = if named { String::new() } else { format!(" ({number})") };
-            Err(NetworkError::Open { place: Place::of(socket), which })
+            Err(NetworkError::Open { place: Place::of(socket).into(), which })
         }
     }
 }
