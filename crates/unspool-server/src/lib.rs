@@ -6,6 +6,7 @@
 //! dropped.
 
 mod document;
+mod forward;
 mod listener;
 mod network;
 mod server;
@@ -13,6 +14,7 @@ mod stats;
 mod tls;
 
 pub use document::Identity;
+pub use forward::{Forwarder, RelaySettings};
 pub use listener::{BindError, ListenOptions, Listener, SOCKET_MODE};
 pub use network::{NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError};
 pub use server::{Serve, Server};

@@ -157,7 +157,7 @@ async fn spool(shared: &Arc<Shared>, packet: &Packet, peer: &Peer) -> [u8; 4] {
 }
 
 /// An error with its causes.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

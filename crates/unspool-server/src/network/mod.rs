@@ -11,6 +11,7 @@ mod places;
 mod session;
 mod spools;
 
+pub(crate) use self::connection::with_causes;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,11 +16,12 @@ use crate::layout::{DAEMONS, INTERNAL};
 use crate::pause::{self, DAMAGED, PAUSE_LOCK, PAUSED, PauseError};
 use crate::present::pid_of;
 use crate::receive::{INCOMING, SEEN};
+use crate::relayed::{RELAY, RELAY_LOCK, RELAY_NEW};
 use crate::running::Run;
 use crate::schedule::{FIRED, LEADER, SCHEDULE};
 
 /// What the internals have, besides what is being written.
-const KNOWN: [&[u8]; 13] = [
+const KNOWN: [&[u8]; 16] = [
     b"version",
     ADOPTED,
     b"adopt-lock",
@@ -34,9 +35,14 @@ const KNOWN: [&[u8]; 13] = [
     DAMAGED,
     INCOMING,
     SEEN,
+    RELAY,
+    RELAY_LOCK,
+    OUTBOXES,
 ];
+/// Where outboxes of relays lie by default.
+const OUTBOXES: &[u8] = b"outbox";
 /// What files are called that are written aside.
-const ASIDE: [&[u8]; 3] = [b".version-", b".adopted-", b".paused-"];
+const ASIDE: [&[u8]; 4] = [b".version-", b".adopted-", b".paused-", RELAY_NEW];
 
 impl Fsck<'_> {
     fn internal_path(&self) -> PathBuf {

@@ -1,0 +1,230 @@
+//! What lies in an outbox: the tasks that wait, in the order in which they go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+use unspool_core::Priority;
+use unspool_spool::{
+    Change, Found, GARBAGE_AGE_NS, Pauses, Scan, SpoolDir, Watch, delete_garbage, read_pauses,
+    submitted_at_ns,
+};
+use unspool_sys::{Folder, clock};
+
+/// Tasks that are kept in memory, the first ones; the others are looked for again.
+const KNOWN_MAX: usize = 20_000;
+/// Folders of priorities.
+const FOLDERS_MAX: usize = 1024;
+/// Entries of a folder that are looked at in one go.
+const STEP: usize = 1024;
+/// How often everything is looked at, whatever was heard.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// When a task that could not be sent is looked at again, if nothing is heard of it.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// A task, in the order in which tasks go: by priority, those without one last, then by age.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Waiting {
+    has_no_priority: bool,
+    pub(super) priority: Option<Priority>,
+    submitted_ns: i64,
+    pub(super) name: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Outbox<'a> {
+    spool: &'a SpoolDir,
+    pub(super) watch: Watch,
+    /// The folders that are watched; the index in the watch is the place here.
+    folders: Vec<Option<Priority>>,
+    waiting: BTreeSet<Waiting>,
+    /// Of what was put aside: when it is looked at again.
+    later: BTreeMap<Waiting, Instant>,
+    /// There are more than are known.
+    has_more: bool,
+    look_at: Instant,
+    /// What is paused; `None`: that cannot be told, so everything is.
+    pauses: Option<Pauses>,
+}
+
+impl<'a> Outbox<'a> {
+    pub(super) fn open(spool: &'a SpoolDir) -> io::Result<Self> {
+        let mut watch = Watch::new()?;
+        watch.add(spool, None, 0)?;
+        watch.add_internal(spool)?;
+        let mut made = Self {
+            spool,
+            watch,
+            folders: vec![None],
+            waiting: BTreeSet::new(),
+            later: BTreeMap::new(),
+            has_more: false,
+            look_at: Instant::now(),
+            pauses: None,
+        };
+        made.read_pauses();
+        made.look()?;
+        Ok(made)
+    }
+
+    /// Learns what was heard.
+    pub(super) fn hear(&mut self) -> io::Result<()> {
+        let mut heard = Vec::new();
+        self.watch.read(|change| heard.push(change))?;
+        self.watch.read_creations(|change| heard.push(change))?;
+        for change in heard {
+            match change {
+                Change::Task { folder, name } | Change::Created { folder, name } => {
+                    self.add(folder as usize, name);
+                }
+                Change::Priority(priority) => {
+                    let is_new = !self.folders.contains(&Some(priority.clone()));
+                    if is_new && self.folders.len() < FOLDERS_MAX {
+                        self.add_folder(priority)?;
+                    }
+                }
+                Change::Paused => self.read_pauses(),
+                Change::Missed => self.look_at = Instant::now(),
+                Change::PriorityGone(_) | Change::FolderGone(_) => {
+                    if !self.spool.is_in_place() {
+                        let text = "its directory was moved or deleted";
+                        return Err(io::Error::new(io::ErrorKind::NotFound, text));
+                    }
+                    self.folders.truncate(1);
+                    self.look_at = Instant::now();
+                }
+                Change::Gone { .. } | Change::Adopted => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pauses(&mut self) {
+        self.pauses = read_pauses(self.spool.view()).inspect_err(|error| warn!("{error}")).ok();
+    }
+
+    /// The next task that may go.
+    pub(super) fn next(&mut self) -> io::Result<Option<Waiting>> {
+        let now = Instant::now();
+        let due: Vec<Waiting> =
+            self.later.iter().filter(|(_, at)| **at <= now).map(|(task, _)| task.clone()).collect();
+        for task in due {
+            self.later.remove(&task);
+            self.waiting.insert(task);
+        }
+        if self.look_at <= now || (self.has_more && self.waiting.is_empty()) {
+            self.look()?;
+        }
+        if self.pauses.as_ref().is_none_or(|pauses| pauses.spool().is_some()) {
+            return Ok(None);
+        }
+        let pauses = self.pauses.clone().unwrap_or_default();
+        let free = |task: &&Waiting| pauses.folder(task.priority.as_ref()).is_none();
+        let next = self.waiting.iter().find(free).cloned();
+        if let Some(next) = &next {
+            self.waiting.remove(next);
+        }
+        Ok(next)
+    }
+
+    /// Whether a function's tasks are paused.
+    pub(super) fn is_paused(&self, function: Option<&[u8]>) -> bool {
+        let paused = |name| self.pauses.as_ref().is_none_or(|p| p.function(name).is_some());
+        function.is_some_and(paused)
+    }
+
+    /// Puts a task back that was not sent.
+    pub(super) fn put_back(&mut self, task: Waiting) {
+        self.waiting.insert(task);
+    }
+
+    /// Puts a task aside that cannot be sent at this moment.
+    pub(super) fn put_off(&mut self, task: Waiting) {
+        self.later.insert(task, Instant::now() + AGAIN_AFTER);
+    }
+
+    /// When something is to be looked at that nobody tells of.
+    pub(super) fn wakes_at(&self) -> Instant {
+        self.later.values().min().copied().unwrap_or(self.look_at).min(self.look_at)
+    }
+
+    pub(super) fn folder(&self, priority: Option<&Priority>) -> io::Result<Option<Folder>> {
+        match priority {
+            None => self.spool.top().try_clone().map(Some),
+            Some(priority) => self.spool.priority_folder(priority),
+        }
+    }
+
+    fn add_folder(&mut self, priority: Priority) -> io::Result<()> {
+        let place = self.folders.len();
+        match self.watch.add(self.spool, Some(&priority), place as u32) {
+            // It is gone again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
+        self.folders.push(Some(priority));
+        self.look_in(place).map(drop)
+    }
+
+    fn add(&mut self, place: usize, name: Vec<u8>) {
+        let Some(priority) = self.folders.get(place).cloned() else { return };
+        let Ok(Some(folder)) = self.folder(priority.as_ref()) else { return };
+        if let Ok(Some(stat)) = folder.stat(&name) {
+            let submitted_ns = submitted_at_ns(&folder, &name, &stat);
+            self.insert(priority, name, submitted_ns);
+        }
+    }
+
+    fn insert(&mut self, priority: Option<Priority>, name: Vec<u8>, submitted_ns: i64) {
+        let task = Waiting { has_no_priority: priority.is_none(), priority, submitted_ns, name };
+        self.later.remove(&task);
+        self.waiting.insert(task);
+        if self.waiting.len() > KNOWN_MAX {
+            self.waiting.pop_last();
+            self.has_more = true;
+        }
+    }
+
+    /// Looks at everything.
+    fn look(&mut self) -> io::Result<()> {
+        self.has_more = false;
+        self.look_at = Instant::now() + LOOK_EVERY;
+        let priorities = self.look_in(0)?;
+        let new = priorities.into_iter().filter(|it| !self.folders.contains(&Some(it.clone())));
+        let new: Vec<Priority> = new.take(FOLDERS_MAX).collect();
+        for place in 1..self.folders.len() {
+            self.look_in(place)?;
+        }
+        new.into_iter().try_for_each(|priority| self.add_folder(priority))
+    }
+
+    /// Looks at a folder; returns the folders of priorities in it.
+    fn look_in(&mut self, place: usize) -> io::Result<Vec<Priority>> {
+        let mut priorities = Vec::new();
+        let Some(priority) = self.folders.get(place).cloned() else { return Ok(priorities) };
+        let Some(folder) = self.folder(priority.as_ref())? else { return Ok(priorities) };
+        let mut scan = Scan::start(&folder)?;
+        let oldest_ns = clock::now_ns() - GARBAGE_AGE_NS;
+        let mut found = Vec::new();
+        loop {
+            let more = scan.step(&folder, STEP, |entry| found.push(entry))?;
+            for entry in found.drain(..) {
+                match entry {
+                    Found::Task { name, stat } => {
+                        let submitted_ns = submitted_at_ns(&folder, &name, &stat);
+                        self.insert(priority.clone(), name, submitted_ns);
+                    }
+                    Found::Priority(priority) => priorities.push(priority),
+                    Found::Aside { name, stat } if stat.ctime_ns < oldest_ns => {
+                        delete_garbage(&folder, &name)?;
+                    }
+                    Found::Aside { .. } | Found::Unknown { .. } => {}
+                }
+            }
+            if !more {
+                return Ok(priorities);
+            }
+        }
+    }
+}
