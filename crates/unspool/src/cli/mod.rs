@@ -256,6 +256,12 @@ pub(crate) struct SpoolOptions {
     /// A file of keys: the first one signs the task [default: `spooler-keys` of the configuration].
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) keys: Option<PathBuf>,
+    /// Send the task to the spooler that listens at this address: `HOST:PORT`, `tls:HOST:PORT`, the path
+    /// of a socket or `@NAME`.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["spooler", "durability"])]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteOptions,
     /// Print JSON: the path and the id.
     #[arg(long)]
     pub(crate) json: bool,
@@ -266,6 +272,19 @@ pub(crate) struct SpoolOptions {
     /// The task's arguments, as `key=value`.
     #[arg(value_name = "KEY=VALUE")]
     pub(crate) arguments: Vec<OsString>,
+}
+
+/// How another machine is reached.
+#[derive(Debug, Args)]
+pub(crate) struct RemoteOptions {
+    /// With `--to`: a file of keys, of which the first one is proved to the receiver [default:
+    /// `network-keys` of the configuration].
+    #[arg(long, value_name = "FILE", requires = "to", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) network_keys: Option<PathBuf>,
+    /// With `--to tls:...`: certificates of the authorities that are trusted [default: `network-ca` of
+    /// the configuration].
+    #[arg(long, value_name = "FILE", requires = "to", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) network_ca: Option<PathBuf>,
 }
 
 /// What a task asks for itself, instead of what the configuration says. A limit of 0 is none.

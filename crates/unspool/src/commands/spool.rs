@@ -1,4 +1,4 @@
-//! `unspool spool`: submit a task.
+//! `unspool spool`: submit a task, to a spool or to another machine.
 
 use std::io::{Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -18,6 +18,7 @@ use crate::bounds;
 use crate::cli::{PolicyOptions, SpoolOptions};
 use crate::exit;
 use crate::logging::complain;
+use crate::remote::{self, ToError};
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
 
@@ -55,6 +56,8 @@ enum SpoolCommandError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Submit(#[from] SubmitError),
+    #[error(transparent)]
+    To(#[from] ToError),
 }
 
 impl SpoolCommandError {
@@ -62,6 +65,7 @@ impl SpoolCommandError {
         match self {
             Self::Security(error) => error.exit_status(),
             Self::Spools(error) => error.exit_status(),
+            Self::To(error) => error.exit_status(),
             Self::Submit(
                 SubmitError::Io { .. } | SubmitError::Unknown { .. } | SubmitError::Full(_),
             )
@@ -72,37 +76,68 @@ impl SpoolCommandError {
     }
 }
 
-/// Submits a task and prints its path.
+/// Submits a task and prints its path; if it went to another machine, its id.
 pub(crate) fn run(options: &SpoolOptions) -> u8 {
-    let done = match try_run(options) {
-        Ok(done) => done,
+    let done = match &options.to {
+        Some(address) => send(options, address),
+        None => store(options),
+    };
+    let line = match done {
+        Ok(line) => line,
         Err(error) => {
             complain(&error);
             return error.exit_status();
         }
     };
-    let mut line = if options.json {
-        let path = done.path.to_string_lossy();
-        json!({ "path": path, "id": done.id.to_string() }).to_string().into_bytes()
-    } else {
-        done.path.into_os_string().into_vec()
-    };
-    line.push(b'\n');
     // The task is submitted whether or not somebody reads its path.
     let _ = std::io::stdout().write_all(&line);
     exit::OK
 }
 
-fn try_run(options: &SpoolOptions) -> Result<Submitted, SpoolCommandError> {
+/// Returns the line that says which task it is.
+fn store(options: &SpoolOptions) -> Result<Vec<u8>, SpoolCommandError> {
     let Found { directory, durability, access, keys, bounds } = find_spool(options)?;
     let durability = options.durability.as_deref().unwrap_or(&durability).parse::<Durability>()?;
     let message = message(options)?;
-    let keys = match &options.keys {
-        Some(file) => Some(Arc::new(load_keys(file).map_err(SecurityError::from)?)),
-        None => keys,
-    };
+    let keys = own_keys(options)?.or(keys);
     let spool = SpoolDir::open_with(&directory, &access)?.sign_with(keys).bounded(bounds);
-    Ok(submit_measured(&spool, &message, durability)?)
+    let Submitted { path, id, .. } = submit_measured(&spool, &message, durability)?;
+    let mut line = if options.json {
+        let path = path.to_string_lossy();
+        json!({ "path": path, "id": id.to_string() }).to_string().into_bytes()
+    } else {
+        path.into_os_string().into_vec()
+    };
+    line.push(b'\n');
+    Ok(line)
+}
+
+/// Returns the line that says which task it is: empty for a real uWSGI, which tells no id.
+fn send(options: &SpoolOptions, address: &str) -> Result<Vec<u8>, SpoolCommandError> {
+    let config = match Source::find(None, options.config.as_deref(), WAYS) {
+        Ok(source) => source.config(),
+        Err(SpoolsError::None { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    let keys = match (own_keys(options)?, config.as_deref()) {
+        (Some(keys), _) => Some(keys),
+        (None, Some(config)) => security::keys(config)?,
+        (None, None) => None,
+    };
+    let message = message(options)?;
+    let to = remote::remote(address, &options.remote, config.as_deref(), keys)?;
+    let sent = unspool_remote::submit(&to, &message).map_err(ToError::from)?;
+    let id = sent.id.map(|id| id.to_string());
+    if options.json {
+        let shown = json!({ "address": to.address.to_string(), "id": id });
+        return Ok(format!("{shown}\n").into_bytes());
+    }
+    Ok(id.map_or_else(Vec::new, |id| format!("{id}\n").into_bytes()))
+}
+
+fn own_keys(options: &SpoolOptions) -> Result<Option<Arc<Keyring>>, SpoolCommandError> {
+    let load = |file: &PathBuf| load_keys(file).map(Arc::new).map_err(SecurityError::from);
+    Ok(options.keys.as_ref().map(load).transpose()?)
 }
 
 /// The spool's directory, and what its configuration says of it.
