@@ -301,3 +301,39 @@ def test_root_looks_as_the_user_of_the_daemon(project: Project, config: str) -> 
     project.write(config, f"{lines}uid = nobody-of-this-name\n")
     found = examine(project, config, status=WRONG)
     assert "there is no user `nobody-of-this-name`" in whole(found["configuration"])
+
+
+def test_listeners(project: Project, config: str) -> None:
+    lines = "network-uids = daemon\nsocket = s.sock\nsocket = 127.0.0.1:0\n"
+    project.write(config, (project.root / config).read_text() + lines)
+    found = examine(project, config, "--no-import", status=WELL)["network"]
+    at = project.root / "s.sock"
+    assert [(finding["level"], finding["what"]) for finding in found] == [
+        ("ok", "`socket = s.sock`: for root, the daemon's own user and daemon"),
+        (
+            "note",
+            f"{at}: nobody listens, since no daemon runs: No such file or directory (os error 2)",
+        ),
+        ("ok", "`socket = 127.0.0.1:0`: only this machine reaches it, any user of it"),
+    ]
+    running = project.daemon(config)
+    try:
+        running.start().wait_ready()
+        found = examine(project, config, "--no-import", status=WELL)["network"]
+        assert found[1]["what"] == f"{at}: somebody listens"
+        # One that the daemon does not know of.
+        project.write(config, (project.root / config).read_text() + "socket = other.sock\n")
+        found = examine(project, config, "--no-import", status=WELL)["network"]
+        assert found[-1]["level"] == "warning"
+        assert "other.sock: nobody listens, though process" in found[-1]["what"]
+    finally:
+        running.close()
+
+
+def test_a_listener_that_strangers_reach(project: Project, config: str) -> None:
+    told = (project.root / config).read_text()
+    project.write(config, told + "socket = :0\n")
+    assert "other machines reach" in whole(examine(project, config, status=WRONG)["configuration"])
+    project.write(config, told + "socket = :0\nnetwork-open = true\n")
+    (finding,) = examine(project, config, status=WELL)["network"]
+    assert finding["level"] == "warning" and "as `network-open` says" in finding["what"]

@@ -28,7 +28,7 @@ def tls(project: Project) -> tuple[Path, Path]:
 
 
 def refused(project: Project, *lines: str, status: int = USAGE) -> str:
-    """What a start with these lines says; all that judge a configuration agree, and make nothing."""
+    """What a start with these lines says. All that judge them agree, and make nothing."""
     project.write("app.ini", "[uwsgi]\nspooler = s\n" + "".join(f"{line}\n" for line in lines))
     before = sorted(os.listdir(project.root))
     done = project.unspool("run", "app.ini", check=False)

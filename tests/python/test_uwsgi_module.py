@@ -283,7 +283,8 @@ SETUP = """
     setup = {'spoolers': SPOOLERS, 'external': [], 'opt': [['master', None], ['x', 'y']],
              'daemon_pid': 4711, 'durability': 'none', 'frequency': 10.0,
              'is_a_reload': False, 'security': {'keys': None, 'unsigned_uids': [], 'mode': None,
-                                                'group': None, 'strict': False},
+                                                'group': None, 'strict': False,
+                                                'network_pickle': False},
              'bounds': {'max_pending': 0, 'max_pending_bytes': '0', 'min_free': '0'}}
     _process.configure_daemon_child(setup)
 """

@@ -21,12 +21,14 @@ struct Settings {
     mode: Option<u32>,
     group: Option<u32>,
     strict: bool,
+    network_pickle: bool,
 }
 
 /// Reads the keys.
 pub(crate) fn from_python(settings: &Bound<'_, PyAny>) -> PyResult<(Access, Trust)> {
     let py = settings.py();
-    let Settings { keys, unsigned_uids, mode, group, strict } = settings.extract()?;
+    let Settings { keys, unsigned_uids, mode, group, strict, network_pickle } =
+        settings.extract()?;
     let sharing = mode.map(|mode| match mode {
         0o660 => Sharing::GroupWrites,
         0o640 => Sharing::GroupReads,
@@ -36,7 +38,7 @@ pub(crate) fn from_python(settings: &Bound<'_, PyAny>) -> PyResult<(Access, Trus
         .map(|path| py.detach(|| load_keys(&path)))
         .transpose()
         .map_err(|error| config_error(py, &error))?;
-    let trust = Trust { keys: keys.map(Arc::new), unsigned_uids, network_pickle: false };
+    let trust = Trust { keys: keys.map(Arc::new), unsigned_uids, network_pickle };
     Ok((Access { sharing, group, strict }, trust))
 }
 
@@ -49,7 +51,9 @@ pub(crate) fn to_python<'py>(py: Python<'py>, config: &Config) -> PyResult<Bound
         FileMode::GroupWrites => 0o660,
     });
     let group = options.group.as_deref().map(group).transpose()?;
-    dictionary(py, options.keys.clone(), mode, group, options.strict_permissions)
+    let settings = dictionary(py, options.keys.clone(), mode, group, options.strict_permissions)?;
+    settings.set_item("network_pickle", config.network.pickle)?;
+    Ok(settings)
 }
 
 /// What holds where nothing is said.
@@ -70,6 +74,7 @@ fn dictionary(
     settings.set_item("mode", mode)?;
     settings.set_item("group", group)?;
     settings.set_item("strict", strict)?;
+    settings.set_item("network_pickle", false)?;
     Ok(settings)
 }
 

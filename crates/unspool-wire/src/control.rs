@@ -165,6 +165,8 @@ pub struct Security {
     pub group: Option<u32>,
     /// A spool in which others can write is refused.
     pub strict: bool,
+    /// Pickles of tasks that anybody may have sent over the network are loaded.
+    pub network_pickle: bool,
 }
 
 /// When tasks that failed run again.

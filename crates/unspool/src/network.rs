@@ -147,7 +147,7 @@ pub(crate) fn owner(config: &Config) -> Result<(Option<u32>, Option<u32>), Netwo
 /// What keeps strangers from a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Guard {
-    /// Only this machine reaches it.
+    /// Only this machine reaches it, or it is a Unix socket, whose peers' users are known.
     Local,
     /// Peers prove a key.
     Keys,
@@ -168,15 +168,15 @@ pub(crate) fn check_trust(
     address: &Address,
 ) -> Result<Guard, NetworkError> {
     let network = &config.network;
-    let stranger = match address {
-        Address::Tcp { host, port } => first_stranger(host, *port).map_err(|source| {
-            NetworkError::Unresolved { place: Place::of(socket).into(), source }
-        })?,
-        Address::Path(_) | Address::Abstract(_) => None,
-    };
+    // Of a Unix socket the system knows the user of the other end.
+    let Address::Tcp { host, port } = address else { return Ok(Guard::Local) };
+    let stranger = first_stranger(host, *port)
+        .map_err(|source| NetworkError::Unresolved { place: Place::of(socket).into(), source })?;
+    if network.keys.is_some() {
+        return Ok(Guard::Keys);
+    }
     let Some(reached_at) = stranger else { return Ok(Guard::Local) };
     match &socket.tls {
-        _ if network.keys.is_some() => Ok(Guard::Keys),
         Some(tls) if tls.client_ca.is_some() => Ok(Guard::Certificates),
         _ if config.security.keys.is_some() => Ok(Guard::Signatures),
         Some(_) => Ok(Guard::Tls),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use unspool_config::{Config, FileMode, NetworkOptions};
 use unspool_core::signing::Keyring;
-use unspool_spool::{Access, KeysError, load_keys};
+use unspool_spool::{Access, KeysError, Trust, load_keys};
 use unspool_sys::folder::Sharing;
 use unspool_sys::user;
 use unspool_wire::control::{Network, Security};
@@ -43,6 +43,12 @@ pub(crate) fn keys(config: &Config) -> Result<Option<Arc<Keyring>>, SecurityErro
     Ok(config.security.keys.as_deref().map(load_keys).transpose()?.map(Arc::new))
 }
 
+/// Whose tasks run, and whose pickles are loaded.
+pub(crate) fn trust(config: &Config) -> Result<Trust, SecurityError> {
+    let Security { unsigned_uids, network_pickle, .. } = of_workers(config)?;
+    Ok(Trust { keys: keys(config)?, unsigned_uids, network_pickle })
+}
+
 /// What the directories have to be.
 pub(crate) fn access(config: &Config) -> Result<Access, SecurityError> {
     let options = &config.security;
@@ -75,6 +81,7 @@ pub(crate) fn of_workers(config: &Config) -> Result<Security, SecurityError> {
         mode: sharing.map(Sharing::file_mode),
         group,
         strict,
+        network_pickle: config.network.pickle,
     })
 }
 

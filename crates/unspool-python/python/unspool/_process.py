@@ -56,6 +56,7 @@ class Security(TypedDict):
     mode: int | None
     group: int | None
     strict: bool
+    network_pickle: bool
 
 
 class Bounds(TypedDict):
@@ -225,6 +226,7 @@ def _named(paths: Iterable[AnyPath]) -> Found:
             "mode": None,
             "group": None,
             "strict": False,
+            "network_pickle": False,
         },
         "bounds": {"max_pending": 0, "max_pending_bytes": "0", "min_free": "0"},
         "network": {"keys": None, "ca": None, "certificate": None, "certificate_key": None},

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use unspool_config::Config;
-use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, Trust, fsck};
+use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, fsck};
 
 use crate::cli::FsckCommand;
 use crate::display::{clean, count};
@@ -87,16 +86,11 @@ fn find_spools(command: &FsckCommand) -> Result<(Vec<PathBuf>, FsckOptions), Fsc
     let Some(config) = config else { return Ok((paths, bare)) };
     let options = FsckOptions {
         settle_ns: ns(config.spooler_settle),
-        trust: trust(&config)?,
+        trust: security::trust(&config)?,
         retry: Some(resolve::retry(&config).policy),
         ..bare
     };
     Ok((paths, options))
-}
-
-fn trust(config: &Config) -> Result<Trust, SecurityError> {
-    let unsigned_uids = security::of_workers(config)?.unsigned_uids;
-    Ok(Trust { keys: security::keys(config)?, unsigned_uids, network_pickle: false })
 }
 
 fn ns(duration: Duration) -> i64 {

@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use unspool_config::{Config, ConfigError};
 use unspool_core::taskfile::{BadSignature, TaskFile, verify};
-use unspool_spool::{Capsule, CapsuleError, Refused, Trust};
+use unspool_spool::{Capsule, CapsuleError, Refused};
 use unspool_sys::file::stat_file;
 use unspool_sys::folder::Stat;
 use unspool_sys::host;
@@ -210,8 +210,7 @@ fn check(config: &Config, task: &Replayed) -> Result<(), ReplayError> {
         let has = |wanted: &[u8]| task.fields().any(|(key, _)| key == wanted);
         has(b"args") && has(b"kwargs")
     });
-    let unsigned_uids = security::of_workers(config)?.unsigned_uids;
-    let trust = Trust { keys: security::keys(config)?, unsigned_uids, network_pickle: false };
+    let trust = security::trust(config)?;
     let Some(stat) = &task.stat else {
         return match &trust.keys {
             Some(keys) => verify(&task.content, keys).map_err(ReplayError::Unsigned),

@@ -37,7 +37,8 @@ pub(super) fn look(options: &DoctorOptions) -> (Findings, Option<SetUp>) {
             tell_notices(&mut found, &notices, &file);
             look_at_identity(&mut found, &config);
             let paths = resolve::spool_paths(&config);
-            if paths.is_empty() {
+            let relays = config.spoolers.iter().any(|spooler| spooler.relay.is_some());
+            if paths.is_empty() && !relays {
                 found.problem(
                     format!("{shown} names no spool"),
                     "add a line `spooler = DIR` to the section [uwsgi]",

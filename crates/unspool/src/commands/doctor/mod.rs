@@ -7,6 +7,7 @@ mod application;
 mod configuration;
 mod daemon;
 mod machine;
+mod network;
 mod spool;
 mod typed;
 
@@ -110,6 +111,9 @@ pub(crate) fn run(options: &DoctorOptions) -> u8 {
         for path in &set_up.spools {
             report.tell(spool::look(path, config, file));
             report.tell(daemon::look(path, file));
+        }
+        if let Some(findings) = config.and_then(network::look) {
+            report.tell(findings);
         }
         if let Some(config) = config.filter(|_| !options.no_import) {
             report.tell(application::look(config, file));
