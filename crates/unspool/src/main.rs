@@ -18,6 +18,7 @@ mod log_sink;
 mod logging;
 mod network;
 mod programs;
+mod relays;
 mod remote;
 mod resolve;
 mod security;

@@ -51,7 +51,8 @@ pub(super) struct Sending<'a> {
     active_at: Instant,
     tries: Tries,
     state: RelayState,
-    said_at: Option<Instant>,
+    /// When it was last said how it is doing, and how many had been sent.
+    said: Option<(Instant, u64)>,
 }
 
 struct OnItsWay {
@@ -86,7 +87,7 @@ impl<'a> Sending<'a> {
             active_at: Instant::now(),
             tries: Tries::default(),
             state,
-            said_at: None,
+            said: None,
         })
     }
 
@@ -97,7 +98,7 @@ impl<'a> Sending<'a> {
             self.outbox.hear()?;
             self.receive(Duration::ZERO)?;
             self.fill()?;
-            self.close_if_idle();
+            self.close_if_idle()?;
             self.say(false)?;
             let wait = self.wakes_at().saturating_duration_since(Instant::now());
             self.poll.wait(&mut keys, Some(wait.as_nanos() as u64))?;
@@ -127,8 +128,8 @@ impl<'a> Sending<'a> {
             let wait = if self.on_their_way.is_empty() { IDLE_WAIT } else { ANSWER_WAIT };
             at = at.min(self.active_at + wait);
         }
-        match self.said_at {
-            Some(said) if self.state.sent > 0 => at.min(said + SAY_EVERY).max(Instant::now()),
+        match self.said {
+            Some((said, sent)) if sent != self.state.sent => at.min(said + SAY_EVERY),
             _ => at,
         }
     }
@@ -211,8 +212,7 @@ impl<'a> Sending<'a> {
         let Some(session) = &mut self.session else {
             return Ok(Some(Err(LinkError::Closed)));
         };
-        let (mut bytes, mut ours);
-        let mut file;
+        let (bytes, mut ours, mut file);
         let source: &mut dyn Read = if claim.id.is_some() {
             bytes = claim.stat.bytes;
             file = File::from(claim.file.try_clone()?);
@@ -232,7 +232,6 @@ impl<'a> Sending<'a> {
             ours = io::Cursor::new(made);
             &mut ours
         };
-        bytes = bytes.max(1);
         Ok(Some(session.send(b"", bytes, source)))
     }
 
@@ -256,7 +255,7 @@ impl<'a> Sending<'a> {
                 // The receiver closes connections that are idle.
                 Err(error) if error.is_lost() && self.on_their_way.is_empty() => {
                     self.close();
-                    return Ok(());
+                    return self.set(Link::Idle, String::new(), None);
                 }
                 Err(error) => return self.lose(&error.to_string()),
             }
@@ -351,14 +350,13 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn close_if_idle(&mut self) {
+    fn close_if_idle(&mut self) -> io::Result<()> {
         let is_idle = self.on_their_way.is_empty() && self.active_at.elapsed() >= IDLE_WAIT;
         if self.session.is_some() && is_idle {
             self.close();
-            self.state.link = Link::Idle;
-            self.state.since = now_s();
-            self.said_at = None;
+            self.set(Link::Idle, String::new(), None)?;
         }
+        Ok(())
     }
 
     /// Nothing goes for a while.
@@ -388,10 +386,12 @@ impl<'a> Sending<'a> {
 
     /// Says how it is doing, now or when it is time.
     fn say(&mut self, now: bool) -> io::Result<()> {
-        if !now && self.said_at.is_some_and(|at| at.elapsed() < SAY_EVERY) {
+        let is_time =
+            self.said.is_none_or(|(at, sent)| sent != self.state.sent && at.elapsed() >= SAY_EVERY);
+        if !now && !is_time {
             return Ok(());
         }
-        self.said_at = Some(Instant::now());
+        self.said = Some((Instant::now(), self.state.sent));
         // A full disk keeps nobody from sending, which frees it.
         if let Err(error) = say_relay(&self.relay.outbox, &self.state) {
             debug!(%error, "the state of a relay cannot be written");

@@ -275,7 +275,7 @@ pub(crate) struct SpoolOptions {
 }
 
 /// How another machine is reached.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RemoteOptions {
     /// With `--to`: a file of keys, of which the first one is proved to the receiver [default:
     /// `network-keys` of the configuration].

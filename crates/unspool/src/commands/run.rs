@@ -18,7 +18,7 @@ use crate::cli;
 use crate::logging::{Log, complain, complain_text, with_causes};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
-use crate::{exit, listening, logging, resolve, serving, setup, terminal};
+use crate::{exit, listening, logging, relays, resolve, serving, setup, terminal};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -239,6 +239,13 @@ fn run_daemon(
             return error.exit_status();
         }
     };
+    let relays = match relays::settings(&loaded.config) {
+        Ok(relays) => relays,
+        Err(error) => {
+            complain(&error);
+            return error.exit_status();
+        }
+    };
     host::raise_open_files_limit();
     log_surroundings(&settings);
     // It lives as long as the daemon does.
@@ -247,6 +254,13 @@ fn run_daemon(
         Err(error) => {
             complain(&error);
             return exit::FAILED;
+        }
+    };
+    let _forwarders = match relays::start(relays) {
+        Ok(forwarders) => forwarders,
+        Err(error) => {
+            complain(&error);
+            return error.exit_status();
         }
     };
     if let Some(title) = loaded.config.daemon.titles.of_daemon() {
