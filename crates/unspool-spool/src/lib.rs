@@ -86,7 +86,7 @@ pub use pause::{Pause, PauseError, Pauses, Scope, pause, read_pauses, resume, re
 pub use pending::{Keeper, Pending};
 pub use present::{
     Question, ask_daemon, ask_daemon_of, ask_daemons, forget_present, listen_control, live_daemon,
-    live_daemons, say_present,
+    live_daemons, look_for_daemons, say_present,
 };
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};

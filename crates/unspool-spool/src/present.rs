@@ -110,6 +110,20 @@ pub fn live_daemons(spool: &Path) -> Vec<u32> {
     live_folders(spool).map(|(pid, _)| pid).collect()
 }
 
+/// Whether this user may look for the daemons of a spool: [`live_daemons`] finds none where it may not.
+///
+/// # Errors
+/// What the system says; nothing of it where there is no daemon.
+pub fn look_for_daemons(spool: &Path) -> io::Result<()> {
+    let folder = Folder::open_to_look(spool)
+        .and_then(|top| top.open_sub(INTERNAL))
+        .and_then(|internal| internal.open_sub(DAEMONS));
+    match folder {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
 /// Asks the daemon of this process; `None` if it does not run the spool any more.
 pub fn ask_daemon_of(
     spool: &Path,

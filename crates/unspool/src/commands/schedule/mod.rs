@@ -22,7 +22,7 @@ impl ScheduleError {
         match self {
             Self::Spools(error) => error.exit_status(),
             Self::Resolve(error) => error.exit_status(),
-            Self::Unknown { .. } => exit::NOTHING,
+            Self::Unknown { .. } | Self::UnknownWithoutDaemon { .. } => exit::NOTHING,
             Self::Ambiguous { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
@@ -61,9 +61,17 @@ fn each(
 ) -> u8 {
     let mut status = exit::OK;
     for name in &choice.names {
-        let done = schedules.choose(name).and_then(|(known, entry)| {
-            schedules.act(known, ask(entry.id.clone()))?;
-            Ok(entry)
+        let done = schedules.choose(name).and_then(|found| {
+            for (known, entry) in &found {
+                let ask = ask(entry.id.clone());
+                let once = matches!(ask, ScheduleAsk::Run { .. });
+                schedules.act(known, ask)?;
+                // It fires in one place, and pauses wherever it may fire.
+                if once {
+                    break;
+                }
+            }
+            found.first().map(|(_, entry)| *entry).ok_or_else(|| schedules.unknown(name))
         });
         let line = match done {
             Ok(entry) if choice.json => {
