@@ -355,3 +355,73 @@ def test_a_damaged_record_of_pauses_is_told(project: Project) -> None:
     for command in (("stats",), ("show", task)):
         told = run(project, *command, status=FAILED)
         assert "what is paused cannot be read: nothing of the spool runs" in told.stdout
+
+
+def test_top_counts_what_it_can(project: Project) -> None:
+    submit(project, "mark")
+    paused = project.spool / ".unspool" / "paused"
+    paused.write_text("rubbish")
+    (project.spool / ".unspool" / "adopted").write_text("rubbish")
+    told = run(project, "top", "--once", "--json", status=FAILED)
+    (spool,) = json.loads(told.stdout)["spools"]
+    assert spool["paused"] is None and spool["tasks"]["paused"] == 1
+    assert "paused`, which says" in spool["problem"] and "adopted` is damaged" in spool["problem"]
+    paused.unlink()
+    told = run(project, "top", "--once", status=FAILED)
+    assert "1 due" in told.stdout and "adopted` is damaged" in told.stdout
+    project.write("plain", "")
+    told = run(project, "top", "--once", "--spooler", "plain", status=FAILED)
+    first, second, third = told.stdout.splitlines()
+    assert first.endswith("  cannot be looked at") and second == "its tasks cannot be counted"
+    assert "is not a directory" in third
+    told = run(project, "top", "--once", "--json", "--spooler", "plain", status=FAILED)
+    assert json.loads(told.stdout)["spools"][0]["tasks"] is None
+
+
+def test_what_is_no_directory_is_not_said_to_be_missing(project: Project) -> None:
+    project.write("plain", "")
+    for command in (["ls"], ["stats"], ["pause", "--list"], ["why", "abcdef"], ["fsck"]):
+        told = run(project, *command, "--spooler", "plain", status=FAILED)
+        assert "is not a directory" in told.stderr and "missing" not in told.stderr
+
+
+@root_only
+def test_a_version_that_cannot_be_read_is_named(project: Project, nobody: Nobody) -> None:
+    submit(project, "mark")
+    version = project.spool / ".unspool" / "version"
+    nobody.look()
+    version.chmod(0o600)
+    spool = ("--spooler", project.spool)
+    says = f"cannot read `{version}`, which says of what format the spool directory is: Perm"
+    assert says in nobody("ls", *spool, status=FAILED).stderr
+    assert says in nobody("top", "--once", *spool, status=FAILED).stdout
+    # What can be checked is.
+    found = nobody("fsck", *spool, status=FAILED)
+    assert f"problem: {version}: it cannot be read: Permission denied" in found.stdout
+    assert "1 task" in found.stdout
+    version.write_text("x1")
+    told = run(project, "ls", status=FAILED)
+    assert f"`{version}` says `x1`, which is no version" in told.stderr
+    run(project, "fsck", "--repair", status=OK)
+    run(project, "ls", status=OK)
+    version.parent.chmod(0o700)
+    told = nobody("ls", *spool, status=FAILED)
+    assert f"`{version.parent}` cannot be opened: Permission denied" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "status"), [(None, FAILED), ("rubbish", USAGE)], ids=["missing", "damaged"]
+)
+def test_fsck_without_its_keys_checks_the_rest(
+    project: Project, content: str | None, status: int
+) -> None:
+    submit(project, "mark")
+    publish(project.spool, "web_1_1_7_1795000000_0", b"no task")
+    keys = project.root / "keys"
+    if content is not None:
+        keys.write_text(content)
+        keys.chmod(0o600)
+    project.write("signed.ini", f"[uwsgi]\nspooler = {project.spool}\nspooler-keys = {keys}\n")
+    told = run(project, "fsck", "signed.ini", status=status)
+    assert f"`{keys}`" in told.stderr and "signatures are not checked" in told.stderr
+    assert "web_1_1_7_1795000000_0: " in told.stdout and "2 tasks" in told.stdout

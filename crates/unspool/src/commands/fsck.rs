@@ -13,7 +13,7 @@ use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Tol
 
 use crate::cli::FsckCommand;
 use crate::display::{clean, count};
-use crate::logging::complain;
+use crate::logging::{complain, complain_text};
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
 use crate::{exit, resolve, terminal};
@@ -59,44 +59,54 @@ pub(crate) fn run(command: &FsckCommand) -> u8 {
 }
 
 fn try_run(command: &FsckCommand) -> Result<u8, FsckCommandError> {
-    let (paths, options) = find_spools(command)?;
-    let mut status = exit::OK;
+    let (paths, options, mut status) = find_spools(command)?;
     for path in paths {
         // What one spool cannot say does not keep the others from being checked.
         match check(&path, &options, command.json) {
             Ok((summary, written)) => {
                 if summary.left() > 0 {
-                    status = exit::FAILED;
+                    status = exit::worse(status, exit::FAILED);
                 }
                 status = terminal::printed(written, status);
             }
             Err(error) => {
                 complain(&error);
-                status = exit::FAILED;
+                status = exit::worse(status, exit::FAILED);
             }
         }
     }
     Ok(status)
 }
 
-/// The directories, and what their configuration says about tasks.
-fn find_spools(command: &FsckCommand) -> Result<(Vec<PathBuf>, FsckOptions), FsckCommandError> {
+/// The directories, what their configuration says about tasks, and an exit status that says whether all of
+/// that is known.
+fn find_spools(command: &FsckCommand) -> Result<(Vec<PathBuf>, FsckOptions, u8), FsckCommandError> {
     let bare = FsckOptions { repair: command.repair, settle_ns: ns(SETTLE), ..Default::default() };
     let source = Source::of_set_up(&command.set_up, WAYS)?;
     let (paths, config) = source.run_here()?;
-    let Some(config) = config else { return Ok((paths, bare)) };
+    let Some(config) = config else { return Ok((paths, bare, exit::OK)) };
+    let (trust, status) = trust(&config)?;
     let options = FsckOptions {
         settle_ns: ns(config.spooler_settle),
-        trust: trust(&config)?,
+        trust,
         retry: Some(resolve::retry(&config).policy),
         ..bare
     };
-    Ok((paths, options))
+    Ok((paths, options, status))
 }
 
-fn trust(config: &Config) -> Result<Trust, SecurityError> {
+/// Whose tasks run. Without keys that can be read everything but signatures is checked.
+fn trust(config: &Config) -> Result<(Trust, u8), SecurityError> {
     let unsigned_uids = security::of_workers(config)?.unsigned_uids;
-    Ok(Trust { keys: security::keys(config)?, unsigned_uids })
+    let (keys, status) = match security::keys(config) {
+        Ok(keys) => (keys, exit::OK),
+        Err(error) => {
+            complain(&error);
+            complain_text("signatures are not checked; everything else is");
+            (None, error.exit_status())
+        }
+    };
+    Ok((Trust { keys, unsigned_uids }, status))
 }
 
 fn ns(duration: Duration) -> i64 {

@@ -18,7 +18,9 @@ pub(super) fn text(state: &State) -> String {
         let _ = writeln!(text, "{path}  {}", words::daemons(spool, state.look.at_ns));
         let counts = words::counts(spool).into_iter();
         let counts = counts.map(|(count, word, _)| format!("{count} {word}"));
-        let line = counts.chain(words::oldest(spool)).chain(words::rate(history));
+        let unknown = words::unknown(spool).map(str::to_owned);
+        let line = unknown.into_iter().chain(counts);
+        let line = line.chain(words::oldest(spool)).chain(words::rate(history));
         let _ = writeln!(text, "{}", line.collect::<Vec<_>>().join("  "));
         for (remark, _) in words::remarks(spool) {
             let _ = writeln!(text, "{remark}");
@@ -81,6 +83,8 @@ fn json_of(at: usize, spool: &SpoolLook) -> Value {
         })
     });
     let workers = workers_of(spool);
+    let paused = spool.pauses.as_ref();
+    let paused = paused.map(|pauses| pauses.iter().map(pause_object).collect::<Vec<_>>());
     json!({
         "spool": spool.path.to_string_lossy(),
         "daemons": daemons.collect::<Vec<_>>(),
@@ -89,7 +93,7 @@ fn json_of(at: usize, spool: &SpoolLook) -> Value {
         "corrupt": spool.kept.map(|kept| kept.1),
         "workers": { "busy": workers.busy, "idle": workers.idle, "other": workers.other },
         "running": running.collect::<Vec<_>>(),
-        "paused": spool.pauses.iter().map(pause_object).collect::<Vec<_>>(),
+        "paused": paused,
         "problem": spool.problem,
     })
 }
