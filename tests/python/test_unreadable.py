@@ -206,8 +206,11 @@ def test_a_folder_that_may_not_be_read_hides_nothing_else(
     assert {row["path"] for row in rows} == {str(here), str(task_in(other))}
     told = nobody("stats", "--config", config, "--json", status=FAILED)
     spools = json.loads(told.stdout)["spools"]
-    assert [spool["spool"] for spool in spools] == [str(project.spool)]
-    assert f"cannot count the tasks of the spool `{other}`" in told.stderr
+    counts = {spool["spool"]: spool["pending"]["tasks"] for spool in spools}
+    assert counts == {str(project.spool): 1, str(other): 1}
+    assert f"cannot count the tasks in `{other / '5'}`: Permission denied" in told.stderr
+    told = nobody("top", "--once", "--config", config, status=FAILED)
+    assert told.stdout.count("1 due") == 2 and f"`{other / '5'}`: Perm" in told.stdout
     for given in (here.name, here.name[20:]):
         assert nobody("why", "--config", config, given, status=OK).stdout.startswith(str(here))
         nobody("show", "--config", config, given, status=OK)
@@ -425,3 +428,21 @@ def test_fsck_without_its_keys_checks_the_rest(
     told = run(project, "fsck", "signed.ini", status=status)
     assert f"`{keys}`" in told.stderr and "signatures are not checked" in told.stderr
     assert "web_1_1_7_1795000000_0: " in told.stdout and "2 tasks" in told.stdout
+
+
+@root_only
+def test_stats_says_what_it_does_not_count(project: Project, nobody: Nobody) -> None:
+    secret, plain = submit(project, "mark"), submit(project, "other")
+    (project.spool / "dead").mkdir()
+    nobody.look()
+    plain.chmod(0o644)
+    (project.spool / "dead").chmod(0o700)
+    stats = ("stats", "--spooler", project.spool)
+    told = nobody(*stats, "--functions", "--json", status=FAILED)
+    (spool,) = json.loads(told.stdout)["spools"]
+    assert spool["pending"]["tasks"] == 2 and spool["dead"] is None and spool["corrupt"] == 0
+    assert [(row["function"], row["tasks"]) for row in spool["functions"]] == [("other", 1)]
+    assert "1 task may not be read: their functions and states are not known" in told.stderr
+    assert f"cannot count the tasks in `{project.spool / 'dead'}`" in told.stderr
+    assert "2 pending, ? dead, 0 corrupt" in nobody(*stats, status=FAILED).stdout
+    assert secret.exists()

@@ -61,7 +61,7 @@ pub use attempts::{
 pub use bury::{Buried, bury, bury_claimed, lift};
 pub use cancel::{Became, CancelError, Cancellation, Removal, remove_pending};
 pub use capsule::{Capsule, CapsuleError};
-pub use census::{Census, Depth, census, census_kept};
+pub use census::{Census, Depth, UnreadFolder, census, census_kept};
 pub use claim::{Claim, Claimed, claim, is_due};
 pub use daemons::{
     DeadNotes, LivingDaemon, Trace, is_abandoned, remove_daemon, runs_in, take_dead_notes,

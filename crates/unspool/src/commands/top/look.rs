@@ -37,8 +37,9 @@ pub(super) struct SpoolLook {
     pub(super) daemons: Vec<DaemonLook>,
     /// Where its pending tasks stand, if that is known.
     pub(super) counts: Option<Counts>,
-    /// How many lie in `dead/` and `corrupt/`.
-    pub(super) kept: Option<(u64, u64)>,
+    /// How many lie in `dead/` and `corrupt/`, if that is known.
+    pub(super) dead: Option<u64>,
+    pub(super) corrupt: Option<u64>,
     /// What is paused, if that is known.
     pub(super) pauses: Option<Pauses>,
     /// What could not be looked at.
@@ -92,7 +93,7 @@ pub(super) struct Looker {
 #[derive(Debug, Default)]
 struct Watched {
     path: PathBuf,
-    kept: Rarely<(u64, u64)>,
+    kept: Rarely<Census>,
     census: Rarely<Census>,
 }
 
@@ -169,13 +170,17 @@ impl Watched {
         });
         let counts = together(seen.told().map(|status| told(&status.spool)));
         seen.counts = counts;
-        if counts.is_none() {
+        let found = if counts.is_none() {
             let found =
                 self.census.get(|| census(&view, adoption.as_ref(), now_ns, Some(CENSUS_MAX)))?;
             seen.counts = Some(counted(&found, seen.pauses.as_ref(), now_ns));
-            seen.kept = Some((found.dead, found.corrupt));
+            found
         } else {
-            seen.kept = Some(self.kept.get(|| census_kept(&view))?);
+            self.kept.get(|| Ok(census_kept(&view)))?
+        };
+        (seen.dead, seen.corrupt) = (found.dead, found.corrupt);
+        for folder in &found.unread {
+            seen.fail(folder);
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ pub(super) fn counts(spool: &SpoolLook) -> Vec<(u64, &'static str, Paint)> {
     let Some(Counts { due, running, delayed, paused, held, unseen, .. }) = spool.counts else {
         return Vec::new();
     };
-    let (dead, corrupt) = spool.kept.unwrap_or_default();
+    let (dead, corrupt) = (spool.dead.unwrap_or_default(), spool.corrupt.unwrap_or_default());
     let always = [
         (due, "due", Paint::Plain),
         (running, "running", paint(TaskState::Running)),
