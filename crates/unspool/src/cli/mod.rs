@@ -22,6 +22,7 @@ mod stats;
 mod task;
 mod times;
 mod top;
+mod typed_line;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
