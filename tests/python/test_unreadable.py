@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from everybody import USER, root_only
+from factory import DaemonFactory
 from harness import UNSPOOL, Project
+from reasons import codes, start, wait_why
 from spooling import foreign, publish, submit
 
 OK, FAILED, USAGE, NOTHING = 0, 1, 2, 3
@@ -219,6 +221,17 @@ def test_a_folder_that_may_not_be_read_hides_nothing_else(
     assert f"cannot look through the spool `{other}` for tasks: Permission denied" in told.stderr
 
 
+def test_a_daemon_goes_on_with_what_it_knew_of_held_tasks(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    start(project, daemon)
+    task = submit(project, "mark", "--delay", "4000")
+    (project.spool / ".unspool" / "adopted").write_text("rubbish")
+    answer = wait_why(project, task, lambda answer: len(codes(answer)) == 2)
+    assert codes(answer) == ["delayed", "adoption_unreadable"]
+    assert "the daemon goes on with what it knew" in answer["reasons"][1]["text"]
+
+
 def test_what_is_paused_is_listed_of_all_others(project: Project, two: tuple[Path, Path]) -> None:
     config, other = two
     project.unspool("pause", "--config", str(config))
@@ -322,6 +335,13 @@ def test_a_file_that_is_longer_than_any_task(project: Project, ours: bool) -> No
     assert says in shown["damage"] and shown["state"] == "torn"
     assert says in run(project, "show", task, status=OK).stdout
     assert says in run(project, "show", "--body", task, status=FAILED).stderr
+    project.write("settled.ini", f"[uwsgi]\nspooler = {project.spool}\nspooler-settle = 0.001\n")
+    for words in ([], ["--repair"]):
+        found = run(project, "fsck", *words, "settled.ini", status=OK if words else FAILED)
+        assert f"{task}: {says}" in found.stdout and "[whole]" in found.stdout
+    answer = json.loads(run(project, "why", "--json", task.name, status=OK).stdout)
+    assert [reason["reason"] for reason in answer["reasons"]] == ["corrupt"]
+    assert says in answer["reasons"][0]["text"]
 
 
 def test_what_is_no_file_holds_nobody_up(project: Project) -> None:
