@@ -140,7 +140,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "a test removes a folder on its own")]
     fn configurations_can_have_their_pauses_in_one_folder() {
         let folder = tempfile::tempdir().unwrap();
         let place = |key: &str| {
