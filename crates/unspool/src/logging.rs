@@ -59,7 +59,7 @@ where
             LogForm::Json => writeln!(writer, "{json}"),
             LogForm::Uwsgi => {
                 self.write_time(&mut writer, &record)?;
-                writer.write_str(&record.message)?;
+                writer.write_str(&display::clean_lines(&record.message))?;
                 record.write_fields(&mut writer)?;
                 writeln!(writer)?;
                 // Its last line may have no end, and the next event is a line of its own.
@@ -90,7 +90,7 @@ pub(crate) fn write_human(out: &mut impl fmt::Write, record: &Record, colour: bo
     } else {
         write!(out, " {level} ")?;
     }
-    out.write_str(&record.message)?;
+    out.write_str(&display::clean_lines(&record.message))?;
     record.write_fields(out)?;
     writeln!(out)?;
     for text in record.detail.trim_end().lines() {

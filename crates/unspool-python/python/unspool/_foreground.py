@@ -83,7 +83,7 @@ def _replay(setup: dict[str, Any], job: dict[str, Any]) -> int:
         with _watched_exit(told, answer):
             status = _replay_task(setup, job, told)
         sys.stdout.flush()
-        return status if answer is None else _write(json.dumps(told), answer, status)
+        return status if answer is None else _write(_as_json(told), answer, status)
 
 
 @contextlib.contextmanager
@@ -100,7 +100,7 @@ def _watched_exit(told: dict[str, Any], answer: TextIO | None) -> Iterator[None]
             text = f"unspool: it ended its process by os._exit({status}): a failed attempt"
             print(text, file=sys.stderr, flush=True)
             if answer is not None:
-                _write(json.dumps(told), answer, FAILED)
+                _write(_as_json(told), answer, FAILED)
             status = status or FAILED
         leave(status)
 
@@ -109,6 +109,11 @@ def _watched_exit(told: dict[str, Any], answer: TextIO | None) -> Iterator[None]
         yield
     finally:
         os._exit = leave
+
+
+def _as_json(told: dict[str, Any]) -> str:
+    """As the other commands print it: `dumps` leaves DEL as it is."""
+    return json.dumps(told).replace("\x7f", "\\u007f")
 
 
 def _write(text: str, output: TextIO, status: int) -> int:

@@ -50,6 +50,7 @@ pub(crate) use self::show::ShowOptions;
 pub(crate) use self::stats::StatsOptions;
 pub(crate) use self::task::TaskOptions;
 pub(crate) use self::top::TopOptions;
+use crate::display::{clean, clean_lines};
 use crate::{exit, terminal};
 
 /// A durable task queue without a broker: a task is a file, a daemon runs it.
@@ -301,12 +302,25 @@ pub(crate) struct PolicyOptions {
     pub(crate) expires: Option<f64>,
 }
 
+/// Prints what came of parsing. An argument that would command the terminal is written out, and the
+/// message has no colours then.
+fn print_error(error: &clap::Error) -> io::Result<()> {
+    let is_odd = |argument: OsString| {
+        let argument = argument.to_string_lossy();
+        clean(&argument) != argument
+    };
+    if !error.use_stderr() || !std::env::args_os().any(is_odd) {
+        return error.print();
+    }
+    io::stderr().write_all(clean_lines(&error.render().to_string()).as_bytes())
+}
+
 /// Parses the command line. `Err` is the exit status after help, version or an error was shown.
 pub(crate) fn parse() -> Result<Command, u8> {
     match Cli::try_parse() {
         Ok(cli) => Ok(cli.command),
         Err(error) => {
-            let shown = error.print();
+            let shown = print_error(&error);
             if error.use_stderr() {
                 return Err(exit::USAGE);
             }

@@ -86,7 +86,7 @@ pub(crate) fn run(options: &CancelOptions) -> u8 {
         return error.exit_status();
     }
     if options.json {
-        told.text = format!("{:#}\n", json!({ "tasks": told.rows }));
+        told.text = display::json_block(&json!({ "tasks": told.rows }));
     }
     // It is done whether or not somebody reads of it.
     let _ = std::io::stdout().write_all(told.text.as_bytes());

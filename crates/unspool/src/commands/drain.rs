@@ -260,24 +260,27 @@ fn count(
 
 fn tell(spool: &SpoolView, options: &DrainOptions, left: &Left, started_ns: u64) {
     let seconds = clock::monotonic_ns().saturating_sub(started_ns) as f64 / 1e9;
-    let place = spool.path().display();
+    let place = spool.path().to_string_lossy();
     let text = if options.json {
         let object = json!({
-            "spool": place.to_string(),
+            "spool": place,
             "daemons": left.daemons,
             "due": left.due,
             "paused": left.paused,
             "waited_s": seconds,
         });
-        format!("{object}\n")
+        display::json_line(&object)
     } else if options.empty {
         let paused = match left.paused {
             0 => String::new(),
             tasks => format!("; {} left that somebody has paused", are(tasks)),
         };
-        format!("empty    nothing of {place} is due or runs{paused}\n")
+        format!("empty    nothing of {} is due or runs{paused}\n", display::clean(&place))
     } else {
-        format!("drained  nothing of {place} runs; `unspool resume` lets it go on\n")
+        format!(
+            "drained  nothing of {} runs; `unspool resume` lets it go on\n",
+            display::clean(&place)
+        )
     };
     // It is done whether or not somebody reads of it.
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -12,7 +12,7 @@ use unspool_config::Config;
 use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, Trust, fsck};
 
 use crate::cli::FsckCommand;
-use crate::display::{clean, count};
+use crate::display::{clean, count, json_line};
 use crate::logging::{complain, complain_text};
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
@@ -128,7 +128,7 @@ fn check(
             let line = if as_json { json_of(path, finding) } else { text_of(finding) };
             // The check goes on whether or not somebody reads of it.
             if written.is_ok() {
-                written = writeln!(output, "{line}");
+                written = output.write_all(line.as_bytes());
             }
         }
         Told::Looked(files) => progress.show(files),
@@ -138,7 +138,7 @@ fn check(
     let summary = result?;
     let line =
         if as_json { json_of_summary(path, &summary) } else { text_of_summary(path, &summary) };
-    Ok((summary, written.and_then(|()| writeln!(output, "{line}"))))
+    Ok((summary, written.and_then(|()| output.write_all(line.as_bytes()))))
 }
 
 /// How many files were looked at, on a terminal.
@@ -177,12 +177,12 @@ fn text_of(finding: &Finding) -> String {
         // Writing into a String cannot fail.
         let _ = write!(line, "; {}", clean(remedy));
     }
-    let _ = write!(line, " [{}]", finding.check.name());
+    let _ = writeln!(line, " [{}]", finding.check.name());
     line
 }
 
 fn json_of(spool: &Path, finding: &Finding) -> String {
-    json!({
+    json_line(&json!({
         "spool": spool.to_string_lossy(),
         "check": finding.check.name(),
         "level": if finding.level == Level::Problem { "problem" } else { "note" },
@@ -190,8 +190,7 @@ fn json_of(spool: &Path, finding: &Finding) -> String {
         "what": finding.what,
         "remedy": finding.remedy.kind(),
         "action": finding.remedy.text(),
-    })
-    .to_string()
+    }))
 }
 
 fn text_of_summary(spool: &Path, summary: &Summary) -> String {
@@ -213,11 +212,12 @@ fn text_of_summary(spool: &Path, summary: &Summary) -> String {
     if summary.unsaid > 0 {
         let _ = write!(line, "; {} more notes of kinds with over a thousand", summary.unsaid);
     }
+    line.push('\n');
     line
 }
 
 fn json_of_summary(spool: &Path, summary: &Summary) -> String {
-    json!({
+    json_line(&json!({
         "spool": spool.to_string_lossy(),
         "summary": {
             "problems": summary.problems,
@@ -232,6 +232,5 @@ fn json_of_summary(spool: &Path, summary: &Summary) -> String {
             "dead_without_record": summary.dead_unrecorded,
             "corrupt": summary.corrupt,
         },
-    })
-    .to_string()
+    }))
 }

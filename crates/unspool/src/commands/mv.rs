@@ -82,7 +82,7 @@ pub(crate) fn run(options: &MvOptions) -> u8 {
             }
         };
         if options.json {
-            let _ = writeln!(output, "{row}");
+            let _ = write!(output, "{}", display::json_line(&row));
         }
     }
     status

@@ -11,6 +11,7 @@ use unspool_spool::{
 };
 
 use crate::cli::{PurgeOptions, PurgedState};
+use crate::display::json_line;
 use crate::exit;
 use crate::logging::complain;
 use crate::spools::{SpoolsError, to_change};
@@ -221,7 +222,7 @@ fn said(options: &PurgeOptions, tally: &Tally) -> String {
             "dead": dead, "corrupt": corrupt, "pending": pending, "running": running,
             "records": records, "failed": failed, "dry_run": options.dry_run,
         });
-        format!("{row}\n")
+        json_line(&row)
     } else {
         let verb = if options.dry_run { "would be deleted" } else { "deleted" };
         let mut text = format!("{} {verb}", tally.text());

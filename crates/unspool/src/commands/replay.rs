@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
-use unspool_config::{Config, ConfigError};
+use unspool_config::{Config, ConfigError, without_secrets};
 use unspool_core::taskfile::{BadSignature, TaskFile, verify};
 use unspool_spool::{Capsule, CapsuleError, Refused, Trust};
 use unspool_sys::file::stat_file;
@@ -184,7 +184,7 @@ fn of_capsule(path: &Path) -> Result<Replayed, ReplayError> {
             "replaying {}, which failed {} time(s), last with: {}",
             capsule.name,
             capsule.attempts.len(),
-            attempt.error
+            without_secrets(&attempt.error)
         ));
     }
     Ok(Replayed {

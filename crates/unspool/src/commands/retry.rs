@@ -286,7 +286,7 @@ fn say(output: &mut impl Write, options: &RetryOptions, given: Option<&str>, mut
             "task": given.unwrap_or(&done.path), "path": done.path, "became": done.word,
             "priority": priority, "dry_run": options.dry_run,
         });
-        writeln!(output, "{row}")
+        write!(output, "{}", display::json_line(&row))
     } else if done.remark.is_empty() {
         writeln!(output, "{:8}  {}", done.word, display::clean(&done.path))
     } else {
@@ -301,7 +301,11 @@ fn say_error(
     error: &dyn std::error::Error,
 ) {
     if options.json {
-        let _ = writeln!(output, "{}", json!({"task": given, "error": with_causes(error)}));
+        let _ = write!(
+            output,
+            "{}",
+            display::json_line(&json!({"task": given, "error": with_causes(error)}))
+        );
     }
 }
 
@@ -312,7 +316,7 @@ fn say_tally(output: &mut impl Write, options: &RetryOptions, tally: &Tally) {
             "pending": pending, "due": due, "running": running, "left": other, "failed": failed,
             "dry_run": options.dry_run,
         });
-        writeln!(output, "{}", json!({ "summary": summary }))
+        write!(output, "{}", display::json_line(&json!({ "summary": summary })))
     } else {
         let would = if options.dry_run { "would be " } else { "" };
         let rest = [(*running, "running"), (*other, "gone"), (*failed, "failed")];

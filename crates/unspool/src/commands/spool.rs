@@ -1,7 +1,7 @@
 //! `unspool spool`: submit a task.
 
-use std::io::{Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use unspool_sys::clock;
 
 use crate::bounds;
 use crate::cli::{PolicyOptions, SpoolOptions};
+use crate::display::{clean, json_line};
 use crate::exit;
 use crate::logging::complain;
 use crate::security::{self, SecurityError};
@@ -81,13 +82,18 @@ pub(crate) fn run(options: &SpoolOptions) -> u8 {
             return error.exit_status();
         }
     };
-    let mut line = if options.json {
+    let line = if options.json {
         let path = done.path.to_string_lossy();
-        json!({ "path": path, "id": done.id.to_string() }).to_string().into_bytes()
+        json_line(&json!({ "path": path, "id": done.id.to_string() })).into_bytes()
     } else {
-        done.path.into_os_string().into_vec()
+        let path = done.path;
+        // A program gets it as it is, a person without what would command the terminal.
+        if std::io::stdout().is_terminal() {
+            (clean(&path.to_string_lossy()) + "\n").into_bytes()
+        } else {
+            [path.as_os_str().as_bytes(), b"\n"].concat()
+        }
     };
-    line.push(b'\n');
     // The task is submitted whether or not somebody reads its path.
     let _ = std::io::stdout().write_all(&line);
     exit::OK

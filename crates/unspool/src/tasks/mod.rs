@@ -1,6 +1,7 @@
 //! The tasks that a command is about: one that is named (`find` to look at it, `Finder` to change it),
 //! or those of many that a filter leaves.
 
+mod attempts;
 mod filter;
 mod finder;
 mod looked;
@@ -20,6 +21,7 @@ use unspool_spool::{
 use unspool_supervisor::explanation::Candidates;
 use unspool_sys::folder::FileKind;
 
+pub(crate) use self::attempts::{shown_attempt, shown_attempts};
 pub(crate) use self::filter::Filter;
 pub(crate) use self::finder::{Finder, FinderError};
 pub(crate) use self::looked::{Looked, failed};

@@ -134,7 +134,7 @@ fn write(directory: &Path, texts: &[(StarterFile, String)], force: bool) -> Resu
 fn printed(texts: &[(StarterFile, String)], as_json: bool) -> String {
     if as_json {
         let files = texts.iter().map(|(file, text)| json!({ "name": file.name(), "text": text }));
-        return format!("{:#}\n", json!({ "files": files.collect::<Vec<_>>() }));
+        return display::json_block(&json!({ "files": files.collect::<Vec<_>>() }));
     }
     match texts {
         [(_, text)] => text.clone(),
@@ -154,15 +154,12 @@ fn told(options: &InitOptions, place: &Place<'_>, written: &[StarterFile]) -> St
         let paths = written.iter().map(|file| place.directory.join(file.name()));
         let paths = paths.map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>();
         let commands = next.iter().map(|(command, _)| command).collect::<Vec<_>>();
-        return format!(
-            "{:#}\n",
-            json!({
-                "written": paths,
-                "modules": modules.collect::<Vec<_>>(),
-                "function": place.application.function,
-                "next": commands,
-            })
-        );
+        return display::json_block(&json!({
+            "written": paths,
+            "modules": modules.collect::<Vec<_>>(),
+            "function": place.application.function,
+            "next": commands,
+        }));
     }
     let mut text = String::new();
     for file in written {

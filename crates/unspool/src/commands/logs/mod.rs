@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use unspool_config::Config;
-use unspool_spool::{FindError, SpoolView, Whereabouts, inspect, listed, records, view_attempts};
+use unspool_spool::{FindError, SpoolView, Whereabouts, inspect, listed, records};
 use unspool_sys::clock;
 
 use self::daemon::{Heard, Reader, readers};
@@ -24,7 +24,7 @@ use self::print::Printer;
 use crate::cli::LogsOptions;
 use crate::logging::{complain, complain_text};
 use crate::spools::{Source, SpoolsError, view_those};
-use crate::tasks::{self, Named, TaskError};
+use crate::tasks::{self, Named, TaskError, shown_attempts};
 use crate::{exit, terminal};
 
 /// How a spool is named here.
@@ -199,7 +199,7 @@ impl Subject {
             Whereabouts::Kept(_, name) => name.clone(),
         };
         let name = String::from_utf8_lossy(&name);
-        let (attempts, unread) = view_attempts(spool, task.name());
+        let (attempts, unread) = shown_attempts(spool, task.name());
         for error in &unread {
             fail(error);
         }
@@ -255,7 +255,7 @@ impl Subject {
             });
             for name in names {
                 let task = String::from_utf8_lossy(&name).into_owned();
-                let (attempts, unread) = view_attempts(spool, &name);
+                let (attempts, unread) = shown_attempts(spool, &name);
                 for error in &unread {
                     fail(error);
                 }

@@ -17,7 +17,7 @@ use unspool_sys::clock;
 
 use crate::cli::StatsOptions;
 use crate::display::{
-    Cell, Column, Paint, Table, age, clean, clipped, count, paint, pause_object, paused,
+    Cell, Column, Paint, Table, age, clean, clipped, count, json_block, paint, pause_object, paused,
 };
 use crate::exit;
 use crate::logging::complain;
@@ -121,7 +121,7 @@ fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
     let shown = options.functions.map_or(0, usize::from);
     if options.json {
         let spools: Vec<Value> = all.iter().map(|spool| json_of(spool, shown, now_ns)).collect();
-        let text = format!("{:#}\n", json!({ "spools": spools }));
+        let text = json_block(&json!({ "spools": spools }));
         io::stdout().write_all(text.as_bytes()).map_err(StatsError::Print)?;
         return Ok(status);
     }

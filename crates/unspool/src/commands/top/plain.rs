@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::look::SpoolLook;
 use super::state::{State, running_in, workers_of};
 use super::words;
-use crate::display::{clean, pause_object, span};
+use crate::display::{clean, json_line, pause_object, span};
 
 /// What one look saw.
 pub(super) fn text(state: &State) -> String {
@@ -54,7 +54,7 @@ pub(super) fn object(state: &State) -> String {
         object
     });
     let at = state.look.at_ns as f64 / 1e9;
-    format!("{}\n", json!({ "at": at, "spools": spools.collect::<Vec<_>>() }))
+    json_line(&json!({ "at": at, "spools": spools.collect::<Vec<_>>() }))
 }
 
 fn json_of(at: usize, spool: &SpoolLook) -> Value {

@@ -175,7 +175,7 @@ impl State {
             if self.lines.len() == LINES_MAX {
                 self.lines.pop_front();
             }
-            self.lines.push_back(line);
+            self.lines.push_back(line.without_secrets());
         }
     }
 
