@@ -28,7 +28,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::cancel::CancelOptions;
 pub(crate) use self::completions::{CompleteOptions, CompletionsOptions, candidates};
@@ -315,9 +315,18 @@ fn print_error(error: &clap::Error) -> io::Result<()> {
     io::stderr().write_all(clean_lines(&error.render().to_string()).as_bytes())
 }
 
+/// Takes a negative number behind an option for its value: the option itself says what is wrong with it.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
+    let negative =
+        |arg: clap::Arg| if takes(&arg) { arg.allow_negative_numbers(true) } else { arg };
+    command.mut_args(negative).mut_subcommands(with_negative_numbers)
+}
+
 /// Parses the command line. `Err` is the exit status after help, version or an error was shown.
 pub(crate) fn parse() -> Result<Command, u8> {
-    match Cli::try_parse() {
+    let matches = with_negative_numbers(Cli::command()).try_get_matches();
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => Ok(cli.command),
         Err(error) => {
             let shown = print_error(&error);

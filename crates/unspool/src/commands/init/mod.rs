@@ -31,6 +31,11 @@ enum InitError {
     Directory { path: PathBuf, source: io::Error },
     #[error("`{path}` has a line break in it, which a unit of systemd cannot name")]
     LineBreak { path: PathBuf },
+    #[error(
+        "`{path}` has `{mark}` in its name, and an ini file takes that for the name of a variable, a file or an \
+         option: give the folder another name"
+    )]
+    Mark { path: PathBuf, mark: &'static str },
     #[error("cannot write `{path}`; no new file was made")]
     Write { path: PathBuf, source: io::Error },
     #[error("this program cannot find its own place")]
@@ -56,7 +61,7 @@ pub(crate) fn run(options: &InitOptions) -> u8 {
         Err(error) => {
             complain(&error);
             match error {
-                InitError::LineBreak { .. } => exit::USAGE,
+                InitError::LineBreak { .. } | InitError::Mark { .. } => exit::USAGE,
                 _ => exit::FAILED,
             }
         }
@@ -75,6 +80,12 @@ fn start(options: &InitOptions) -> Result<String, InitError> {
     let application = Application::seen_in(&directory);
     let place = Place { directory: &directory, program: &program, application: &application };
     let planned = plan(options, &directory, &application);
+    let is_in_name = |mark: &&str| directory.to_string_lossy().contains(*mark);
+    if planned.contains(&StarterFile::Ini)
+        && let Some(mark) = ["$(", "@(", "%("].into_iter().find(is_in_name)
+    {
+        return Err(InitError::Mark { path: directory, mark });
+    }
     let texts = planned.iter().map(|file| (*file, place.text(*file))).collect::<Vec<_>>();
     if options.print {
         return Ok(printed(&texts, options.json));
