@@ -54,8 +54,8 @@ def test_attempts_are_shown_without_secrets(project: Project, daemon: DaemonFact
         assert "hush" not in text and "refused" in text, (way, text)
     assert "hush-raised" in project.write("app.log", "\n".join(running.log)).read_text()
     project.write("app.ini", f"[uwsgi]\nspooler = {project.spool}\nlogto = app.log\n")
-    for way in (["logs"], ["logs", "--json"]):
-        text = project.unspool(*way, "--config", "app.ini").stdout
+    for form in ((), ("--json",)):
+        text = project.unspool("logs", *form, "--config", "app.ini").stdout
         assert "hush" not in text and "refused" in text, text
     # Who asks for them gets them, and nothing is lost.
     spool = ("--spooler", str(project.spool), buried.name)
@@ -131,7 +131,7 @@ def test_a_path_is_for_programs_unless_it_is_on_a_terminal(
     project: Project, odd: tuple[Path, Path]
 ) -> None:
     spool, _ = odd
-    command = [UNSPOOL, "spool", "--spooler", spool, "f"]
+    command = [str(UNSPOOL), "spool", "--spooler", str(spool), "f"]
     plain = subprocess.run(command, env=project.env, stdout=subprocess.PIPE, check=True).stdout
     assert Path(os.fsdecode(plain.rstrip(b"\n"))).exists()
     terminal, theirs = pty.openpty()
