@@ -253,6 +253,15 @@ pub(crate) fn complain(error: &dyn std::error::Error) {
     complain_text(&with_causes(error));
 }
 
+/// Ends a command that steers something: why it failed as a whole is an object, too, if it prints JSON.
+pub(crate) fn complain_as_asked(error: &dyn std::error::Error, as_json: bool) {
+    complain(error);
+    if as_json {
+        let row = display::json_line(&serde_json::json!({ "error": with_causes(error) }));
+        let _ = write!(io::stdout(), "{row}");
+    }
+}
+
 /// Prints a sentence to standard error.
 pub(crate) fn complain_text(text: &str) {
     // Names and what others said come from outside.

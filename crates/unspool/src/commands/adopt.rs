@@ -19,7 +19,7 @@ use unspool_supervisor::AdoptSettings;
 use unspool_sys::clock;
 
 use crate::cli::AdoptOptions;
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::spools::{Source, SpoolsError, check_spool, view_all};
 use crate::{display, exit, resolve, terminal};
 
@@ -97,7 +97,7 @@ pub(crate) fn run(options: &AdoptOptions) -> u8 {
             if options.run || options.hold || options.bury { exit::OK } else { status }
         }
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             error.exit_status()
         }
     }

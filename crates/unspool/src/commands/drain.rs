@@ -20,7 +20,7 @@ use super::pause::paths;
 use crate::cli::DrainOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::spools::{SpoolsError, to_change, view_all};
 
 /// Between two looks.
@@ -108,7 +108,7 @@ pub(crate) fn run(options: &DrainOptions) -> u8 {
     match drain(options) {
         Ok(()) => exit::OK,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             error.exit_status()
         }
     }

@@ -14,7 +14,7 @@ use unspool_spool::{
 };
 
 use crate::cli::{PartArgs, PauseOptions, ResumeOptions, SpoolArgs};
-use crate::logging::complain;
+use crate::logging::{complain, complain_as_asked};
 use crate::spools::{Source, SpoolsError, check_spool, open_all, to_change, view_all, view_those};
 use crate::{display, exit, terminal};
 
@@ -47,7 +47,7 @@ impl PauseCommandError {
 pub(crate) fn pause(options: &PauseOptions) -> u8 {
     let result = if options.list { list(&options.spool, options.json) } else { pause_all(options) };
     result.unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, options.json);
         error.exit_status()
     })
 }
@@ -55,7 +55,7 @@ pub(crate) fn pause(options: &PauseOptions) -> u8 {
 /// `unspool resume`.
 pub(crate) fn resume(options: &ResumeOptions) -> u8 {
     resume_each(options).unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, options.json);
         error.exit_status()
     })
 }

@@ -13,7 +13,7 @@ use unspool_spool::{
 use crate::cli::{PurgeOptions, PurgedState};
 use crate::display::json_line;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::{complain, complain_as_asked};
 use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
 use crate::terminal::{self, confirm, progress};
@@ -92,7 +92,7 @@ pub(crate) fn run(options: &PurgeOptions) -> u8 {
     match try_run(options) {
         Ok(status) => status,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             error.exit_status()
         }
     }

@@ -22,7 +22,7 @@ use unspool_sys::host;
 use crate::application::{Application, ApplicationError, without_configuration};
 use crate::cli::ReplayOptions;
 use crate::exit;
-use crate::logging::{complain, complain_text};
+use crate::logging::{complain_as_asked, complain_text};
 use crate::security::{self, SecurityError};
 use crate::setup::{self, SetupError};
 use crate::spools::{Source, SpoolsError};
@@ -104,7 +104,7 @@ struct Replayed {
 /// Becomes the call; returns only what kept it from that.
 pub(crate) fn run(options: &ReplayOptions) -> u8 {
     let Err(error) = try_run(options);
-    complain(&error);
+    complain_as_asked(&error, options.json);
     error.exit_status()
 }
 

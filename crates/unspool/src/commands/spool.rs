@@ -18,7 +18,7 @@ use crate::bounds;
 use crate::cli::{PolicyOptions, SpoolOptions};
 use crate::display::{clean, json_line};
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
 
@@ -78,7 +78,7 @@ pub(crate) fn run(options: &SpoolOptions) -> u8 {
     let done = match try_run(options) {
         Ok(done) => done,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             return error.exit_status();
         }
     };

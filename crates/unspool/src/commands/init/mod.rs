@@ -16,7 +16,7 @@ use unspool_sys::{files as system, folder, steps};
 use self::application::Application;
 use self::files::Place;
 use crate::cli::{InitOptions, StarterFile};
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::{display, exit, terminal};
 
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ pub(crate) fn run(options: &InitOptions) -> u8 {
             exit::OK
         }
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             match error {
                 InitError::LineBreak { .. } | InitError::Mark { .. } => exit::USAGE,
                 _ => exit::FAILED,

@@ -16,7 +16,7 @@ use unspool_wire::schedule::{Entry, ScheduleAsk, ScheduleReport, TimerPause};
 use crate::cli::SpoolArgs;
 use crate::programs;
 use crate::resolve::ResolveError;
-use crate::spools::{Source, SpoolsError, view_all};
+use crate::spools::{Source, SpoolsError, check_there, view_all};
 
 /// How a spool is named here.
 const WAYS: &str = "--spooler DIR or --config FILE";
@@ -87,6 +87,10 @@ impl Schedules {
         let mut known: Vec<Known> = Vec::new();
         let mut asked = BTreeSet::new();
         for path in &paths {
+            // What a configuration names may be made by the first start.
+            if config.is_none() {
+                check_there(path)?;
+            }
             look_for_daemons(path)
                 .map_err(|source| ScheduleError::MayNotLook { spool: path.clone(), source })?;
             for report in reports(path, &mut asked)? {

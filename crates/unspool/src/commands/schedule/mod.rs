@@ -14,7 +14,7 @@ use unspool_wire::schedule::{Entry, EntryKind, ScheduleAsk};
 use self::known::{Known, ScheduleError, Schedules};
 use crate::cli::{ScheduleChoice, ScheduleCommand, ScheduleDeed};
 use crate::display::{self, clean, json_line};
-use crate::logging::{complain, with_causes};
+use crate::logging::{complain, complain_as_asked, with_causes};
 use crate::{exit, terminal};
 
 impl ScheduleError {
@@ -31,6 +31,11 @@ impl ScheduleError {
 
 /// Does it, and says what was done.
 pub(crate) fn run(command: &ScheduleCommand) -> u8 {
+    let as_json = match &command.deed {
+        ScheduleDeed::Ls(options) => options.json,
+        ScheduleDeed::Run(choice) | ScheduleDeed::Resume(choice) => choice.json,
+        ScheduleDeed::Pause(options) => options.choice.json,
+    };
     let done = match &command.deed {
         ScheduleDeed::Ls(options) => Schedules::find(&options.spool)
             .map(|schedules| terminal::printed(list(&schedules, options.json), exit::OK)),
@@ -48,7 +53,7 @@ pub(crate) fn run(command: &ScheduleCommand) -> u8 {
             .map(|schedules| each(&schedules, choice, "resumed", |id| ScheduleAsk::Resume { id })),
     };
     done.unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, as_json);
         error.exit_status()
     })
 }
