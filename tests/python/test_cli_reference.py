@@ -63,15 +63,3 @@ def test_the_scripts_are_their_shells(project: Project, shell: str) -> None:
         pytest.skip(f"not run: {shell} is not installed")
     checked = subprocess.run([found, "-n"], input=script, text=True, capture_output=True)
     assert checked.returncode == 0, checked.stderr
-
-
-def test_bash_completes_a_word(project: Project) -> None:
-    program = """
-        eval "$("$1" completions bash)"
-        COMP_WORDS=("$1" schedule re)
-        COMP_CWORD=2
-        _unspool
-        printf '%s\\n' "${COMPREPLY[@]}"
-    """
-    done = project.run("bash", "-c", program, "bash", str(UNSPOOL))
-    assert done.stdout.splitlines() == ["resume"], done.stderr

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -188,6 +189,51 @@ def test_in_a_django_project(project: Project, folder: Path, has_tasks: bool) ->
         follow(project, folder, told, "^resized 9$", id="9")
     else:
         follow(project, folder, told, "^hello, Ada$")
+
+
+def test_in_a_folder_above_a_django_project(project: Project, folder: Path) -> None:
+    for name, source in DJANGO.items():
+        write(project, f"shop/{name}", source)
+    write(project, "requirements.txt", "")
+    told = init(project, folder)
+    ini = (folder / "unspool.ini").read_text()
+    assert "\npythonpath = %dshop/\n" in ini and "\nspooler-import = photos.tasks\n" in ini
+    follow(project, folder, told, "^resized 9$", id="9")
+
+
+def test_in_a_django_project_without_a_web_application(project: Project, folder: Path) -> None:
+    """Django itself is set up then."""
+    for name, source in DJANGO.items():
+        if not name.endswith("wsgi.py"):
+            write(project, name, source)
+    set_up = """
+    import importlib, os
+
+    def setup():
+        importlib.import_module(os.environ["DJANGO_SETTINGS_MODULE"]).ready = True
+    """
+    write(project, "django.py", set_up)
+    told = init(project, folder)
+    assert "\nmodule = django:setup()\n" in (folder / "unspool.ini").read_text()
+    follow(project, folder, told, "^resized 9$", id="9")
+
+
+def test_what_a_text_says_makes_no_task(project: Project, folder: Path) -> None:
+    text = '"""Use it so:\n\nfrom uwsgidecorators import spool\n\n@spool\ndef no(a): ...\n"""\n'
+    write(project, "helpers.py", text)
+    write(project, "work.py", text + textwrap.dedent(TASK))
+    assert "Tasks are in work;" in init(project, folder)
+    ini = (folder / "unspool.ini").read_text()
+    assert re.findall(r"^spooler-import = (.*)", ini, re.M) == ["work"]
+
+
+@pytest.mark.parametrize("name", ["a$(HOME)b", "a@(b)", "a%(b)"])
+def test_a_name_that_an_ini_file_would_replace_is_refused(
+    project: Project, folder: Path, name: str
+) -> None:
+    said = init(project, folder, name, status=USAGE)
+    assert "give the folder another name" in said
+    assert not (folder / name).exists()
 
 
 def test_beside_a_web_application(project: Project, folder: Path) -> None:

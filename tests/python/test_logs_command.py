@@ -132,7 +132,10 @@ def test_lines_are_chosen_by_level_function_and_time(
     assert logs(project, "--since", str(whole[-1]["unix"])) == whole[-1:]
     assert logs(project, "--since", whole[-1]["time"]) == whole[-1:]
     assert logs(project, "--since", "2100-01-01 00:00") == []
-    for wrong in (["--level", "loud"], ["--since", "soon"]):
+    for wrong in (
+        ["--level", "loud"], ["--since", "soon"], ["--since", "nan"], ["--since", "inf"],
+        ["--since", "1e300"],
+    ):  # fmt: skip
         done = project.unspool("logs", *wrong, check=False)
         assert done.returncode == USAGE and wrong[1] in done.stderr
 
@@ -283,3 +286,69 @@ def test_a_reader_that_goes_is_no_error(project: Project, daemon: DaemonFactory)
     running.wait_log("unspool is ready")
     done = project.run("sh", "-c", f"{UNSPOOL} logs | head -n 1; exit ${{PIPESTATUS:-0}}")
     assert len(done.stdout.splitlines()) == 1 and done.stderr == ""
+
+
+def test_lines_of_several_daemons_are_in_the_order_of_time(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    first = start(project, daemon)
+    second = start(project, daemon)
+    # In turns: none of them is the last of all.
+    for running in (first, second, first, second):
+        mark = running.mark()
+        running.send(signal.SIGHUP)
+        running.wait_log("worker left", since=mark)
+    lines = logs(project)
+    assert names(lines).count("worker.left") == 4
+    times = [line["unix"] for line in lines]
+    assert times == sorted(times)
+    assert logs(project, "-n", "7") == lines[-7:]
+
+
+def test_the_configuration_counts_beside_a_path(project: Project, daemon: DaemonFactory) -> None:
+    project.write("tasks.py", TASKS)
+    log = project.root / "app.log"
+    spool = f"spooler = {project.spool}\nspooler-import = tasks\n"
+    ini = project.write("app.ini", f"[uwsgi]\n{spool}logto = {log}\n")
+    running = daemon(ini, ready=False)
+    failing = submit(project, "fails")
+    LogFile(log).wait("task failed")
+    running.stop()
+    done = project.unspool("logs", "--config", ini, str(failing))
+    assert f"these lines are `{log}`" in done.stderr
+    assert "ValueError: no such order" in done.stdout
+
+
+def test_a_reader_that_goes_ends_it_without_another_line(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    running = [start(project, daemon)]
+    for _ in range(2):
+        follower = subprocess.Popen(
+            [UNSPOOL, "logs", "-f"], env=project.producer_env, stdout=subprocess.PIPE
+        )
+        assert follower.stdout is not None
+        while b"unspool is ready" not in follower.stdout.readline():
+            pass
+        follower.stdout.close()
+        # Nothing is told meanwhile.
+        assert follower.wait(WAIT_SECONDS_MAX) == OK
+        running.append(start(project, daemon))
+
+
+def test_a_part_that_may_mean_several_tasks_that_are_done(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    running = start(project, daemon)
+    tasks = [submit(project, "works") for _ in range(2)]
+    for task in tasks:
+        running.wait_log(f"task done .*{task.name}")
+    done = project.unspool("logs", "_on_", check=False)
+    assert (done.returncode, done.stdout) == (USAGE, "")
+    assert "`_on_` names 2 tasks, among them" in done.stderr and tasks[0].name in done.stderr
+    # The beginning of an id is its time.
+    ids = [line["id"] for line in logs(project) if line.get("event") == "task.finished"]
+    assert project.unspool("logs", ids[0][:5], check=False).returncode == USAGE
+    for task, part in zip(tasks, ids, strict=True):
+        assert [line["task"] for line in logs(project, part[-8:])] == [task.name]
+        assert [line["task"] for line in logs(project, task.name)] == [task.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -98,3 +99,29 @@ def test_what_is_only_said_has_to_arrive(project: Project, arguments: str) -> No
             env=project.producer_env, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     assert done.returncode == FAILED and "cannot write to standard output" in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["retry", "--all"],
+        ["rm", "--all"],
+        ["rm", "--all", "--yes"],
+        ["purge", "--dead", "--dry-run"],
+        ["mv", "--priority", "a/b", ID],
+        ["schedule", "ls"],
+        ["schedule", "pause", "x"],
+        ["pause", "--priority", "a/b"],
+        ["resume"],
+        ["drain"],
+        ["adopt"],
+        ["replay", ID],
+    ],
+    ids=" ".join,
+)
+def test_why_a_command_failed_is_json_too(project: Project, arguments: list[str]) -> None:
+    given = [*arguments, "--json", "--spooler", str(project.root / "missing")]
+    done = project.unspool(*given, check=False)
+    assert done.returncode != 0
+    answer = json.loads(done.stdout)
+    assert done.stderr == f"unspool: {answer['error']}\n"

@@ -255,3 +255,119 @@ def test_what_cannot_be_replayed_is_said(spooled: Project) -> None:
         done = replay(spooled, *arguments)
         assert (done.returncode, said in done.stderr) == (status, True), (arguments, done.stderr)
     assert replay(spooled, "--import", "tasks", foreign).returncode == DONE
+
+
+ENDINGS = """
+    import multiprocessing
+    import os
+    import uwsgi
+    from uwsgidecorators import spool
+
+    @spool
+    def quits(args):
+        print("before", flush=True)
+        os._exit(0)
+
+    def child():
+        os._exit(0)
+
+    @spool
+    def forks(args):
+        forked = multiprocessing.get_context("fork").Process(target=child)
+        forked.start()
+        forked.join()
+        assert forked.exitcode == 0
+
+    @spool
+    def colours(args):
+        raise ValueError("\\x1b[31mred\\u202e")
+
+    @spool
+    def registers(args):
+        uwsgi.register_signal(41, "", lambda number: None)
+        uwsgi.add_timer(41, 5)
+        uwsgi.add_cron(41, 1, 1, 1, 1, 1)
+        uwsgi.add_file_monitor(41, "/tmp")
+"""
+
+
+def test_a_task_that_ends_its_process_has_not_succeeded(project: Project) -> None:
+    project.write("tasks.py", ENDINGS)
+    path = call(project, "tasks.quits.spool()")
+    done = replay(project, path)
+    assert done.returncode == FAILED and done.stdout == "before\n"
+    assert "it ended its process by os._exit(0)" in done.stderr
+    done = replay(project, "--json", path)
+    answer = json.loads(done.stdout)
+    assert (done.returncode, answer["outcome"], answer["status"]) == (FAILED, "exited", 0)
+    assert replay(project, call(project, "tasks.forks.spool()")).returncode == DONE
+
+
+def test_what_a_task_registers_is_recorded_and_nothing_more(project: Project) -> None:
+    project.write("tasks.py", ENDINGS)
+    done = replay(project, call(project, "tasks.registers.spool()"))
+    assert done.returncode == DONE, done.stderr
+
+
+def test_what_a_task_says_commands_no_terminal(project: Project) -> None:
+    project.write("tasks.py", ENDINGS)
+    done = replay(project, call(project, "tasks.colours.spool()"))
+    assert "ValueError: \\u{1b}[31mred\\u{202e}\n" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_a_call_that_cannot_be_shown_is_said(spooled: Project) -> None:
+    path = submit(spooled, "missing", id="1")
+    arguments = ("--dry-run", "--import", "tasks", path)
+    done = replay(spooled, *arguments)
+    assert (done.returncode, done.stdout) == (FAILED, "")
+    assert "'missing' is not registered" in done.stderr and "Traceback" not in done.stderr
+    done = replay(spooled, "--json", *arguments)
+    answer = json.loads(done.stdout)
+    assert done.returncode == FAILED and answer["outcome"] == "not shown"
+    assert "'missing' is not registered" in answer["error"]
+    spooled.write(
+        "plain.py", "import uwsgi\ndef by_hand(task): return -2\nuwsgi.spooler = by_hand\n"
+    )
+    done = replay(spooled, "--dry-run", "--import", "plain", path)
+    assert done.returncode == DONE and "plain.by_hand({" in done.stdout, done
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_call_that_cannot_be_written_is_an_error(spooled: Project, option: list[str]) -> None:
+    path = call(spooled, "tasks.mark.spool(id='7')")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [UNSPOOL, "replay", "--dry-run", *option, path], cwd=spooled.root, env=spooled.env,
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == FAILED
+    assert done.stderr == "unspool: cannot write to standard output: No space left on device\n"
+
+
+def test_the_debugger_does_not_read_the_capsule(spooled: Project, tmp_path: Path) -> None:
+    path = call(spooled, "tasks.divide.spool(1, 0)")
+    file = tmp_path / "capsule"
+    file.write_text(json.dumps(capsule(path)))
+    command = [str(UNSPOOL), "replay", "--pdb", "--trust", "--capsule", "-"]
+    with file.open() as source:
+        done = subprocess.run(
+            command, cwd=spooled.root, env=spooled.env, stdin=source, start_new_session=True,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == USAGE and "--pdb reads its commands from a terminal" in done.stderr
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(spooled.root)
+        os.dup2(os.open(file, os.O_RDONLY), 0)
+        os.execve(UNSPOOL, command, spooled.env)
+    shown = b""
+    while b"(Pdb)" not in shown:
+        assert select.select([terminal], [], [], 20)[0], shown
+        shown += os.read(terminal, 65536)
+    os.write(terminal, b"p marker\nquit\n")
+    while b"the divisor is here" not in shown.replace(b'marker = "the divisor is here"', b""):
+        assert select.select([terminal], [], [], 20)[0], shown
+        shown += os.read(terminal, 65536)
+    os.waitpid(process, 0)
+    os.close(terminal)

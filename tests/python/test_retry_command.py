@@ -12,6 +12,7 @@ from factory import DaemonFactory
 from harness import Project, wait_gone
 from spooling import ATTEMPTS_OFFSET, Producer, attempts, submit
 from steering import (
+    FAILED,
     HELD,
     NOTHING,
     USAGE,
@@ -148,7 +149,7 @@ def test_a_copy_of_a_pending_task_is_refused(project: Project) -> None:
     content = path.read_bytes()
     dead = bury(project, path)
     path.write_bytes(content)
-    assert words(project, "retry", dead, status=USAGE) == []
+    assert words(project, "retry", dead, status=FAILED) == ["taken"]
     path.rename(project.root / "apart")
     assert words(project, "retry", dead) == ["pending"]
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from everybody import USER, root_only
 from factory import DaemonFactory
-from harness import Daemon, Project
+from harness import UNSPOOL, Daemon, Project
 from steering import DONE, FAILED, NOTHING, USAGE, complaint
 
 CLOCK = """
@@ -210,3 +213,64 @@ def test_a_name_of_two_is_refused(project: Project, daemon: DaemonFactory) -> No
     assert "`one.same`" in said and "`two.same`" in said
     assert len(schedule(project, "pause", "one.same")) == 1
     assert "Usage" in complaint(project, "schedule", status=USAGE)
+
+
+def test_other_options_undo_no_pause(project: Project, daemon: DaemonFactory) -> None:
+    """Nor another folder from which the daemon is started, where no file stands for both."""
+    project.write("clock.py", CLOCK)
+    options = ("--spooler", project.spool, "--pythonpath", project.root, "--import", "clock")
+    running = daemon(*options)
+    project.events.wait("tick")
+    schedule(project, "pause", "tick")
+    running.wait_log("paused: it does not fire")
+    running.stop()
+    elsewhere = project.root / "elsewhere"
+    elsewhere.mkdir()
+    more = daemon(*options, "--spooler-processes", "2", "--chdir", elsewhere)
+    more.wait_log("paused: it does not fire")
+    schedule(project, "run", "hourly")
+    project.events.wait("hourly")
+    ticks = [event for event in project.events.history if event.name == "tick"]
+    assert all(event["daemon"] == running.pid for event in ticks)
+    assert entries(project)["clock.tick"]["paused"]
+
+
+def test_one_timer_of_two_daemons_is_one(project: Project, daemon: DaemonFactory) -> None:
+    """Of other options, and of another file."""
+    project.write("clock.py", CLOCK)
+    options = ("--spooler", project.spool, "--pythonpath", project.root, "--import", "clock")
+    ini = project.write(
+        "one.ini",
+        f"[uwsgi]\nspooler = {project.spool}\nimport = clock\npythonpath = {project.root}\n",
+    )
+    daemons = [daemon(*options), daemon(*options, "--spooler-processes", "2"), daemon("--ini", ini)]
+    for running in daemons:
+        running.wait_log("this daemon fires")
+    found = entries(project)["clock.tick"]["id"]
+    assert len(schedule(project, "pause", found)) == 1
+    for running in daemons:
+        running.wait_log("paused: it does not fire")
+    assert len(schedule(project, "run", "hourly")) == 1
+    project.events.wait("hourly")
+    assert len(schedule(project, "resume", "tick")) == 1
+    for running in daemons:
+        running.wait_log("resumed: it fires again")
+    assert len([event for event in project.events.history if event.name == "hourly"]) == 1
+
+
+def test_without_a_daemon_a_name_of_the_application_is_told_so(project: Project, app: Path) -> None:
+    said = complaint(project, "schedule", "pause", "--config", app, "hourly", status=NOTHING)
+    assert "no daemon runs" in said and "start it" in said
+
+
+@root_only
+def test_who_may_not_look_is_told_so(project: Project, daemon: DaemonFactory, app: Path) -> None:
+    start(daemon, app)
+    project.root.chmod(0o755)
+    command = Path(shutil.copy(UNSPOOL, project.root / "unspool"))
+    command.chmod(0o755)
+    done = subprocess.run(
+        [command, "schedule", "ls"],
+        env=project.producer_env, user=USER, cwd="/", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == FAILED and "cannot look for the daemons" in done.stderr, done

@@ -220,9 +220,9 @@ def test_secrets_are_hidden_in_what_is_no_text(project: Project) -> None:
     pairs = [("password", "hush"), [b"otp", 5], ("user", "me")]
     for protocol in (2, 4):
         path = pickled(project, b"\xfftoken=hush", pairs, {b"pwd": "hush"}, protocol=protocol)
-        shown = project.unspool("show", str(path)).stdout
-        assert "hush" not in shown and "token=***" in shown and "('user', 'me')" in shown
-        assert "('password', ***), [b'otp', ***]" in shown and "{b'pwd': ***}" in shown
+        text = project.unspool("show", str(path)).stdout
+        assert "hush" not in text and "token=***" in text and "('user', 'me')" in text
+        assert "('password', ***), [b'otp', ***]" in text and "{b'pwd': ***}" in text
 
 
 def test_a_pickle_that_cannot_be_read_is_said_to_be_one(project: Project) -> None:

@@ -68,7 +68,7 @@ MASKS = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?", "TIME"),
     (r"\b(ms|again_s)=[\d.]+", r"\1=N"),
     (r"\b\d[\d.]*( (ms|s|min|h|d)\b)( \d+ (s|min|h)\b)*", "AGE"),
-    (r"(process|worker|pid=|Daemon) ?\d+", r"\1 N"),
+    (r"(process|worker|pid=|Daemon|HUP) ?\d+", r"\1 N"),
     (r"\d+ has run", "N has run"),
     # A machine may have no name.
     (r"(process N) on [^\s,]+", r"\1"),
@@ -233,9 +233,10 @@ def test_the_disk_is_full(trouble: Trouble) -> None:
 def test_the_application_cannot_be_imported(trouble: Trouble) -> None:
     daemon = trouble.start()
     (trouble.project.root / "tasks.py").write_text("x = = 1\n")
-    trouble.type("The application cannot be imported")
+    trouble.type("The application cannot be imported", 0, 1)
     daemon.send(signal.SIGHUP)
     daemon.wait_log("SyntaxError")
+    trouble.type("The application cannot be imported", 1)
     # The old code goes on.
     trouble.submit("greet", "name=Ada")
     trouble.project.events.wait("greet")

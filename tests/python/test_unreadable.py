@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from everybody import USER, root_only
+from factory import DaemonFactory
 from harness import UNSPOOL, Project
+from reasons import codes, start, wait_why
 from spooling import foreign, publish, submit
 
 OK, FAILED, USAGE, NOTHING = 0, 1, 2, 3
@@ -206,14 +208,28 @@ def test_a_folder_that_may_not_be_read_hides_nothing_else(
     assert {row["path"] for row in rows} == {str(here), str(task_in(other))}
     told = nobody("stats", "--config", config, "--json", status=FAILED)
     spools = json.loads(told.stdout)["spools"]
-    assert [spool["spool"] for spool in spools] == [str(project.spool)]
-    assert f"cannot count the tasks of the spool `{other}`" in told.stderr
+    counts = {spool["spool"]: spool["pending"]["tasks"] for spool in spools}
+    assert counts == {str(project.spool): 1, str(other): 1}
+    assert f"cannot count the tasks in `{other / '5'}`: Permission denied" in told.stderr
+    told = nobody("top", "--once", "--config", config, status=FAILED)
+    assert told.stdout.count("1 due") == 2 and f"`{other / '5'}`: Perm" in told.stdout
     for given in (here.name, here.name[20:]):
         assert nobody("why", "--config", config, given, status=OK).stdout.startswith(str(here))
         nobody("show", "--config", config, given, status=OK)
         nobody("logs", "--config", config, given, status=OK)
     told = nobody("why", "--config", config, secret.name, status=FAILED)
     assert f"cannot look through the spool `{other}` for tasks: Permission denied" in told.stderr
+
+
+def test_a_daemon_goes_on_with_what_it_knew_of_held_tasks(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    start(project, daemon)
+    task = submit(project, "mark", "--delay", "4000")
+    (project.spool / ".unspool" / "adopted").write_text("rubbish")
+    answer = wait_why(project, task, lambda answer: len(codes(answer)) == 2)
+    assert codes(answer) == ["delayed", "adoption_unreadable"]
+    assert "the daemon goes on with what it knew" in answer["reasons"][1]["text"]
 
 
 def test_what_is_paused_is_listed_of_all_others(project: Project, two: tuple[Path, Path]) -> None:
@@ -319,6 +335,13 @@ def test_a_file_that_is_longer_than_any_task(project: Project, ours: bool) -> No
     assert says in shown["damage"] and shown["state"] == "torn"
     assert says in run(project, "show", task, status=OK).stdout
     assert says in run(project, "show", "--body", task, status=FAILED).stderr
+    project.write("settled.ini", f"[uwsgi]\nspooler = {project.spool}\nspooler-settle = 0.001\n")
+    for words in ([], ["--repair"]):
+        found = run(project, "fsck", *words, "settled.ini", status=OK if words else FAILED)
+        assert f"{task}: {says}" in found.stdout and "[whole]" in found.stdout
+    answer = json.loads(run(project, "why", "--json", task.name, status=OK).stdout)
+    assert [reason["reason"] for reason in answer["reasons"]] == ["corrupt"]
+    assert says in answer["reasons"][0]["text"]
 
 
 def test_what_is_no_file_holds_nobody_up(project: Project) -> None:
@@ -355,3 +378,91 @@ def test_a_damaged_record_of_pauses_is_told(project: Project) -> None:
     for command in (("stats",), ("show", task)):
         told = run(project, *command, status=FAILED)
         assert "what is paused cannot be read: nothing of the spool runs" in told.stdout
+
+
+def test_top_counts_what_it_can(project: Project) -> None:
+    submit(project, "mark")
+    paused = project.spool / ".unspool" / "paused"
+    paused.write_text("rubbish")
+    (project.spool / ".unspool" / "adopted").write_text("rubbish")
+    told = run(project, "top", "--once", "--json", status=FAILED)
+    (spool,) = json.loads(told.stdout)["spools"]
+    assert spool["paused"] is None and spool["tasks"]["paused"] == 1
+    assert "paused`, which says" in spool["problem"] and "adopted` is damaged" in spool["problem"]
+    paused.unlink()
+    told = run(project, "top", "--once", status=FAILED)
+    assert "1 due" in told.stdout and "adopted` is damaged" in told.stdout
+    project.write("plain", "")
+    told = run(project, "top", "--once", "--spooler", "plain", status=FAILED)
+    first, second, third = told.stdout.splitlines()
+    assert first.endswith("  cannot be looked at") and second == "its tasks cannot be counted"
+    assert "is not a directory" in third
+    told = run(project, "top", "--once", "--json", "--spooler", "plain", status=FAILED)
+    assert json.loads(told.stdout)["spools"][0]["tasks"] is None
+
+
+def test_what_is_no_directory_is_not_said_to_be_missing(project: Project) -> None:
+    project.write("plain", "")
+    for command in (["ls"], ["stats"], ["pause", "--list"], ["why", "abcdef"], ["fsck"]):
+        told = run(project, *command, "--spooler", "plain", status=FAILED)
+        assert "is not a directory" in told.stderr and "missing" not in told.stderr
+
+
+@root_only
+def test_a_version_that_cannot_be_read_is_named(project: Project, nobody: Nobody) -> None:
+    submit(project, "mark")
+    version = project.spool / ".unspool" / "version"
+    nobody.look()
+    version.chmod(0o600)
+    spool = ("--spooler", project.spool)
+    says = f"cannot read `{version}`, which says of what format the spool directory is: Perm"
+    assert says in nobody("ls", *spool, status=FAILED).stderr
+    assert says in nobody("top", "--once", *spool, status=FAILED).stdout
+    # What can be checked is.
+    found = nobody("fsck", *spool, status=FAILED)
+    assert f"problem: {version}: it cannot be read: Permission denied" in found.stdout
+    assert "1 task" in found.stdout
+    version.write_text("x1")
+    told = run(project, "ls", status=FAILED)
+    assert f"`{version}` says `x1`, which is no version" in told.stderr
+    run(project, "fsck", "--repair", status=OK)
+    run(project, "ls", status=OK)
+    version.parent.chmod(0o700)
+    told = nobody("ls", *spool, status=FAILED)
+    assert f"`{version.parent}` cannot be opened: Permission denied" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "status"), [(None, FAILED), ("rubbish", USAGE)], ids=["missing", "damaged"]
+)
+def test_fsck_without_its_keys_checks_the_rest(
+    project: Project, content: str | None, status: int
+) -> None:
+    submit(project, "mark")
+    publish(project.spool, "web_1_1_7_1795000000_0", b"no task")
+    keys = project.root / "keys"
+    if content is not None:
+        keys.write_text(content)
+        keys.chmod(0o600)
+    project.write("signed.ini", f"[uwsgi]\nspooler = {project.spool}\nspooler-keys = {keys}\n")
+    told = run(project, "fsck", "signed.ini", status=status)
+    assert f"`{keys}`" in told.stderr and "signatures are not checked" in told.stderr
+    assert "web_1_1_7_1795000000_0: " in told.stdout and "2 tasks" in told.stdout
+
+
+@root_only
+def test_stats_says_what_it_does_not_count(project: Project, nobody: Nobody) -> None:
+    secret, plain = submit(project, "mark"), submit(project, "other")
+    (project.spool / "dead").mkdir()
+    nobody.look()
+    plain.chmod(0o644)
+    (project.spool / "dead").chmod(0o700)
+    stats = ("stats", "--spooler", project.spool)
+    told = nobody(*stats, "--functions", "--json", status=FAILED)
+    (spool,) = json.loads(told.stdout)["spools"]
+    assert spool["pending"]["tasks"] == 2 and spool["dead"] is None and spool["corrupt"] == 0
+    assert [(row["function"], row["tasks"]) for row in spool["functions"]] == [("other", 1)]
+    assert "1 task may not be read: their functions and states are not known" in told.stderr
+    assert f"cannot count the tasks in `{project.spool / 'dead'}`" in told.stderr
+    assert "2 pending, ? dead, 0 corrupt" in nobody(*stats, status=FAILED).stdout
+    assert secret.exists()

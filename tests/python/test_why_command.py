@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
-from harness import Project, wait_gone
+from harness import ROOT, Project, wait_gone
 from reasons import MODULE, codes, reason, start, wait_why, why
 from spooling import Producer, call, foreign, publish, submit
 
@@ -464,3 +464,23 @@ def test_it_changes_nothing(project: Project) -> None:
     assert os.listdir(project.spool) == [task.name]
     after = task.stat()
     assert (before.st_ctime_ns, before.st_mtime_ns) == (after.st_ctime_ns, after.st_mtime_ns)
+
+
+def test_the_reference_has_every_reason_and_what_it_tells() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    table = page.partition("| code | it means | fields |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .* \|(.*)\|$", table, re.MULTILINE)
+    folder = ROOT / "crates" / "unspool" / "src"
+    code = "".join(path.read_text() for path in sorted((folder / "why").glob("*.rs")))
+    code += (folder / "commands" / "why.rs").read_text()
+    # A reason is made of its code, or of one of two.
+    made = set(re.findall(r'Reason::new\(\s*"(\w+)"', code))
+    made |= set(re.findall(r'"reason": "(\w+)"', code))
+    made |= set(re.findall(r'\("(\w+)", (?:text|format!)', code))
+    for pair in re.findall(r'let code = if .* \{ "(\w+)" \} else \{ "(\w+)" \}', code):
+        made |= set(pair)
+    assert "Reason::new(code" in code and len(re.findall(r"Reason::new\(code", code)) == 2
+    assert {row[0] for row in rows} == made
+    fields = set(re.findall(r'\.with\(\s*"(\w+)"', code))
+    told = set(re.findall(r"`(\w+)`", " ".join(row[1] for row in rows)))
+    assert len(fields) > 30 and fields <= told, fields - told

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use unspool_core::Priority;
 use unspool_sys::clock;
-use unspool_sys::folder::{FileKind, Folder};
+use unspool_sys::folder::{FileKind, Folder, os_str};
 use unspool_sys::locked::locked_inodes;
 
 use crate::find::{Kept, Place, Whereabouts};
@@ -81,10 +82,22 @@ fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
 pub struct Census {
     /// Of each folder that has any; without a priority last.
     pub folders: Vec<(Option<Priority>, Depth)>,
-    /// Those that were given up.
-    pub dead: u64,
+    /// Those that were given up, if they could be counted.
+    pub dead: Option<u64>,
     /// Those in `corrupt/`.
-    pub corrupt: u64,
+    pub corrupt: Option<u64>,
+    /// Folders that could not be looked at, so that their tasks are not counted.
+    pub unread: Vec<UnreadFolder>,
+}
+
+/// A folder of a spool that could not be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot count the tasks in `{path}`: {why}")]
+pub struct UnreadFolder {
+    /// The folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub why: String,
 }
 
 impl Census {
@@ -102,7 +115,7 @@ impl Census {
 /// looked at.
 ///
 /// # Errors
-/// A folder cannot be read, or a file of it cannot be looked at.
+/// The spool itself cannot be read, or a file in it not be looked at. Other folders are told in the census.
 pub fn census(
     spool: &SpoolView,
     adoption: Option<&Adoption>,
@@ -119,24 +132,37 @@ pub fn census(
     let mut depths = BTreeMap::new();
     let top = Arc::new(spool.top().try_clone()?);
     let depth = looker.count(&top, None, |name| priorities.extend(Priority::new(name)))?;
+    let mut found = census_kept(spool);
     for priority in priorities {
-        let Some(folder) = folder_of(spool, &priority)? else { continue };
-        let depth = looker.count(&Arc::new(folder), Some(&priority), |_| {})?;
-        depths.insert(priority, depth);
+        let counted = folder_of(spool, &priority).and_then(|folder| {
+            let count = |folder| looker.count(&Arc::new(folder), Some(&priority), |_| {});
+            folder.map(count).transpose()
+        });
+        match counted {
+            Ok(depth) => depths.extend(depth.map(|depth| (priority, depth))),
+            Err(error) => found.unread.push(unread_folder(spool, priority.as_bytes(), &error)),
+        }
     }
     let mut folders: Vec<_> = depths.into_iter().map(|(name, depth)| (Some(name), depth)).collect();
     folders.push((None, depth));
     folders.retain(|(_, depth)| depth.tasks() > 0);
-    let (dead, corrupt) = census_kept(spool)?;
-    Ok(Census { folders, dead, corrupt })
+    Ok(Census { folders, ..found })
 }
 
-/// Counts what lies in `dead/` and `corrupt/`, by its names.
-///
-/// # Errors
-/// As for [`census`].
-pub fn census_kept(spool: &SpoolView) -> io::Result<(u64, u64)> {
-    Ok((count_kept(spool, Kept::Dead)?, count_kept(spool, Kept::Corrupt)?))
+/// Counts what lies in `dead/` and `corrupt/` alone, by its names.
+pub fn census_kept(spool: &SpoolView) -> Census {
+    let mut found = Census::default();
+    for (kept, count) in [(Kept::Dead, &mut found.dead), (Kept::Corrupt, &mut found.corrupt)] {
+        match count_kept(spool, kept) {
+            Ok(tasks) => *count = Some(tasks),
+            Err(error) => found.unread.push(unread_folder(spool, kept.folder(), &error)),
+        }
+    }
+    found
+}
+
+fn unread_folder(spool: &SpoolView, name: &[u8], error: &io::Error) -> UnreadFolder {
+    UnreadFolder { path: spool.path().join(os_str(name)), why: error.to_string() }
 }
 
 /// `None` for what is no folder.

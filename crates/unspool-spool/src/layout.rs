@@ -146,6 +146,25 @@ pub enum OpenError {
         /// The command that makes it right, without the path.
         cure: String,
     },
+    /// The version of its format cannot be read.
+    #[error("cannot read `{path}`, which says of what format the spool directory is")]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The version of its format is none.
+    #[error(
+        "`{path}` says `{found}`, which is no version of a spool directory's format: \
+         `unspool fsck --repair` writes it anew"
+    )]
+    BadVersion {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+    },
     /// A newer unspool made it.
     #[error(
         "spool directory `{path}` has format version {found}, newer than this unspool's \
@@ -361,24 +380,26 @@ impl SpoolDir {
 
 fn check_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
     let opening = |source| OpenError::Open { path: path.to_owned(), source };
-    match read_version(internal).map_err(opening)? {
-        Version::Known => Ok(()),
+    match known_version(internal, path)? {
         Version::Missing => write_version(internal).map_err(opening),
-        Version::Newer(found) | Version::Damaged(found) => {
-            Err(OpenError::Newer { path: path.to_owned(), found })
-        }
+        _ => Ok(()),
+    }
+}
+
+/// The version, if this code can use a spool of it.
+fn known_version(internal: &Folder, path: &Path) -> Result<Version, OpenError> {
+    let file = || path.join(folder::os_str(INTERNAL)).join(folder::os_str(VERSION));
+    let unread = |source| OpenError::Unread { path: file(), source };
+    match read_version(internal).map_err(unread)? {
+        known @ (Version::Known | Version::Missing) => Ok(known),
+        Version::Newer(found) => Err(OpenError::Newer { path: path.to_owned(), found }),
+        Version::Damaged(found) => Err(OpenError::BadVersion { path: file(), found }),
     }
 }
 
 /// Whether this code can read a spool, without a version too.
 pub(crate) fn check_readable_version(internal: &Folder, path: &Path) -> Result<(), OpenError> {
-    let opening = |source| OpenError::Open { path: path.to_owned(), source };
-    match read_version(internal).map_err(opening)? {
-        Version::Known | Version::Missing => Ok(()),
-        Version::Newer(found) | Version::Damaged(found) => {
-            Err(OpenError::Newer { path: path.to_owned(), found })
-        }
-    }
+    known_version(internal, path).map(|_| ())
 }
 
 /// What the file of the version says.

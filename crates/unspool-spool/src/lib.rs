@@ -63,7 +63,7 @@ pub use attempts::{
 pub use bury::{Buried, bury, bury_claimed, lift};
 pub use cancel::{Became, CancelError, Cancellation, Removal, remove_pending};
 pub use capsule::{Capsule, CapsuleError};
-pub use census::{Census, Depth, census, census_kept};
+pub use census::{Census, Depth, UnreadFolder, census, census_kept};
 pub use claim::{Claim, Claimed, claim, is_due};
 pub use daemons::{
     DeadNotes, LivingDaemon, Trace, is_abandoned, remove_daemon, runs_in, take_dead_notes,
@@ -88,7 +88,7 @@ pub use pause::{Pause, PauseError, Pauses, Scope, pause, read_pauses, resume, re
 pub use pending::{Keeper, Pending};
 pub use present::{
     Question, ask_daemon, ask_daemon_of, ask_daemons, forget_present, listen_control, live_daemon,
-    live_daemons, say_present,
+    live_daemons, look_for_daemons, say_present,
 };
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};

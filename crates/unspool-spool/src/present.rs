@@ -2,7 +2,7 @@
 //! locked while it lives, and a socket beside it. What is said over that is `unspool-wire`'s matter.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,7 +82,12 @@ impl Question {
     ) -> io::Result<Option<Vec<u8>>> {
         socket::wait_for(self.socket.as_fd(), wait)?;
         let mut buffer = vec![0; unspool_core::limits::PACKET_BYTES_MAX];
-        match socket::receive(self.socket.as_fd(), &mut buffer, fds, true) {
+        let mut received = socket::receive(self.socket.as_fd(), &mut buffer, fds, true);
+        if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
+            // A daemon that ended with a question unread. What it said before is still there.
+            received = socket::receive(self.socket.as_fd(), &mut buffer, fds, true);
+        }
+        match received {
             Ok(Received::Packet(bytes)) => {
                 buffer.truncate(bytes);
                 Ok(Some(buffer))
@@ -92,6 +97,13 @@ impl Question {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// What can be read once the answer is there.
+impl AsFd for Question {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -108,6 +120,20 @@ pub fn ask_daemons(
 /// The processes of all daemons on this machine that run the spool.
 pub fn live_daemons(spool: &Path) -> Vec<u32> {
     live_folders(spool).map(|(pid, _)| pid).collect()
+}
+
+/// Whether this user may look for the daemons of a spool: [`live_daemons`] finds none where it may not.
+///
+/// # Errors
+/// What the system says; nothing of it where there is no daemon.
+pub fn look_for_daemons(spool: &Path) -> io::Result<()> {
+    let folder = Folder::open_to_look(spool)
+        .and_then(|top| top.open_sub(INTERNAL))
+        .and_then(|internal| internal.open_sub(DAEMONS));
+    match folder {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 /// Asks the daemon of this process; `None` if it does not run the spool any more.

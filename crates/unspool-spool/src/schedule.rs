@@ -27,6 +27,8 @@ const BACK_MINUTES_MAX: i64 = 60;
 pub struct SchedulePlace {
     parent: Parent,
     key: String,
+    /// Where the pauses are, if that is not the folder of the configuration.
+    pauses: Option<String>,
 }
 
 #[derive(Debug)]
@@ -38,13 +40,19 @@ enum Parent {
 impl SchedulePlace {
     /// In a spool. `key` tells configurations apart; it is a plain name.
     pub fn in_spool(dir: &SpoolDir, key: String) -> io::Result<Self> {
-        Ok(Self { parent: Parent::Spool(dir.internal.try_clone()?), key })
+        Ok(Self { parent: Parent::Spool(dir.internal.try_clone()?), key, pauses: None })
     }
 
     /// In the first of these folders that can be used, or, if none can, in a folder of this user in
     /// `temporary`, where others may write.
     pub fn in_state(candidates: Vec<PathBuf>, temporary: PathBuf, key: String) -> Self {
-        Self { parent: Parent::State { candidates, temporary }, key }
+        Self { parent: Parent::State { candidates, temporary }, key, pauses: None }
+    }
+
+    /// Keeps the pauses in a folder of this name, whichever of several configurations fires.
+    #[must_use]
+    pub fn pausing_in(self, key: String) -> Self {
+        Self { pauses: Some(key).filter(|key| *key != self.key), ..self }
     }
 
     /// What tells the configuration from others.
@@ -54,7 +62,7 @@ impl SchedulePlace {
 
     /// Opens the files, making what is missing.
     pub fn open(&self) -> io::Result<ScheduleStore> {
-        let folder = match &self.parent {
+        let (folder, pauses) = match &self.parent {
             Parent::Spool(internal) => self.within(internal)?,
             Parent::State { candidates, temporary } => candidates
                 .iter()
@@ -63,24 +71,28 @@ impl SchedulePlace {
         };
         let leader = folder.open_or_create(LEADER)?;
         let fired = folder.open_or_create(FIRED)?;
-        Ok(ScheduleStore { folder, leader, fired, seen: None })
+        Ok(ScheduleStore { folder, pauses, leader, fired, seen: None })
     }
 
-    fn in_candidate(&self, path: &Path) -> io::Result<Folder> {
+    fn in_candidate(&self, path: &Path) -> io::Result<(Folder, Option<Folder>)> {
         folder::make_path(path)?;
         self.within(&Folder::open(path)?)
     }
 
-    fn within(&self, parent: &Folder) -> io::Result<Folder> {
+    /// The folder of the configuration, and that of the pauses if it is another one.
+    fn within(&self, parent: &Folder) -> io::Result<(Folder, Option<Folder>)> {
         // What is taken must not be lost with the folder that it is noted in.
         if parent.make_sub(SCHEDULE)? {
             parent.sync()?;
         }
         let schedule = parent.open_sub(SCHEDULE)?.giving();
-        if schedule.make_sub(self.key.as_bytes())? {
-            schedule.sync()?;
-        }
-        schedule.open_sub(self.key.as_bytes())
+        let open = |key: &str| {
+            if schedule.make_sub(key.as_bytes())? {
+                schedule.sync()?;
+            }
+            schedule.open_sub(key.as_bytes())
+        };
+        Ok((open(&self.key)?, self.pauses.as_deref().map(open).transpose()?))
     }
 }
 
@@ -106,6 +118,7 @@ fn own_folder(temporary: &Path) -> io::Result<Folder> {
 #[derive(Debug)]
 pub struct ScheduleStore {
     folder: Folder,
+    pauses: Option<Folder>,
     leader: OwnedFd,
     fired: OwnedFd,
     /// What tells the file of pauses from another one, when it was last read: inode and times.
@@ -116,9 +129,9 @@ pub struct ScheduleStore {
 pub(crate) type Seen = Option<(u64, i64, i64)>;
 
 impl ScheduleStore {
-    /// The folder of the configuration.
-    pub(crate) fn folder(&self) -> &Folder {
-        &self.folder
+    /// The folder of the pauses.
+    pub(crate) fn pauses(&self) -> &Folder {
+        self.pauses.as_ref().unwrap_or(&self.folder)
     }
 
     /// Tries to become the one that fires, until this is dropped. `false`: another one is.
@@ -128,6 +141,11 @@ impl ScheduleStore {
 
     /// Whether the files still have their names: nobody removed or replaced them.
     pub fn is_in_place(&self) -> bool {
+        let pauses = file::stat_file(self.pauses().as_fd());
+        pauses.is_ok_and(|folder| folder.links > 0) && self.are_files_in_place()
+    }
+
+    fn are_files_in_place(&self) -> bool {
         [(LEADER, &self.leader), (FIRED, &self.fired)].into_iter().all(|(name, file)| {
             let named = self.folder.stat(name).ok().flatten();
             let open = file::stat_file(file.as_fd()).ok();

@@ -27,17 +27,17 @@ const LOCK_WAIT: Duration = Duration::from_secs(2);
 impl ScheduleStore {
     /// What is paused. Lines that are damaged are left out.
     pub fn paused(&self) -> io::Result<Vec<TimerPause>> {
-        Ok(read(self.folder())?.1)
+        Ok(read(self.pauses())?.1)
     }
 
     /// The same, if the file is another one than when it was last asked for.
     pub fn paused_if_changed(&mut self) -> io::Result<Option<Vec<TimerPause>>> {
-        let stat = self.folder().stat(PAUSED)?;
+        let stat = self.pauses().stat(PAUSED)?;
         let now = stat.map(|stat| (stat.inode, stat.mtime_ns, stat.ctime_ns));
         if self.seen == Some(now) {
             return Ok(None);
         }
-        let (seen, paused) = read(self.folder())?;
+        let (seen, paused) = read(self.pauses())?;
         self.seen = Some(seen);
         Ok(Some(paused))
     }
@@ -56,7 +56,7 @@ impl ScheduleStore {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<TimerPause>)) -> io::Result<Vec<TimerPause>> {
-        let folder = self.folder();
+        let folder = self.pauses();
         let guard = folder.open_or_create(PAUSED_LOCK)?;
         let locked = lock::within(LOCK_WAIT, || Ok(lock::try_lock(guard.as_fd())?.then_some(())))?;
         locked.ok_or_else(|| io::Error::other("somebody else is changing it"))?;
@@ -137,5 +137,22 @@ mod tests {
         let file = folder.path().join("schedule/key/paused");
         std::fs::write(&file, b"damaged\n{}\n").unwrap();
         assert_eq!(one.paused().unwrap(), []);
+    }
+
+    #[test]
+    fn configurations_can_have_their_pauses_in_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |key: &str| {
+            let here = vec![folder.path().to_owned()];
+            let place = SchedulePlace::in_state(here, PathBuf::new(), key.to_owned());
+            place.pausing_in("all".to_owned()).open().unwrap()
+        };
+        let (one, mut other) = (place("one"), place("other"));
+        assert!(one.lead().unwrap() && other.lead().unwrap());
+        one.pause(pause("a", "x")).unwrap();
+        assert_eq!(other.paused_if_changed().unwrap(), Some(vec![pause("a", "x")]));
+        assert!(other.is_in_place());
+        std::fs::remove_dir_all(folder.path().join("schedule/all")).unwrap();
+        assert!(!other.is_in_place());
     }
 }

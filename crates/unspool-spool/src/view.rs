@@ -37,7 +37,8 @@ impl SpoolView {
             other => other.map_err(opening)?,
         };
         let view = Self { path, top };
-        let opening = |source| OpenError::Open { path: view.path.clone(), source };
+        let internals = view.path.join(folder::os_str(INTERNAL));
+        let opening = |source| OpenError::Open { path: internals, source };
         if let Some(internal) = view.internal().map_err(opening)? {
             check_readable_version(&internal, &view.path)?;
         }

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -65,6 +66,39 @@ impl Poll {
         }
         Ok(())
     }
+}
+
+/// What [`wait_or_unread`] saw.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// These can be read or were hung up, by their place; none: the time is over.
+    Readable(Vec<usize>),
+    /// Nobody reads the output any more.
+    Unread,
+}
+
+/// Waits until one of `inputs` can be read, or nobody reads `output` any more, which is seen without a write.
+pub fn wait_or_unread(
+    inputs: &[BorrowedFd<'_>],
+    output: BorrowedFd<'_>,
+    wait: Duration,
+) -> io::Result<Waited> {
+    let inputs = inputs.iter().map(|input| PollFd::from_borrowed_fd(*input, PollFlags::IN));
+    // Without a wish, that there is no reader is told all the same.
+    let mut fds = vec![PollFd::from_borrowed_fd(output, PollFlags::empty())];
+    fds.extend(inputs);
+    let timeout =
+        Timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
+    match poll(&mut fds, Some(&timeout)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(error) => return Err(error.into()),
+    }
+    if fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+        return Ok(Waited::Unread);
+    }
+    let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+    let ready = fds[1..].iter().enumerate().filter(|(_, fd)| is_ready(fd));
+    Ok(Waited::Readable(ready.map(|(place, _)| place).collect()))
 }
 
 /// What an eventfd is written: a count of 1, in the machine's byte order.

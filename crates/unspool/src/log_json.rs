@@ -11,6 +11,7 @@ use serde_json::{Number, Value};
 use tracing::Level;
 use unspool_supervisor::journal::LINE_BYTES_MAX;
 
+use crate::display::json_escaped;
 use crate::log_record::{LogField, Record};
 
 /// Kinds of events whose `pid` is that of a worker.
@@ -139,12 +140,12 @@ impl Line {
     fn put(&mut self, name: &str, value: &Value) {
         self.0.push(if self.0.is_empty() { '{' } else { ',' });
         // Writing into a String cannot fail.
-        let _ = write!(self.0, "\"{name}\":{value}");
+        let _ = write!(self.0, "{}:{value}", Value::from(name));
     }
 
     fn end(mut self) -> String {
         self.0.push('}');
-        self.0
+        json_escaped(self.0)
     }
 }
 

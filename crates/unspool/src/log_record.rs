@@ -6,10 +6,15 @@ use std::fmt::{self, Write as _};
 use serde_json::{Number, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
+use unspool_config::without_secrets;
 use unspool_supervisor::journal::EventKind;
+
+use crate::display::is_obeyed;
 
 /// Fields that say again what the message says: people are shown them only where it does not.
 const IN_MESSAGE: [&str; 4] = ["error", "cause", "reason", "option"];
+/// Fields that name a task: they have no texts of an application in them.
+const NAMES: [&str; 4] = ["task", "id", "function", "host"];
 /// Digits of an id that people are shown.
 const ID_SHOWN: usize = 8;
 /// What the name of an event begins with that was given none: it goes on with a place in the source.
@@ -78,6 +83,20 @@ impl Record {
         }
     }
 
+    /// The same as it may be shown: applications print, raise and log secrets, too.
+    pub(crate) fn without_secrets(mut self) -> Self {
+        for field in &mut self.fields {
+            if let Value::String(text) = &mut field.value
+                && !NAMES.contains(&field.name.as_ref())
+            {
+                *text = without_secrets(text);
+            }
+        }
+        self.message = without_secrets(&self.message);
+        self.detail = without_secrets(&self.detail);
+        self
+    }
+
     /// The text of a field.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|field| field.name == name).and_then(|field| field.value.as_str())
@@ -102,9 +121,9 @@ impl Record {
                 "id" => text.get(text.len().saturating_sub(ID_SHOWN)..).unwrap_or(text),
                 _ => text,
             };
-            let odd = |c: char| c.is_whitespace() || c.is_control();
+            let odd = |c: char| c.is_whitespace() || is_obeyed(c);
             // File names come from outside: a newline in one must not look like an event.
-            if *bare && text.chars().any(char::is_control) {
+            if *bare && text.chars().any(is_obeyed) {
                 write!(out, " {name}={}", text.escape_debug())?;
             } else if !bare && (text.is_empty() || text.contains(odd)) {
                 write!(out, " {name}={text:?}")?;

@@ -59,7 +59,7 @@ where
             LogForm::Json => writeln!(writer, "{json}"),
             LogForm::Uwsgi => {
                 self.write_time(&mut writer, &record)?;
-                writer.write_str(&record.message)?;
+                writer.write_str(&display::clean_lines(&record.message))?;
                 record.write_fields(&mut writer)?;
                 writeln!(writer)?;
                 // Its last line may have no end, and the next event is a line of its own.
@@ -90,7 +90,7 @@ pub(crate) fn write_human(out: &mut impl fmt::Write, record: &Record, colour: bo
     } else {
         write!(out, " {level} ")?;
     }
-    out.write_str(&record.message)?;
+    out.write_str(&display::clean_lines(&record.message))?;
     record.write_fields(out)?;
     writeln!(out)?;
     for text in record.detail.trim_end().lines() {
@@ -251,6 +251,15 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
 /// Prints an error with its causes to standard error.
 pub(crate) fn complain(error: &dyn std::error::Error) {
     complain_text(&with_causes(error));
+}
+
+/// Ends a command that steers something: why it failed as a whole is an object, too, if it prints JSON.
+pub(crate) fn complain_as_asked(error: &dyn std::error::Error, as_json: bool) {
+    complain(error);
+    if as_json {
+        let row = display::json_line(&serde_json::json!({ "error": with_causes(error) }));
+        let _ = write!(io::stdout(), "{row}");
+    }
 }
 
 /// Prints a sentence to standard error.

@@ -82,7 +82,7 @@ pub(crate) fn schedule(
 ) -> io::Result<SchedulePlace> {
     let key = key(config);
     match first {
-        Some(dir) => SchedulePlace::in_spool(dir, key),
+        Some(dir) => Ok(SchedulePlace::in_spool(dir, key)?.pausing_in(pause_key(config))),
         None => Ok(SchedulePlace::in_state(states, PathBuf::from(TEMPORARY), key)),
     }
 }
@@ -104,6 +104,15 @@ pub(crate) fn key(config: &Config) -> String {
         }
     }
     format!("{:016x}", hash.0)
+}
+
+/// The name under which the pauses of a configuration lie in its first spool. Without a file it is the same
+/// for all options: a daemon that is started with other ones must not fire what somebody has paused.
+pub(crate) fn pause_key(config: &Config) -> String {
+    if config.config_sections.is_empty() {
+        return format!("{:016x}", Fnv::default().0);
+    }
+    key(config)
 }
 
 /// FNV-1a: the same in every version of unspool.

@@ -154,7 +154,7 @@ pub(crate) fn view_all(paths: Vec<PathBuf>) -> Result<Vec<SpoolView>, SpoolsErro
 }
 
 /// Complains of a directory that is missing; what has the name and is none is told so when it is opened.
-fn check_there(path: &Path) -> Result<(), SpoolsError> {
+pub(crate) fn check_there(path: &Path) -> Result<(), SpoolsError> {
     let path = path.to_owned();
     match path.try_exists() {
         Ok(true) => Ok(()),

@@ -133,6 +133,8 @@ mod tests {
                 "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----\n",
                 "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----\n",
             ),
+            ("<a><password>x y</password><b>1</b></a>", "<a><password>***</password><b>1</b></a>"),
+            ("usage: x <token> <file>", "usage: x <token> <file>"),
             (r#"{"\u0070assword": "x"}"#, r#"{"\u0070assword": "***"}"#),
             ("{\"token\": \"a\",\n \"b\": 1}", "{\"token\": \"***\",\n \"b\": 1}"),
         ] {
@@ -239,6 +241,7 @@ mod tests {
         check("x", "http://host:80/a@b", "http://host:80/a@b");
         check("pyargv", "--password=a b", "--password=<hidden>");
         check("spooler", "/srv/spool", "/srv/spool");
+        check("attach-daemon", "worker --token abc -v", "worker --token *** -v");
         assert!(refers_to_secret("a$(DB_PASSWORD)b"));
         assert!(refers_to_secret("%(x + api_key)"));
         assert!(!refers_to_secret("%(base)/$(HOME)/secret"));

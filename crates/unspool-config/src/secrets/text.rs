@@ -15,6 +15,8 @@ const PASSWORD_HIDDEN: &[u8] = b"<hidden>";
 const NAME_BYTES_MAX: usize = 256;
 /// Bytes in which the second of a pair ends, or counts as one that is cut off.
 const PAIR_BYTES_MAX: usize = 4096;
+/// Bytes in which an element of XML ends.
+const ELEMENT_BYTES_MAX: usize = 64 * 1024;
 /// Ways to authorize, before what authorizes.
 const SCHEMES: [&[u8]; 6] = [b"bearer", b"basic", b"token", b"digest", b"negotiate", b"apikey"];
 /// Bytes of what must stand behind `Bearer` to be no word of a sentence.
@@ -140,6 +142,9 @@ impl Scan<'_> {
         let word = &text[from..end];
         if let Some(found) = credential(text, from, end).or_else(|| private_key(text, from, end)) {
             return Some(found);
+        }
+        if let Some(value) = element(text, from, end) {
+            return Some(value);
         }
         let in_brackets = text.get(end) == Some(&b']') && from > 0 && text[from - 1] == b'[';
         let (sign, next) = sign(text, if in_brackets { end + 1 } else { end });
@@ -308,6 +313,18 @@ fn credential(text: &[u8], from: usize, end: usize) -> Option<Found> {
     let word = &text[from..from + length];
     let is_one = length >= CREDENTIAL_BYTES_MIN || word.iter().any(u8::is_ascii_digit);
     is_one.then(|| Found::value(from, from + length))?
+}
+
+/// What stands in the element of XML whose name stands there.
+fn element(text: &[u8], from: usize, end: usize) -> Option<Found> {
+    if from == 0 || text[from - 1] != b'<' || text.get(end) != Some(&b'>') {
+        return None;
+    }
+    let length = text[end..].iter().take(ELEMENT_BYTES_MAX).position(|byte| *byte == b'<')?;
+    let is_closed = text[end + length..].starts_with(b"</");
+    let name = String::from_utf8_lossy(&text[from..end]);
+    let is_secret = is_closed && names::kind(&name) != Kind::Open;
+    is_secret.then(|| Found::value(end + 1, end + length))?
 }
 
 /// What stands between the lines around a private key.

@@ -14,11 +14,12 @@ import os
 import pdb
 import pickle
 import platform
+import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn, TextIO
 
 from unspool import _errors, _functions, _imports, _native, _process, _steps, _surroundings
 
@@ -79,22 +80,68 @@ def _replay(setup: dict[str, Any], job: dict[str, Any]) -> int:
             answer = stack.enter_context(os.fdopen(os.dup(1), "w"))
             os.dup2(2, 1)
         told: dict[str, Any] = {"task": job["name"]}
-        status = _replay_task(setup, job, told)
+        with _watched_exit(told, answer):
+            status = _replay_task(setup, job, told)
         sys.stdout.flush()
-        if answer is not None:
-            print(json.dumps(told), file=answer)
+        return status if answer is None else _write(_as_json(told), answer, status)
+
+
+@contextlib.contextmanager
+def _watched_exit(told: dict[str, Any], answer: TextIO | None) -> Iterator[None]:
+    """A task that ends its process has not come to its end, whatever status it gives.
+
+    In a worker it has failed. Processes that it forks may end so.
+    """
+    leave, pid = os._exit, os.getpid()
+
+    def told_exit(status: int) -> NoReturn:
+        if os.getpid() == pid:
+            told.update(outcome="exited", status=status)
+            text = f"unspool: it ended its process by os._exit({status}): a failed attempt"
+            print(text, file=sys.stderr, flush=True)
+            if answer is not None:
+                _write(_as_json(told), answer, FAILED)
+            status = status or FAILED
+        leave(status)
+
+    os._exit = told_exit
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+def _as_json(told: dict[str, Any]) -> str:
+    """As the other commands print it: `dumps` leaves DEL as it is."""
+    return json.dumps(told).replace("\x7f", "\\u007f")
+
+
+def _write(text: str, output: TextIO, status: int) -> int:
+    """Prints the answer. The status of a command that ends with `status` if it can be printed."""
+    try:
+        print(text, file=output, flush=True)
+    except BrokenPipeError:
+        pass
+    except OSError as error:
+        print(f"unspool: cannot write to standard output: {error.strerror}", file=sys.stderr)
+        status = FAILED
+    else:
         return status
+    # What is still in the buffer would be an error once more when the interpreter ends.
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), output.fileno())
+    return status
 
 
 def _replay_task(setup: dict[str, Any], job: dict[str, Any], told: dict[str, Any]) -> int:
     failures = _import(setup, looks=job["dry_run"])
     for failure in failures:
-        print(failure["traceback"].rstrip(), file=sys.stderr)
+        print(_printable(failure["traceback"].rstrip()), file=sys.stderr)
         print(f"unspool: `{failure['target']}` cannot be imported", file=sys.stderr)
     if failures:
         told.update(outcome="not imported", failures=failures)
         return FAILED
-    _process.become_worker("spool", 0, 1)
+    _process.become_foreground()
     name = job["name"].encode("utf-8", "surrogateescape")
     task = _native.begin_task(name, base64.b64decode(job["task"]))
     if job["dry_run"]:
@@ -129,7 +176,7 @@ def _run(task: dict[Any, Any], debug: bool, told: dict[str, Any]) -> int:
             error=lines[-1].strip(),
             traceback="".join(lines),
         )
-        print("".join(lines), end="", file=sys.stderr)
+        print(_printable("".join(lines)), end="", file=sys.stderr)
         if debug and not isinstance(error, KeyboardInterrupt):
             sys.stderr.flush()
             pdb.post_mortem(shown)
@@ -141,16 +188,39 @@ def _run(task: dict[Any, Any], debug: bool, told: dict[str, Any]) -> int:
         duration_s=time.monotonic() - began,
         returned=_shown(result),
     )
-    print(f"unspool: it returned {names.get(result, repr(result))}", file=sys.stderr)
+    returned = names.get(result) or _printable(repr(result))
+    print(f"unspool: it returned {returned}", file=sys.stderr)
     return OK if result == -2 else FAILED
 
 
 def _show(task: dict[Any, Any], told: dict[str, Any], printed: bool) -> int:
     """Shows the call, and where its function is."""
+    try:
+        place, call = _call(task)
+    except Exception as error:
+        # No such function, or pickles that cannot be loaded.
+        why = str(error) or type(error).__name__
+        told.update(outcome="not shown", error=why)
+        print(f"unspool: the call cannot be shown: {_printable(why)}", file=sys.stderr)
+        return FAILED
+    told.update(outcome="not run", place=place, call=call)
+    return _write(_printable(f"# {place}\n{call}"), sys.stdout, OK) if printed else OK
+
+
+def _call(task: dict[Any, Any]) -> tuple[str, str]:
+    """Where the function of a task is, and how it is called."""
+    import uwsgi
+
+    handler = getattr(uwsgi, "spooler", None)
+    # It sets one of its own where there is none.
     import uwsgidecorators
 
     message, module = _native.decoded(task)
-    function, decorated = uwsgidecorators._meant(message.get("ud_spool_func", ""), module)
+    function: Callable[..., Any]
+    if handler is None or handler is uwsgidecorators.manage_spool_request:
+        function, decorated = uwsgidecorators._meant(message.get("ud_spool_func", ""), module)
+    else:
+        function, decorated = handler, None
     name = f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
     raw = decorated is not None and decorated.pass_arguments
     if raw and "args" in message and "kwargs" in message:
@@ -163,12 +233,7 @@ def _show(task: dict[Any, Any], told: dict[str, Any], printed: bool) -> int:
         arguments, keywords = (_hidden(message),), {}
     parts = [_shown(value) for value in arguments]
     parts += [f"{key}={_shown(value)}" for key, value in _hidden(keywords).items()]
-    place, call = _functions.place(function), f"{name}({', '.join(parts)})"
-    told.update(outcome="not run", place=place, call=call)
-    if printed:
-        print(f"# {place}")
-        print(call)
-    return OK
+    return _functions.place(function), f"{name}({', '.join(parts)})"
 
 
 def _hidden(values: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -182,6 +247,13 @@ def _shown(value: object) -> str:
     """Like `repr`, without secrets and what is too long."""
     text = _native.without_secrets(repr(value))
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}... ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    """The text with what a terminal would obey spelled out, as the command itself does it."""
+    obeyed = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+    spelled = obeyed.sub(lambda found: f"\\u{{{ord(found[0]):x}}}", text)
+    return _errors.encodable(spelled)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,7 @@ class _State:
     worker_id = 0
     number = 0
     worker_pid = 0
+    foreground = False
     daemon_pid = 0
     is_a_reload = False
     spoolers: tuple[bytes, ...] = ()
@@ -284,6 +285,17 @@ def become_worker(role: str, worker_id: int, number: int) -> None:
     _state.worker_id = worker_id
     _state.number = number
     _state.worker_pid = os.getpid()
+
+
+def become_foreground() -> None:
+    """Says that this process does what a worker does, for one command and without a daemon."""
+    become_worker("spool", 0, 1)
+    _state.foreground = True
+
+
+def is_served() -> bool:
+    """Whether this is a worker whose daemon takes in what it registers while it runs."""
+    return is_worker() and not _state.foreground
 
 
 def _become_producer(found: Found, source: str) -> None:

@@ -91,7 +91,7 @@ def register_signal(number: int, target: str, handler: Handler) -> None:
         raise TypeError(f"the handler of signal {number} is not callable: {handler!r}")
     if number in _handlers and _process.role() is not _process.Role.PRODUCER:
         _refuse_second(number, handler)
-    if _process.is_worker():
+    if _process.is_served():
         _register_at_run_time(number)
     _handlers[number] = _Registered(target, handler)
 
@@ -203,7 +203,7 @@ def _add_timer(number: int, seconds: float, iterations: int) -> None:
     if not seconds:
         return
     entry = {"signal": number, "seconds": seconds, "iterations": iterations}
-    if _process.is_worker():
+    if _process.is_served():
         _requests.send("timer", **entry)
     else:
         _timers.append(entry)
@@ -225,7 +225,7 @@ def add_cron(number: int, minute: int, hour: int, day: int, month: int, weekday:
             )
         cron[name] = value
     _check_room(_crons, "cron")
-    if _process.is_worker():
+    if _process.is_served():
         _requests.send("cron", **cron)
     else:
         _crons.append(cron)
@@ -252,7 +252,7 @@ def add_file_monitor(number: int, path: str) -> None:
         raise ValueError(f"{failed}: {path!r:.100} is no path of at most {PATH_BYTES_MAX} bytes")
     # What changes from here on counts, also before anybody watches.
     monitor = {"signal": number, "path": path, "state": _file_state(path)}
-    if _process.is_worker():
+    if _process.is_served():
         _requests.send("monitor", **monitor)
     elif not any((m["signal"], m["path"]) == (number, path) for m in _monitors):
         _monitors.append(monitor)

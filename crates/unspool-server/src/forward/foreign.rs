@@ -41,7 +41,7 @@ mod tests {
         let task = TaskFile::parse(&ours).unwrap();
         assert_eq!(task.to_message(), given);
         file[3] = 9;
-        assert_eq!(as_ours(&file, b"uwsgi_spoolfile_on_a", 7_000_000, None), Some(ours));
+        assert_eq!(as_ours(&file, b"uwsgi_spoolfile_on_a", 7_000_000, None), Some(ours.clone()));
         let other = as_ours(&file, b"uwsgi_spoolfile_on_b", 7_000_000, None).unwrap();
         assert_ne!(TaskFile::parse(&other).unwrap().mark.unwrap().id, task.mark.unwrap().id);
         assert_eq!(as_ours(b"\x11\x05\0\0", b"n", 0, None), None);

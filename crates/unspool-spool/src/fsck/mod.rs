@@ -252,7 +252,18 @@ fn check_version(
         }
     };
     let place = path.join(os_str(INTERNAL)).join("version");
-    match read_version(&internal).map_err(opening)? {
+    let version = match read_version(&internal) {
+        Ok(version) => version,
+        // Nothing is changed in a spool of which nobody knows the format.
+        Err(source) if repair => return Err(OpenError::Unread { path: place, source }.into()),
+        Err(error) => {
+            let what = format!("it cannot be read: {error}");
+            let how = Remedy::Hands("run as the spool's owner, or look at the file".to_owned());
+            reporter.say(Check::Readable, Level::Problem, &place, what, how);
+            return Ok(Some(internal));
+        }
+    };
+    match version {
         Version::Known => {}
         Version::Missing => {
             let then = Remedy::Nothing("whoever opens the spool next writes it".to_owned());

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use unspool_core::Priority;
 use unspool_core::limits::PEEK_BYTES;
-use unspool_core::taskfile::{TaskFile, TaskId};
-use unspool_sys::file;
+use unspool_core::taskfile::{Malformed, TaskFile, TaskId};
+use unspool_sys::file::{self, stat_file};
 use unspool_sys::folder::{FileKind, Folder, Stat, os_str};
 use unspool_sys::lock;
 
@@ -171,7 +171,15 @@ impl Fsck<'_> {
             Ok(read) => read,
             Err(error) => {
                 self.reporter.summary.tasks += 1;
-                return self.unreadable(path, &error);
+                let stat = stat_file(file.as_fd());
+                drop(file);
+                return match stat {
+                    Ok(stat) if error.kind() == io::ErrorKind::FileTooLarge => {
+                        let why = Malformed::Long { bytes: stat.bytes }.to_string();
+                        self.damaged(place, name, path, Check::Whole, &why, (held, &stat));
+                    }
+                    _ => self.unreadable(path, &error),
+                };
             }
         };
         self.reporter.summary.tasks += 1;

@@ -100,7 +100,14 @@ fn what_a_newer_version_made_is_left_alone() {
     let path = root.path().join("spool");
     drop(SpoolDir::open(&path).unwrap());
     let version = path.join(".unspool/version");
-    for (text, newer) in [("2\n", true), ("17", true), ("1", false), ("", false), ("x", true)] {
+    for text in ["x", "1x"] {
+        std::fs::write(&version, text).unwrap();
+        let error = SpoolDir::open(&path).unwrap_err();
+        assert!(matches!(error, OpenError::BadVersion { .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.contains("version` says `") && told.contains("fsck --repair"), "{told}");
+    }
+    for (text, newer) in [("2\n", true), ("17", true), ("1", false), ("", false), ("2x", true)] {
         std::fs::write(&version, text).unwrap();
         match SpoolDir::open(&path) {
             Ok(_) => assert!(!newer, "{text:?}"),

@@ -5,13 +5,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use clap::{Args, CommandFactory, ValueEnum};
 use clap_complete::CompletionCandidate;
 use clap_complete::engine::{ArgValueCompleter, complete};
 
+use super::typed_line::TypedLine;
 use super::{Cli, SpoolArgs};
 
 /// Options of `unspool completions`.
@@ -26,7 +27,14 @@ pub(crate) struct CompletionsOptions {
 pub(crate) struct CompleteOptions {
     /// The shell.
     pub(crate) shell: Shell,
+    /// What is typed of the command so far, with its quotes, instead of words.
+    #[arg(long, allow_hyphen_values = true)]
+    pub(crate) line: Option<OsString>,
+    /// Characters at which the shell begins another word in the midst of one.
+    #[arg(long, allow_hyphen_values = true, default_value = "")]
+    pub(crate) breaks: OsString,
     /// The word that is typed, from 0.
+    #[arg(default_value_t = 0)]
     pub(crate) index: usize,
     /// All words.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -46,11 +54,18 @@ pub(crate) enum Shell {
 
 const BASH: &str = r#"# Completions of unspool for bash: eval "$(unspool completions bash)"
 _unspool() {
-    local IFS=$'\n'
-    COMPREPLY=($("${COMP_WORDS[0]}" complete bash "$COMP_CWORD" -- "${COMP_WORDS[@]}" 2>/dev/null))
-    if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == */ ]]; then
-        compopt -o nospace 2>/dev/null
-    fi
+    local program=${COMP_WORDS[0]/#~\//$HOME/} one
+    type -P -- "$program" >/dev/null || program=unspool
+    # Words as bash has them are parts of words, and quoted: the line has it all. What is told first is
+    # whether the rest are files, which bash quotes then.
+    mapfile -t COMPREPLY < <("$program" complete bash --breaks "$COMP_WORDBREAKS" \
+        --line "${COMP_LINE:0:COMP_POINT}" 2>/dev/null)
+    one=${COMPREPLY[0]}
+    COMPREPLY=("${COMPREPLY[@]:1}")
+    [[ $one == files ]] || return 0
+    # It adds the slash of a folder itself, within the quotes.
+    COMPREPLY=("${COMPREPLY[@]%/}")
+    compopt -o filenames 2>/dev/null
 }
 complete -o nosort -F _unspool unspool
 "#;
@@ -58,8 +73,14 @@ complete -o nosort -F _unspool unspool
 const ZSH: &str = r#"#compdef unspool
 # Completions of unspool for zsh: eval "$(unspool completions zsh)", or as _unspool in $fpath
 _unspool() {
-    local -a found
-    found=("${(@f)$("${words[1]}" complete zsh $((CURRENT - 1)) -- "${words[@]}" 2>/dev/null)}")
+    local -a found folders
+    found=("${(@f)$("${~words[1]}" complete zsh --line "${(j: :)words[1,CURRENT]}" 2>/dev/null)}")
+    [[ -n "${found[*]}" ]] || return 1
+    # What stands for the home folder stays as it is typed.
+    [[ $PREFIX == '~/'* ]] && compset -P '\~/' && found=("${(@)found#\~/}")
+    folders=("${(@M)found:#*/}")
+    found=("${(@)found:#*/}")
+    [[ -n "${folders[*]}" ]] && compadd -f -S '' -a folders
     [[ -n "${found[*]}" ]] && _describe -V values found
 }
 if [[ "${funcstack[1]}" = _unspool ]]; then
@@ -71,8 +92,7 @@ fi
 
 const FISH: &str = r"# Completions of unspool for fish: unspool completions fish | source
 function __unspool_complete
-    set -l words (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token)
-    unspool complete fish (math (count $words) - 1) -- $words 2>/dev/null
+    unspool complete fish --line (commandline --current-process --cut-at-cursor | string collect) 2>/dev/null
 end
 complete --command unspool --no-files --keep-order --arguments '(__unspool_complete)'
 ";
@@ -88,15 +108,14 @@ impl Shell {
     }
 
     /// A candidate as it reads it.
-    fn line(self, candidate: &CompletionCandidate) -> String {
-        let value = candidate.get_value().to_string_lossy();
+    fn line(self, value: &str, candidate: &CompletionCandidate) -> String {
         let help = candidate.get_help().map(ToString::to_string).unwrap_or_default();
         let help = help.lines().next().unwrap_or_default();
         match self {
             Self::Zsh if !help.is_empty() => format!("{}:{help}", value.replace(':', "\\:")),
             Self::Zsh => value.replace(':', "\\:"),
             Self::Fish if !help.is_empty() => format!("{value}\t{help}"),
-            Self::Bash | Self::Fish => value.into_owned(),
+            Self::Bash | Self::Fish => value.to_owned(),
         }
     }
 }
@@ -109,10 +128,19 @@ static TASKS: OnceLock<(LookForTasks, SpoolArgs)> = OnceLock::new();
 
 /// What may stand where a shell asks, a line each.
 pub(crate) fn candidates(
-    options: CompleteOptions,
+    mut options: CompleteOptions,
     directory: Option<PathBuf>,
+    home: Option<&OsStr>,
     look: LookForTasks,
 ) -> Vec<String> {
+    let typed = options.line.take().map(|line| {
+        let breaks = (options.shell == Shell::Bash).then_some(options.breaks.as_bytes());
+        TypedLine::parse(line.as_bytes(), breaks, home.map(OsStr::as_bytes))
+    });
+    if let Some(typed) = &typed {
+        options.words = typed.words().map(|word| OsStr::from_bytes(word).to_owned()).collect();
+        options.index = options.words.len().saturating_sub(1);
+    }
     let named = |option: &str| -> Option<PathBuf> {
         let mut words = options.words.iter();
         while let Some(word) = words.next() {
@@ -127,8 +155,36 @@ pub(crate) fn candidates(
     let _ = TASKS.set((look, SpoolArgs { spooler: named("--spooler"), config: named("--config") }));
     let mut command = Cli::command();
     let found = complete(&mut command, options.words, options.index, directory.as_deref());
-    let found = found.unwrap_or_default().into_iter();
-    found.filter(|one| !one.is_hide_set()).map(|one| options.shell.line(&one)).collect()
+    let found: Vec<CompletionCandidate> =
+        found.unwrap_or_default().into_iter().filter(|one| !one.is_hide_set()).collect();
+    let is_there = |one: &CompletionCandidate| is_file(one.get_value(), directory.as_deref());
+    let kind = match &typed {
+        Some(_) if options.shell != Shell::Bash => None,
+        None => None,
+        Some(typed) if typed.words().count() > 2 && found.iter().all(is_there) => Some("files"),
+        Some(_) => Some("words"),
+    };
+    let lines = found.iter().filter_map(|one| {
+        let value = one.get_value().to_string_lossy();
+        let value = match &typed {
+            Some(typed) => typed.offered(&value, home.map(OsStr::as_bytes))?,
+            None => value.into_owned(),
+        };
+        // A name with a line end in it would be two.
+        (!value.contains('\n')).then(|| options.shell.line(&value, one))
+    });
+    kind.map(str::to_owned).into_iter().chain(lines).collect()
+}
+
+/// Whether it is the name of a file, alone or behind `--option=`.
+fn is_file(word: &OsStr, directory: Option<&Path>) -> bool {
+    let bytes = word.as_bytes();
+    let value = match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) if bytes.starts_with(b"--") => &bytes[at + 1..],
+        _ => bytes,
+    };
+    let path = Path::new(OsStr::from_bytes(value));
+    directory.map_or_else(|| path.to_owned(), |directory| directory.join(path)).exists()
 }
 
 /// Offers the ids of tasks.

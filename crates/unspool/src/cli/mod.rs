@@ -22,12 +22,13 @@ mod stats;
 mod task;
 mod times;
 mod top;
+mod typed_line;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub(crate) use self::cancel::CancelOptions;
 pub(crate) use self::completions::{CompleteOptions, CompletionsOptions, candidates};
@@ -49,6 +50,7 @@ pub(crate) use self::show::ShowOptions;
 pub(crate) use self::stats::StatsOptions;
 pub(crate) use self::task::TaskOptions;
 pub(crate) use self::top::TopOptions;
+use crate::display::{clean, clean_lines};
 use crate::{exit, terminal};
 
 /// A durable task queue without a broker: a task is a file, a daemon runs it.
@@ -319,12 +321,34 @@ pub(crate) struct PolicyOptions {
     pub(crate) expires: Option<f64>,
 }
 
+/// Prints what came of parsing. An argument that would command the terminal is written out, and the
+/// message has no colours then.
+fn print_error(error: &clap::Error) -> io::Result<()> {
+    let is_odd = |argument: OsString| {
+        let argument = argument.to_string_lossy();
+        clean(&argument) != argument
+    };
+    if !error.use_stderr() || !std::env::args_os().any(is_odd) {
+        return error.print();
+    }
+    io::stderr().write_all(clean_lines(&error.render().to_string()).as_bytes())
+}
+
+/// Takes a negative number behind an option for its value: the option itself says what is wrong with it.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
+    let negative =
+        |arg: clap::Arg| if takes(&arg) { arg.allow_negative_numbers(true) } else { arg };
+    command.mut_args(negative).mut_subcommands(with_negative_numbers)
+}
+
 /// Parses the command line. `Err` is the exit status after help, version or an error was shown.
 pub(crate) fn parse() -> Result<Command, u8> {
-    match Cli::try_parse() {
+    let matches = with_negative_numbers(Cli::command()).try_get_matches();
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => Ok(cli.command),
         Err(error) => {
-            let shown = error.print();
+            let shown = print_error(&error);
             if error.use_stderr() {
                 return Err(exit::USAGE);
             }

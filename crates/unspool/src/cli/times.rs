@@ -65,8 +65,10 @@ pub(crate) fn parse_time(text: &str) -> Result<i64, String> {
     if text == "now" {
         return Ok(clock::now_ns());
     }
+    // A task may say -5 and mean now, as in uWSGI; who types it means something else.
     if let Ok(due_ns) = parse_at(text.as_bytes())
         && !text.is_empty()
+        && !text.starts_with('-')
     {
         return Ok(due_ns.unwrap_or_else(clock::now_ns));
     }
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(parse_time("2026-11-26T14:03:00Z"), Ok(1_795_701_780_000_000_000));
         assert_eq!(parse_time("2026-11-26T14:03:00+01:00"), Ok(1_795_698_180_000_000_000));
         assert!(parse_time("2026-11-26 14:03").is_ok());
-        for bad in ["", "soon", "2026-13-01 00:00", "1e9"] {
+        for bad in ["", "soon", "2026-13-01 00:00", "1e9", "-5"] {
             assert!(parse_time(bad).is_err(), "{bad}");
         }
     }

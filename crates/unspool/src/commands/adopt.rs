@@ -19,7 +19,7 @@ use unspool_supervisor::AdoptSettings;
 use unspool_sys::clock;
 
 use crate::cli::AdoptOptions;
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::spools::{Source, SpoolsError, check_spool, view_all};
 use crate::{display, exit, resolve, terminal};
 
@@ -97,7 +97,7 @@ pub(crate) fn run(options: &AdoptOptions) -> u8 {
             if options.run || options.hold || options.bury { exit::OK } else { status }
         }
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             error.exit_status()
         }
     }
@@ -137,7 +137,7 @@ fn try_run(options: &AdoptOptions) -> Result<String, AdoptCommandError> {
         return Err(AdoptCommandError::NoMatch);
     }
     if options.json {
-        return Ok(format!("{:#}\n", as_json(&results, decision)));
+        return Ok(display::json_block(&as_json(&results, decision)));
     }
     Ok(results
         .iter()
@@ -237,7 +237,7 @@ fn shown<'a>(name: &'a [u8], none: &'a [u8]) -> std::borrow::Cow<'a, str> {
 }
 
 fn as_text(spool: &SpoolView, done: Option<&Done>, left: &Survey, decision: Decision) -> String {
-    let path = spool.path().display();
+    let path = display::clean(&spool.path().to_string_lossy());
     let mut text = String::new();
     // Writing into a String cannot fail.
     if let Some(done) = done {
@@ -279,12 +279,12 @@ fn table(left: &Survey) -> String {
     if rows.len() == 1 {
         return String::new();
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let width = |column: usize| rows.iter().map(|row| display::width(&row[column])).max();
     let widths: Vec<usize> = (0..6).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
     for row in &rows {
         for (cell, width) in row.iter().zip(&widths).take(5) {
-            let _ = write!(text, "  {cell:width$}");
+            let _ = write!(text, "  {}", display::padded(cell, *width));
         }
         let _ = writeln!(text, "  {}", row[5]);
     }

@@ -81,12 +81,15 @@ struct Done {
 pub(crate) fn run(options: &CancelOptions) -> u8 {
     let mut told = Told { status: exit::OK, rows: Vec::new(), text: String::new() };
     let ended = if options.all { all(options, &mut told) } else { named(options, &mut told) };
+    let mut answer = json!({ "tasks": told.rows });
     if let Err(error) = ended {
         complain(&error);
-        return error.exit_status();
+        told.status = exit::worse(told.status, error.exit_status());
+        // What was cancelled before is told all the same.
+        answer["error"] = with_causes(&error).into();
     }
     if options.json {
-        told.text = format!("{:#}\n", json!({ "tasks": told.rows }));
+        told.text = display::json_block(&answer);
     }
     // It is done whether or not somebody reads of it.
     let _ = std::io::stdout().write_all(told.text.as_bytes());

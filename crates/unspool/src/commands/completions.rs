@@ -27,7 +27,8 @@ pub(crate) fn script(options: &CompletionsOptions) -> u8 {
 pub(crate) fn complete(options: CompleteOptions) -> u8 {
     let environment = Environment::current();
     let directory = environment.current_directory().map(std::borrow::ToOwned::to_owned);
-    let found = candidates(options, directory, tasks);
+    let home = environment.variable("HOME").filter(|home| !home.is_empty());
+    let found = candidates(options, directory, home, tasks);
     print(&found.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>().concat())
 }
 

@@ -13,6 +13,7 @@ use unspool_config::{
 };
 
 use crate::cli;
+use crate::display::{clean, json_block};
 use crate::logging::{complain, complain_text, with_causes};
 use crate::{exit, resolve, setup, terminal};
 
@@ -56,12 +57,12 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
                 return exit::USAGE;
             }
             let object = json!({"usable": false, "error": with_causes(&error)});
-            return terminal::print(&format!("{object:#}\n"), exit::USAGE);
+            return terminal::print(&json_block(&object), exit::USAGE);
         }
     };
     let problem = problem_of(&loaded.config);
     let text = if asked.json {
-        format!("{:#}\n", as_json(&loaded, problem.as_deref(), asked.secrets))
+        json_block(&as_json(&loaded, problem.as_deref(), asked.secrets))
     } else {
         as_text(&loaded, asked.secrets)
     };
@@ -124,7 +125,7 @@ fn as_text(loaded: &Loaded, secrets: bool) -> String {
     }
     for notice in &loaded.notices {
         let word = if matches!(notice, Notice::Printed { .. }) { "print" } else { "warning" };
-        let _ = writeln!(text, "# {word}: {notice}");
+        let _ = writeln!(text, "# {word}: {}", clean(&notice.to_string()));
     }
     text
 }

@@ -20,7 +20,7 @@ use super::pause::paths;
 use crate::cli::DrainOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::spools::{SpoolsError, to_change, view_all};
 
 /// Between two looks.
@@ -108,7 +108,7 @@ pub(crate) fn run(options: &DrainOptions) -> u8 {
     match drain(options) {
         Ok(()) => exit::OK,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             error.exit_status()
         }
     }
@@ -260,24 +260,27 @@ fn count(
 
 fn tell(spool: &SpoolView, options: &DrainOptions, left: &Left, started_ns: u64) {
     let seconds = clock::monotonic_ns().saturating_sub(started_ns) as f64 / 1e9;
-    let place = spool.path().display();
+    let place = spool.path().to_string_lossy();
     let text = if options.json {
         let object = json!({
-            "spool": place.to_string(),
+            "spool": place,
             "daemons": left.daemons,
             "due": left.due,
             "paused": left.paused,
             "waited_s": seconds,
         });
-        format!("{object}\n")
+        display::json_line(&object)
     } else if options.empty {
         let paused = match left.paused {
             0 => String::new(),
             tasks => format!("; {} left that somebody has paused", are(tasks)),
         };
-        format!("empty    nothing of {place} is due or runs{paused}\n")
+        format!("empty    nothing of {} is due or runs{paused}\n", display::clean(&place))
     } else {
-        format!("drained  nothing of {place} runs; `unspool resume` lets it go on\n")
+        format!(
+            "drained  nothing of {} runs; `unspool resume` lets it go on\n",
+            display::clean(&place)
+        )
     };
     // It is done whether or not somebody reads of it.
     let _ = std::io::stdout().write_all(text.as_bytes());

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
-use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, fsck};
+use unspool_config::Config;
+use unspool_spool::{Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, Trust, fsck};
+use unspool_wire::control::Security;
 
 use crate::cli::FsckCommand;
-use crate::display::{clean, count};
-use crate::logging::complain;
+use crate::display::{clean, count, json_line};
+use crate::logging::{complain, complain_text};
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
 use crate::{exit, resolve, terminal};
@@ -58,39 +60,54 @@ pub(crate) fn run(command: &FsckCommand) -> u8 {
 }
 
 fn try_run(command: &FsckCommand) -> Result<u8, FsckCommandError> {
-    let (paths, options) = find_spools(command)?;
-    let mut status = exit::OK;
+    let (paths, options, mut status) = find_spools(command)?;
     for path in paths {
         // What one spool cannot say does not keep the others from being checked.
         match check(&path, &options, command.json) {
             Ok((summary, written)) => {
                 if summary.left() > 0 {
-                    status = exit::FAILED;
+                    status = exit::worse(status, exit::FAILED);
                 }
                 status = terminal::printed(written, status);
             }
             Err(error) => {
                 complain(&error);
-                status = exit::FAILED;
+                status = exit::worse(status, exit::FAILED);
             }
         }
     }
     Ok(status)
 }
 
-/// The directories, and what their configuration says about tasks.
-fn find_spools(command: &FsckCommand) -> Result<(Vec<PathBuf>, FsckOptions), FsckCommandError> {
+/// The directories, what their configuration says about tasks, and an exit status that says whether all of
+/// that is known.
+fn find_spools(command: &FsckCommand) -> Result<(Vec<PathBuf>, FsckOptions, u8), FsckCommandError> {
     let bare = FsckOptions { repair: command.repair, settle_ns: ns(SETTLE), ..Default::default() };
     let source = Source::of_set_up(&command.set_up, WAYS)?;
     let (paths, config) = source.run_here()?;
-    let Some(config) = config else { return Ok((paths, bare)) };
+    let Some(config) = config else { return Ok((paths, bare, exit::OK)) };
+    let (trust, status) = trust(&config)?;
     let options = FsckOptions {
         settle_ns: ns(config.spooler_settle),
-        trust: security::trust(&config)?,
+        trust,
         retry: Some(resolve::retry(&config).policy),
         ..bare
     };
-    Ok((paths, options))
+    Ok((paths, options, status))
+}
+
+/// Whose tasks run. Without keys that can be read everything but signatures is checked.
+fn trust(config: &Config) -> Result<(Trust, u8), SecurityError> {
+    let Security { unsigned_uids, network_pickle, .. } = security::of_workers(config)?;
+    let (keys, status) = match security::keys(config) {
+        Ok(keys) => (keys, exit::OK),
+        Err(error) => {
+            complain(&error);
+            complain_text("signatures are not checked; everything else is");
+            (None, error.exit_status())
+        }
+    };
+    Ok((Trust { keys, unsigned_uids, network_pickle }, status))
 }
 
 fn ns(duration: Duration) -> i64 {
@@ -112,7 +129,7 @@ fn check(
             let line = if as_json { json_of(path, finding) } else { text_of(finding) };
             // The check goes on whether or not somebody reads of it.
             if written.is_ok() {
-                written = writeln!(output, "{line}");
+                written = output.write_all(line.as_bytes());
             }
         }
         Told::Looked(files) => progress.show(files),
@@ -122,7 +139,7 @@ fn check(
     let summary = result?;
     let line =
         if as_json { json_of_summary(path, &summary) } else { text_of_summary(path, &summary) };
-    Ok((summary, written.and_then(|()| writeln!(output, "{line}"))))
+    Ok((summary, written.and_then(|()| output.write_all(line.as_bytes()))))
 }
 
 /// How many files were looked at, on a terminal.
@@ -161,12 +178,12 @@ fn text_of(finding: &Finding) -> String {
         // Writing into a String cannot fail.
         let _ = write!(line, "; {}", clean(remedy));
     }
-    let _ = write!(line, " [{}]", finding.check.name());
+    let _ = writeln!(line, " [{}]", finding.check.name());
     line
 }
 
 fn json_of(spool: &Path, finding: &Finding) -> String {
-    json!({
+    json_line(&json!({
         "spool": spool.to_string_lossy(),
         "check": finding.check.name(),
         "level": if finding.level == Level::Problem { "problem" } else { "note" },
@@ -174,8 +191,7 @@ fn json_of(spool: &Path, finding: &Finding) -> String {
         "what": finding.what,
         "remedy": finding.remedy.kind(),
         "action": finding.remedy.text(),
-    })
-    .to_string()
+    }))
 }
 
 fn text_of_summary(spool: &Path, summary: &Summary) -> String {
@@ -197,11 +213,12 @@ fn text_of_summary(spool: &Path, summary: &Summary) -> String {
     if summary.unsaid > 0 {
         let _ = write!(line, "; {} more notes of kinds with over a thousand", summary.unsaid);
     }
+    line.push('\n');
     line
 }
 
 fn json_of_summary(spool: &Path, summary: &Summary) -> String {
-    json!({
+    json_line(&json!({
         "spool": spool.to_string_lossy(),
         "summary": {
             "problems": summary.problems,
@@ -216,6 +233,5 @@ fn json_of_summary(spool: &Path, summary: &Summary) -> String {
             "dead_without_record": summary.dead_unrecorded,
             "corrupt": summary.corrupt,
         },
-    })
-    .to_string()
+    }))
 }

@@ -11,7 +11,7 @@ use unspool_sys::clock;
 use crate::cli::MvOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::{complain, with_causes};
+use crate::logging::{complain, complain_as_asked, with_causes};
 use crate::tasks::{Finder, FinderError};
 
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &MvOptions) -> u8 {
     let to = match relocation(options) {
         Ok(to) => to,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             return error.exit_status();
         }
     };
@@ -82,7 +82,7 @@ pub(crate) fn run(options: &MvOptions) -> u8 {
             }
         };
         if options.json {
-            let _ = writeln!(output, "{row}");
+            let _ = write!(output, "{}", display::json_line(&row));
         }
     }
     status

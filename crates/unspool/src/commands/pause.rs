@@ -14,7 +14,7 @@ use unspool_spool::{
 };
 
 use crate::cli::{PartArgs, PauseOptions, ResumeOptions, SpoolArgs};
-use crate::logging::complain;
+use crate::logging::{complain, complain_as_asked};
 use crate::spools::{Source, SpoolsError, check_spool, open_all, to_change, view_all, view_those};
 use crate::{display, exit, terminal};
 
@@ -47,7 +47,7 @@ impl PauseCommandError {
 pub(crate) fn pause(options: &PauseOptions) -> u8 {
     let result = if options.list { list(&options.spool, options.json) } else { pause_all(options) };
     result.unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, options.json);
         error.exit_status()
     })
 }
@@ -55,7 +55,7 @@ pub(crate) fn pause(options: &PauseOptions) -> u8 {
 /// `unspool resume`.
 pub(crate) fn resume(options: &ResumeOptions) -> u8 {
     resume_each(options).unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, options.json);
         error.exit_status()
     })
 }
@@ -88,7 +88,7 @@ fn pause_all(options: &PauseOptions) -> Result<u8, PauseCommandError> {
         let text = if options.json {
             let mut object = object(spool.path(), &pause);
             object["replaces"] = before.as_ref().map_or(Value::Null, display::pause_object);
-            format!("{object}\n")
+            display::json_line(&object)
         } else {
             let before = before.map(|pause| format!(" (was {})", display::paused(&pause)));
             let what = scope.describe();
@@ -129,7 +129,7 @@ fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
         for pause in &resumed {
             status = exit::OK;
             let text = if options.json {
-                format!("{}\n", object(spool.path(), pause))
+                display::json_line(&object(spool.path(), pause))
             } else {
                 let place = spool.path().display();
                 format!(
@@ -151,7 +151,7 @@ fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
 fn damaged(spool: &SpoolDir, json: bool) -> String {
     let place = spool.path().display();
     if json {
-        return format!("{}\n", json!({"spool": place.to_string(), "damaged": true}));
+        return display::json_line(&json!({"spool": place.to_string(), "damaged": true}));
     }
     format!("resumed  everything of {place}; the damaged record is now `.unspool/paused.damaged`\n")
 }
@@ -190,7 +190,7 @@ fn list(args: &SpoolArgs, json: bool) -> Result<u8, PauseCommandError> {
 
 fn listed(spool: &SpoolView, pause: &Pause, json: bool) -> String {
     if json {
-        return format!("{}\n", object(spool.path(), pause));
+        return display::json_line(&object(spool.path(), pause));
     }
     let place = spool.path().display();
     format!("paused   {} of {place}, {}\n", pause.scope.describe(), display::paused(pause))

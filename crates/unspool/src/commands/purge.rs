@@ -11,8 +11,9 @@ use unspool_spool::{
 };
 
 use crate::cli::{PurgeOptions, PurgedState};
+use crate::display::json_line;
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::{complain, complain_as_asked};
 use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
 use crate::terminal::{self, confirm, progress};
@@ -91,7 +92,7 @@ pub(crate) fn run(options: &PurgeOptions) -> u8 {
     match try_run(options) {
         Ok(status) => status,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             error.exit_status()
         }
     }
@@ -221,7 +222,7 @@ fn said(options: &PurgeOptions, tally: &Tally) -> String {
             "dead": dead, "corrupt": corrupt, "pending": pending, "running": running,
             "records": records, "failed": failed, "dry_run": options.dry_run,
         });
-        format!("{row}\n")
+        json_line(&row)
     } else {
         let verb = if options.dry_run { "would be deleted" } else { "deleted" };
         let mut text = format!("{} {verb}", tally.text());

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
-use unspool_config::{Config, ConfigError};
+use unspool_config::{Config, ConfigError, without_secrets};
 use unspool_core::taskfile::{BadSignature, TaskFile, verify};
 use unspool_spool::{Capsule, CapsuleError, Refused};
 use unspool_sys::file::stat_file;
@@ -22,7 +22,7 @@ use unspool_sys::host;
 use crate::application::{Application, ApplicationError, without_configuration};
 use crate::cli::ReplayOptions;
 use crate::exit;
-use crate::logging::{complain, complain_text};
+use crate::logging::{complain_as_asked, complain_text};
 use crate::security::{self, SecurityError};
 use crate::setup::{self, SetupError};
 use crate::spools::{Source, SpoolsError};
@@ -64,6 +64,11 @@ enum ReplayError {
     )]
     Piped,
     #[error(
+        "--pdb reads its commands from a terminal, and standard input is the capsule: give the capsule as a \
+         file, or run this where there is a terminal"
+    )]
+    NoTerminal(#[source] io::Error),
+    #[error(
         "nothing says which module has the task's function: give --config FILE or --import MODULE"
     )]
     NoModule,
@@ -77,7 +82,7 @@ impl ReplayError {
             Self::Security(error) => error.exit_status(),
             Self::Setup(error) => error.exit_status(),
             Self::Application(error) => error.exit_status(),
-            Self::Config(_) | Self::NoModule => exit::USAGE,
+            Self::Config(_) | Self::NoModule | Self::NoTerminal(_) => exit::USAGE,
             _ => exit::FAILED,
         }
     }
@@ -99,12 +104,18 @@ struct Replayed {
 /// Becomes the call; returns only what kept it from that.
 pub(crate) fn run(options: &ReplayOptions) -> u8 {
     let Err(error) = try_run(options);
-    complain(&error);
+    complain_as_asked(&error, options.json);
     error.exit_status()
 }
 
 fn try_run(options: &ReplayOptions) -> Result<std::convert::Infallible, ReplayError> {
     let source = tasks::source(&options.spool)?;
+    // What the debugger is told cannot come from where the capsule did.
+    let piped = options.capsule.as_deref().is_some_and(is_standard_input);
+    let terminal = (options.pdb && piped)
+        .then(|| File::options().read(true).write(true).open("/dev/tty"))
+        .transpose()
+        .map_err(ReplayError::NoTerminal)?;
     let capsule = options.capsule.as_deref().map(of_capsule).transpose()?;
     if let Some(Source::Config(_, loaded)) = &source {
         // What the application does, and whom it trusts, depends on who it is.
@@ -143,12 +154,19 @@ fn try_run(options: &ReplayOptions) -> Result<std::convert::Infallible, ReplayEr
         "json": options.json,
     });
     let (mut program, _document) = application.program(&job)?;
+    if let Some(terminal) = terminal {
+        program.stdin(terminal);
+    }
     Err(application.not_started(program.exec()).into())
+}
+
+fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 fn of_capsule(path: &Path) -> Result<Replayed, ReplayError> {
     let read = |source| ReplayError::Read { path: path.to_owned(), source };
-    let (stat, text) = if path.as_os_str() == "-" {
+    let (stat, text) = if is_standard_input(path) {
         let mut text = Vec::new();
         io::stdin().lock().take(CAPSULE_BYTES_MAX).read_to_end(&mut text).map_err(read)?;
         (None, text)
@@ -166,7 +184,7 @@ fn of_capsule(path: &Path) -> Result<Replayed, ReplayError> {
             "replaying {}, which failed {} time(s), last with: {}",
             capsule.name,
             capsule.attempts.len(),
-            attempt.error
+            without_secrets(&attempt.error)
         ));
     }
     Ok(Replayed {

@@ -12,7 +12,7 @@ use unspool_spool::{
 use crate::cli::RetryOptions;
 use crate::display;
 use crate::exit;
-use crate::logging::{complain, with_causes};
+use crate::logging::{complain, complain_as_asked, with_causes};
 use crate::spools::{SpoolsError, to_change};
 use crate::tasks::{Filter, Finder, FinderError};
 use crate::terminal::{Shown, progress};
@@ -94,7 +94,7 @@ pub(crate) fn run(options: &RetryOptions) -> u8 {
         Err(RetryError::FilterWithoutAll)
     };
     let status = ended.unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, options.json);
         error.exit_status()
     });
     // What is only said is lost if nobody can read of it; what is done is done.
@@ -176,7 +176,8 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
                 Ok((None, _)) => continue,
                 Err(error) => {
                     tally.failed += 1;
-                    complain(&fail(error));
+                    let error = fail(error);
+                    bar.suspend(|| complain_as_asked(&error, options.json));
                     continue;
                 }
             };
@@ -190,7 +191,9 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
                 }
                 Err(error) => {
                     tally.failed += 1;
+                    let path = file.whereabouts().path(view);
                     bar.suspend(|| complain(&error));
+                    say_error(output, options, &path.to_string_lossy(), &error);
                 }
             }
             bar.inc(1);
@@ -286,7 +289,7 @@ fn say(output: &mut impl Write, options: &RetryOptions, given: Option<&str>, mut
             "task": given.unwrap_or(&done.path), "path": done.path, "became": done.word,
             "priority": priority, "dry_run": options.dry_run,
         });
-        writeln!(output, "{row}")
+        write!(output, "{}", display::json_line(&row))
     } else if done.remark.is_empty() {
         writeln!(output, "{:8}  {}", done.word, display::clean(&done.path))
     } else {
@@ -301,7 +304,11 @@ fn say_error(
     error: &dyn std::error::Error,
 ) {
     if options.json {
-        let _ = writeln!(output, "{}", json!({"task": given, "error": with_causes(error)}));
+        let _ = write!(
+            output,
+            "{}",
+            display::json_line(&json!({"task": given, "error": with_causes(error)}))
+        );
     }
 }
 
@@ -312,7 +319,7 @@ fn say_tally(output: &mut impl Write, options: &RetryOptions, tally: &Tally) {
             "pending": pending, "due": due, "running": running, "left": other, "failed": failed,
             "dry_run": options.dry_run,
         });
-        writeln!(output, "{}", json!({ "summary": summary }))
+        write!(output, "{}", display::json_line(&json!({ "summary": summary })))
     } else {
         let would = if options.dry_run { "would be " } else { "" };
         let rest = [(*running, "running"), (*other, "gone"), (*failed, "failed")];

@@ -1,7 +1,7 @@
 //! `unspool spool`: submit a task, to a spool or to another machine.
 
-use std::io::{Read, Write};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io::{IsTerminal, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,8 +16,9 @@ use unspool_sys::clock;
 
 use crate::bounds;
 use crate::cli::{PolicyOptions, SpoolOptions};
+use crate::display::{clean, json_line};
 use crate::exit;
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::remote::{self, ToError};
 use crate::security::{self, SecurityError};
 use crate::spools::{Source, SpoolsError};
@@ -85,7 +86,7 @@ pub(crate) fn run(options: &SpoolOptions) -> u8 {
     let line = match done {
         Ok(line) => line,
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             return error.exit_status();
         }
     };
@@ -102,14 +103,16 @@ fn store(options: &SpoolOptions) -> Result<Vec<u8>, SpoolCommandError> {
     let keys = own_keys(options)?.or(keys);
     let spool = SpoolDir::open_with(&directory, &access)?.sign_with(keys).bounded(bounds);
     let Submitted { path, id, .. } = submit_measured(&spool, &message, durability)?;
-    let mut line = if options.json {
+    if options.json {
         let path = path.to_string_lossy();
-        json!({ "path": path, "id": id.to_string() }).to_string().into_bytes()
+        return Ok(json_line(&json!({ "path": path, "id": id.to_string() })).into_bytes());
+    }
+    // A program gets it as it is, a person without what would command the terminal.
+    Ok(if std::io::stdout().is_terminal() {
+        (clean(&path.to_string_lossy()) + "\n").into_bytes()
     } else {
-        path.into_os_string().into_vec()
-    };
-    line.push(b'\n');
-    Ok(line)
+        [path.as_os_str().as_bytes(), b"\n"].concat()
+    })
 }
 
 /// Returns the line that says which task it is: empty for a real uWSGI, which tells no id.
@@ -130,7 +133,7 @@ fn send(options: &SpoolOptions, address: &str) -> Result<Vec<u8>, SpoolCommandEr
     let id = sent.id.map(|id| id.to_string());
     if options.json {
         let shown = json!({ "address": to.address.to_string(), "id": id });
-        return Ok(format!("{shown}\n").into_bytes());
+        return Ok(json_line(&shown).into_bytes());
     }
     Ok(id.map_or_else(Vec::new, |id| format!("{id}\n").into_bytes()))
 }

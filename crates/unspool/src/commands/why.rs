@@ -81,7 +81,7 @@ fn shown(options: &TaskOptions, facts: &Facts) -> (String, u8) {
     let is_whole = facts.unrecorded.is_empty() && facts.summary.readable;
     let status = if is_whole { exit::OK } else { exit::FAILED };
     if options.json {
-        return (format!("{:#}\n", object(facts, &reasons)), status);
+        return (display::json_block(&object(facts, &reasons)), status);
     }
     (for_people(facts, &reasons), status)
 }
@@ -145,7 +145,7 @@ fn nowhere(options: &TaskOptions, spools: &[PathBuf], unsure: bool) -> (String, 
     if options.json {
         let reason = json!({"reason": "not_found", "text": text, "spools": places});
         let object = json!({"given": given, "reasons": [reason]});
-        return (format!("{object:#}\n"), status);
+        return (display::json_block(&object), status);
     }
     (format!("{}\n", display::clean_lines(&text)), status)
 }

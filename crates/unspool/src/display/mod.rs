@@ -1,6 +1,7 @@
 //! Display: how times, ages, states, tables, foreign text and words of a shell are shown to people. Decides nothing and
 //! prints nothing by itself.
 
+mod json;
 mod number;
 mod pause;
 mod shell;
@@ -11,11 +12,12 @@ mod time;
 use unspool_core::taskfile::TaskId;
 use unspool_spool::{PREFIX, TaskState};
 
+pub(crate) use self::json::{json_block, json_escaped, json_line};
 pub(crate) use self::number::{count, grouped};
 pub(crate) use self::pause::{pause_object, paused};
 pub(crate) use self::shell::{shell_path, shell_word};
 pub(crate) use self::table::{Cell, Column, Paint, Table};
-pub(crate) use self::text::{clean, clean_lines, clipped};
+pub(crate) use self::text::{clean, clean_lines, clipped, is_obeyed, padded, width};
 pub(crate) use self::time::{age, span, time};
 
 /// Digits of an id that a table shows.

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use unspool_sys::clock;
 
+use super::width;
+
 /// Rows that are held back to see how wide they are,
 const ROWS_HELD: usize = 200;
 /// and nanoseconds for which they are.
@@ -60,7 +62,7 @@ impl Cell {
     }
 
     fn width(&self) -> usize {
-        self.text.chars().count()
+        width(&self.text)
     }
 }
 
@@ -128,7 +130,7 @@ impl<W: Write> Table<W> {
         let held = std::mem::take(&mut self.held);
         let widest = |(at, column): (usize, &Column)| {
             let cells = held.iter().map(|row| row.get(at).map_or(0, Cell::width));
-            cells.fold(column.title.chars().count(), usize::max)
+            cells.fold(width(column.title), usize::max)
         };
         self.widths = self.columns.iter().enumerate().map(widest).collect();
         let titles: Vec<Cell> =
@@ -142,8 +144,8 @@ impl<W: Write> Table<W> {
 
     fn print(&mut self, row: &[Cell]) -> io::Result<()> {
         let mut line = String::new();
-        for ((column, width), cell) in self.columns.iter().zip(&self.widths).zip(row) {
-            let blanks = " ".repeat(width.saturating_sub(cell.width()));
+        for ((column, columns), cell) in self.columns.iter().zip(&self.widths).zip(row) {
+            let blanks = " ".repeat(columns.saturating_sub(cell.width()));
             let code = if self.coloured { cell.paint.code() } else { "" };
             let end = if code.is_empty() { "" } else { "\x1b[0m" };
             if !line.is_empty() {
@@ -176,6 +178,18 @@ mod tests {
         table.finish().unwrap();
         let shown = String::from_utf8(out).unwrap();
         assert_eq!(shown, "ID     N  NOTE\nabc    7\né    123  x\n");
+    }
+
+    #[test]
+    fn wide_characters_shift_no_column() {
+        let mut out = Vec::new();
+        let mut table = Table::new(&mut out, false, COLUMNS.to_vec());
+        table.push(row(["漢字", "7", "x"])).unwrap();
+        table.push(row(["e\u{301}", "😀", "y"])).unwrap();
+        table.push(row(["abc", "1", "z"])).unwrap();
+        table.finish().unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert_eq!(shown, "ID     N  NOTE\n漢字   7  x\ne\u{301}     😀  y\nabc    1  z\n");
     }
 
     #[test]

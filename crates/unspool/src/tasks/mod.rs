@@ -1,6 +1,7 @@
 //! The tasks that a command is about: one that is named (`find` to look at it, `Finder` to change it),
 //! or those of many that a filter leaves.
 
+mod attempts;
 mod filter;
 mod finder;
 mod looked;
@@ -20,6 +21,7 @@ use unspool_spool::{
 use unspool_supervisor::explanation::Candidates;
 use unspool_sys::folder::FileKind;
 
+pub(crate) use self::attempts::{shown_attempt, shown_attempts};
 pub(crate) use self::filter::Filter;
 pub(crate) use self::finder::{Finder, FinderError};
 pub(crate) use self::looked::{Looked, failed};
@@ -110,21 +112,9 @@ pub(crate) fn find(args: &SpoolArgs, given: &OsStr) -> Result<FoundTask, TaskErr
 
 /// As [`find`], in the spools of this source, or where the path leads.
 pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask, TaskError> {
-    let bytes = given.as_bytes();
-    let by_path = if bytes.contains(&b'/') { spool_of(Path::new(given))? } else { None };
-    let (paths, config, name) = match (by_path, source) {
-        (Some((spool, name)), source) => (vec![spool], source.and_then(Source::config), name),
-        (None, Some(source)) => {
-            let (paths, config) = source.run_here()?;
-            match in_named(&paths, Path::new(given)) {
-                Some((spool, name)) => (vec![spool], config, name),
-                None => (paths, config, task_name(bytes)?),
-            }
-        }
-        (None, None) => return Err(SpoolsError::None { ways: WAYS }.into()),
-    };
+    let Named { paths, config, name } = named(source, given)?;
     let (mut views, opened) = view_those(paths)?;
-    let found = lookup(&views.iter().collect::<Vec<_>>(), bytes, &name)?;
+    let found = lookup(&views.iter().collect::<Vec<_>>(), given.as_bytes(), &name)?;
     let Some((index, place)) = found else {
         let spools = views.iter().map(|view| view.path().to_owned()).collect();
         let (task, unsure) = (given.to_string_lossy().into_owned(), opened != exit::OK);
@@ -140,6 +130,33 @@ pub(crate) fn find_in(source: Option<Source>, given: &OsStr) -> Result<FoundTask
         return Err(TaskError::NoFile { path: place.path(&view) });
     }
     Ok(FoundTask { view, listed, config })
+}
+
+/// Where somebody wants a task to be looked for, and as what.
+#[derive(Debug)]
+pub(crate) struct Named {
+    pub(crate) paths: Vec<PathBuf>,
+    /// Where one names the spools, also of a task that is named by its path.
+    pub(crate) config: Option<Box<Config>>,
+    pub(crate) name: TaskName,
+}
+
+/// What a task's name and this source say.
+pub(crate) fn named(source: Option<Source>, given: &OsStr) -> Result<Named, TaskError> {
+    let bytes = given.as_bytes();
+    let by_path = if bytes.contains(&b'/') { spool_of(Path::new(given))? } else { None };
+    let (paths, config, name) = match (by_path, source) {
+        (Some((spool, name)), source) => (vec![spool], source.and_then(Source::config), name),
+        (None, Some(source)) => {
+            let (paths, config) = source.run_here()?;
+            match in_named(&paths, Path::new(given)) {
+                Some((spool, name)) => (vec![spool], config, name),
+                None => (paths, config, task_name(bytes)?),
+            }
+        }
+        (None, None) => return Err(SpoolsError::None { ways: WAYS }.into()),
+    };
+    Ok(Named { paths, config, name })
 }
 
 /// The spool of those that a path leads into, and the task's name there. A directory that only a uWSGI
@@ -160,7 +177,7 @@ fn in_named(spools: &[PathBuf], given: &Path) -> Option<(PathBuf, TaskName)> {
 }
 
 /// Where the task lies. A daemon that keeps all names in memory saves listing them.
-fn lookup(
+pub(crate) fn lookup(
     views: &[&SpoolView],
     given: &[u8],
     name: &TaskName,

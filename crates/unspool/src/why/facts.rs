@@ -13,7 +13,7 @@ use unspool_core::taskfile::{KEY_AT, Malformed, TaskFile};
 use unspool_core::{Message, Priority, RetryPolicy};
 use unspool_spool::{
     Adoption, Asked, Attempt, Listed, Pauses, RecordError, Refused, SpoolView, TaskState,
-    TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed, view_attempts,
+    TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed,
 };
 use unspool_supervisor::explanation::{Explanation, KnownTask, Standing};
 use unspool_supervisor::snapshot::StatusSnapshot;
@@ -21,7 +21,7 @@ use unspool_sys::clock;
 use unspool_sys::lock::{self, Holder};
 
 use crate::logging::with_causes;
-use crate::tasks::{Looked, failed};
+use crate::tasks::{Looked, failed, shown_attempts};
 
 /// How long a daemon may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -128,7 +128,7 @@ impl Facts {
             let holder = if is_locked { Holder::Unnamed } else { Holder::Nobody };
             (holder, Content::default())
         };
-        let (attempts, unrecorded) = view_attempts(view, task.name());
+        let (attempts, unrecorded) = shown_attempts(view, task.name());
         let known = spool.adoption.as_ref();
         let policy = policy(setup, &daemons).with(&summary.policy);
         Ok(Some(Self {

@@ -69,10 +69,17 @@ fn adoption_unreadable(facts: &Facts) -> Option<Reason> {
     else {
         return None;
     };
-    let text = format!(
-        "It is not known whether it is an old task of a uWSGI's that is held, and no daemon starts to run \
-         the spool: {problem}."
-    );
+    let text = if facts.known().next().is_some() {
+        format!(
+            "Which old tasks of a uWSGI's are held can be read no more: the daemon goes on with what it knew, \
+             and none starts anew: {problem}."
+        )
+    } else {
+        format!(
+            "It is not known whether it is an old task of a uWSGI's that is held, and no daemon starts to run \
+             the spool: {problem}."
+        )
+    };
     Some(Reason::new("adoption_unreadable", text).with("problem", problem.clone()))
 }
 

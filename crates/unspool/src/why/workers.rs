@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 
 use serde_json::{Value, json};
+use unspool_config::without_secrets;
 use unspool_supervisor::explanation::{Busy, Dispatch, PutOff, Takers};
 use unspool_supervisor::snapshot::{FUNCTIONS_TOLD, StatusSnapshot};
 
@@ -100,7 +101,8 @@ fn application(facts: &Facts, daemon: &DaemonView, status: &StatusSnapshot) -> V
     {
         let first = failed.failures.first();
         let target = first.map(|failure| failure.target.as_str()).unwrap_or_default();
-        let traceback = first.map(|failure| failure.traceback.as_str()).unwrap_or_default();
+        let traceback = first.map(|failure| without_secrets(&failure.traceback));
+        let traceback = traceback.as_deref().unwrap_or_default();
         let last = traceback.trim_end().lines().last().unwrap_or_default();
         let what = match target {
             "" => "the application".to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
-use unspool_config::Config;
+use unspool_config::{Config, without_secrets};
 use unspool_sys::process::Child;
 
 use super::{Finding, Findings, Level};
@@ -95,7 +95,7 @@ fn tell(found: &mut Findings, output: &Output) {
             level: Level::Problem,
             what: format!("its process ended ({}) while it imported it", output.status),
             cure: Some("see what it says; an import must not end the process".to_owned()),
-            detail: Some(String::from_utf8_lossy(&output.stderr).into_owned()),
+            detail: Some(without_secrets(&String::from_utf8_lossy(&output.stderr))),
         });
         return;
     };
@@ -110,8 +110,8 @@ fn tell(found: &mut Findings, output: &Output) {
         found.found.push(Finding {
             level: Level::Problem,
             what: format!("`{}` cannot be imported", failure.target),
-            cure: Some(cure_of(&failure.traceback)),
-            detail: Some(failure.traceback.clone()),
+            cure: Some(without_secrets(&cure_of(&failure.traceback))),
+            detail: Some(without_secrets(&failure.traceback)),
         });
     }
     if !told.failures.is_empty() {

@@ -17,7 +17,7 @@ use serde_json::json;
 use unspool_config::Environment;
 
 use crate::cli::DoctorOptions;
-use crate::display::{clean, count};
+use crate::display::{clean, count, json_block};
 use crate::{exit, terminal};
 
 /// What a finding means.
@@ -162,13 +162,13 @@ impl Report {
 
     fn end(self) -> u8 {
         let text = if self.as_json {
-            format!("{:#}", json!({ "findings": self.rows, "problems": self.problems }))
+            json_block(&json!({ "findings": self.rows, "problems": self.problems }))
         } else {
             let (problems, warnings) = (self.problems as u64, self.warnings as u64);
-            format!("\n{}, {}", count(problems, "problem"), count(warnings, "warning"))
+            format!("\n{}, {}\n", count(problems, "problem"), count(warnings, "warning"))
         };
         let status = if self.problems > 0 { exit::FAILED } else { exit::OK };
-        let written = self.written.and_then(|()| writeln!(io::stdout(), "{text}"));
+        let written = self.written.and_then(|()| io::stdout().write_all(text.as_bytes()));
         terminal::printed(written, status)
     }
 }

@@ -99,13 +99,16 @@ pub(crate) fn run(options: &EditOptions) -> u8 {
     let given = options.task.to_string_lossy();
     let (text, status) = match try_run(options) {
         Ok((path, became)) if options.json => {
-            (format!("{}\n", json!({"task": given, "path": path, "became": became})), exit::OK)
+            (display::json_line(&json!({"task": given, "path": path, "became": became})), exit::OK)
         }
         Ok((path, became)) => (format!("{became:8}  {}\n", display::clean(&path)), exit::OK),
         Err(error) => {
             complain(&error);
             let row = json!({"task": given, "error": with_causes(&error)});
-            (if options.json { format!("{row}\n") } else { String::new() }, error.exit_status())
+            (
+                if options.json { display::json_line(&row) } else { String::new() },
+                error.exit_status(),
+            )
         }
     };
     // It is done whether or not somebody reads of it.

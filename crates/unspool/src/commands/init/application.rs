@@ -44,8 +44,11 @@ pub(super) struct Module {
 pub(super) struct Django {
     pub(super) settings: String,
     /// The module whose import sets it up, with its callable.
-    pub(super) entry: Option<String>,
+    pub(super) entry: String,
 }
+
+/// What sets Django up where the project has no module that does.
+const DJANGO_SETUP: &str = "django:setup()";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Requirements {
@@ -59,6 +62,9 @@ pub(super) enum Requirements {
 #[derive(Debug, Default)]
 pub(super) struct Application {
     pub(super) django: Option<Django>,
+    /// The folder in the folder that the application's modules are imported from, with its `/`; empty:
+    /// that itself.
+    pub(super) root: String,
     /// Those with tasks, by name.
     pub(super) modules: Vec<Module>,
     /// A function of them that is a task.
@@ -73,12 +79,14 @@ pub(super) struct Application {
 impl Application {
     /// Looks at a folder. What cannot be read is not seen.
     pub(super) fn seen_in(directory: &Path) -> Self {
-        let mut walk =
-            Walk { top: directory, left: ENTRIES_MAX, found: Vec::new(), environment: None };
+        let root = django_folder(directory);
+        let top = root.as_ref().map_or_else(|| directory.to_owned(), |name| directory.join(name));
+        let mut walk = Walk { top: &top, left: ENTRIES_MAX, found: Vec::new(), environment: None };
         walk.folder(directory, 0);
         let Walk { mut found, environment, .. } = walk;
         let mut application = Self { environment, ..Self::default() };
-        application.django = django(directory);
+        application.django = django(&top);
+        application.root = root.map(|name| format!("{name}/")).unwrap_or_default();
         application.requirements = requirements(directory);
         found.sort_by(|a, b| a.module.cmp(&b.module));
         if found.iter().any(|source| source.has_tasks) {
@@ -142,7 +150,8 @@ impl Walk<'_> {
 
     fn source(&self, path: &Path) -> Option<Source> {
         let module = module_of(self.top, path)?;
-        let text = read(path)?;
+        // What a text of a module says is not what it does.
+        let text = without_texts(&read(path)?);
         let has_tasks = text.lines().any(makes_tasks);
         let function = has_tasks.then(|| task_function(&text)).flatten();
         Some(Source { module, has_tasks, function })
@@ -192,6 +201,44 @@ fn read(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A module without comments and what stands in its texts.
+fn without_texts(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = rest.find(['#', '"', '\'']) {
+        code.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if rest.starts_with('#') {
+            rest = &rest[rest.find('\n').unwrap_or(rest.len())..];
+            continue;
+        }
+        let quotes = ["\"\"\"", "'''", "\"", "'"];
+        let quote = quotes.into_iter().find(|quote| rest.starts_with(quote)).unwrap_or("'");
+        let text = &rest[quote.len()..];
+        let end = end_of_text(text, quote);
+        code.push_str(quote);
+        // Lines stay lines.
+        code.extend(text[..end].matches('\n'));
+        code.push_str(quote);
+        rest = &text[end..];
+        rest = rest.strip_prefix(quote).unwrap_or(rest);
+    }
+    code.push_str(rest);
+    code
+}
+
+/// Where a text ends that has begun with this quote.
+fn end_of_text(text: &str, quote: &str) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if !escaped && (text[at..].starts_with(quote) || (c == '\n' && quote.len() == 1)) {
+            return at;
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    text.len()
+}
+
 /// Whether a line of a module says that it has task functions or a handler of its own.
 fn makes_tasks(line: &str) -> bool {
     let line = line.trim_start();
@@ -222,6 +269,26 @@ fn task_function(text: &str) -> Option<String> {
     None
 }
 
+/// The folder of the folder that has Django's `manage.py`, if it is the only one and there is none above.
+fn django_folder(directory: &Path) -> Option<String> {
+    if directory.join("manage.py").is_file() {
+        return None;
+    }
+    let plain = |name: &String| {
+        name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+            && !OTHER_FOLDERS.contains(&name.as_str())
+    };
+    let mut found = fs::read_dir(directory)
+        .ok()?
+        .take(ENTRIES_MAX)
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| plain(name) && django(&directory.join(name)).is_some());
+    let first = found.next()?;
+    found.next().is_none().then_some(first)
+}
+
 fn django(directory: &Path) -> Option<Django> {
     let manage = read(&directory.join("manage.py"))?;
     let (_, rest) = manage.split_once("DJANGO_SETTINGS_MODULE")?;
@@ -235,7 +302,7 @@ fn django(directory: &Path) -> Option<Django> {
         .iter()
         .find(|name| directory.join(package).join(format!("{name}.py")).exists())
         .map(|name| format!("{package}.{name}:application"));
-    Some(Django { settings, entry })
+    Some(Django { settings, entry: entry.unwrap_or_else(|| DJANGO_SETUP.to_owned()) })
 }
 
 fn requirements(directory: &Path) -> Option<Requirements> {
@@ -285,6 +352,21 @@ mod tests {
         }
         for line in ["# from uwsgidecorators import spool", "uwsgi.spooler_jobs()", "x = 1"] {
             assert!(!makes_tasks(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn texts_and_comments_are_no_code() {
+        let text = "\"\"\"Use it so:\n\nfrom uwsgidecorators import spool\n\"\"\"\nx = 'it\\'s' # '\ny = \"#\"\n";
+        let code = without_texts(text);
+        assert!(!code.lines().any(makes_tasks), "{code}");
+        assert_eq!(code.lines().count(), text.lines().count());
+        let real = "s = '''a'''\nfrom uwsgidecorators import spool  # '\n@spool\ndef f(a): 'it'\n";
+        let code = without_texts(real);
+        assert!(code.lines().any(makes_tasks), "{code}");
+        assert_eq!(task_function(&code).as_deref(), Some("f"));
+        for cut in ["'''open", "'open", "\"", "#", "'\\", "'ä\nb"] {
+            without_texts(cut);
         }
     }
 

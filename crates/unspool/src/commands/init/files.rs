@@ -79,17 +79,21 @@ impl Place<'_> {
         let example = [Module { name: "tasks".to_owned(), in_src: false }];
         let modules = if seen.modules.is_empty() { &example[..] } else { &seen.modules };
         lines.push("; Where modules are imported from.".to_owned());
+        let root = &seen.root;
         if modules.iter().any(|module| !module.in_src) || seen.django.is_some() {
-            lines.push("pythonpath = %d".to_owned());
+            lines.push(format!("pythonpath = %d{root}"));
         }
         if modules.iter().any(|module| module.in_src) {
-            lines.push("pythonpath = %dsrc".to_owned());
+            lines.push(format!("pythonpath = %d{root}src"));
+        }
+        if seen.modules.is_empty() && !root.is_empty() {
+            lines.push("pythonpath = %d".to_owned());
         }
         lines.push(String::new());
         if let Some(django) = &seen.django {
             lines.push("; Django, which is set up before tasks are imported.".to_owned());
             lines.push(format!("env = DJANGO_SETTINGS_MODULE={}", django.settings));
-            lines.extend(django.entry.iter().map(|entry| format!("module = {entry}")));
+            lines.push(format!("module = {}", django.entry));
             lines.push(String::new());
         }
         lines.push("; The modules that have tasks.".to_owned());
@@ -190,7 +194,8 @@ fn word_of_unit(path: &Path) -> String {
     if text.chars().all(plain) {
         return text.into_owned();
     }
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%"))
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", text.replace('%', "%%").replace('$', "$$"))
 }
 
 #[cfg(test)]
@@ -206,5 +211,6 @@ mod tests {
     fn words_of_units_are_quoted() {
         assert_eq!(word_of_unit(Path::new("/srv/a-1/bin/unspool")), "/srv/a-1/bin/unspool");
         assert_eq!(word_of_unit(Path::new("/srv/a b%/u")), "\"/srv/a b%%/u\"");
+        assert_eq!(word_of_unit(Path::new("/srv/$(x)/u")), "\"/srv/$$(x)/u\"");
     }
 }

@@ -16,7 +16,7 @@ use unspool_sys::{files as system, folder, steps};
 use self::application::Application;
 use self::files::Place;
 use crate::cli::{InitOptions, StarterFile};
-use crate::logging::complain;
+use crate::logging::complain_as_asked;
 use crate::{display, exit, terminal};
 
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,11 @@ enum InitError {
     Directory { path: PathBuf, source: io::Error },
     #[error("`{path}` has a line break in it, which a unit of systemd cannot name")]
     LineBreak { path: PathBuf },
+    #[error(
+        "`{path}` has `{mark}` in its name, and an ini file takes that for the name of a variable, a file or an \
+         option: give the folder another name"
+    )]
+    Mark { path: PathBuf, mark: &'static str },
     #[error("cannot write `{path}`; no new file was made")]
     Write { path: PathBuf, source: io::Error },
     #[error("this program cannot find its own place")]
@@ -54,9 +59,9 @@ pub(crate) fn run(options: &InitOptions) -> u8 {
             exit::OK
         }
         Err(error) => {
-            complain(&error);
+            complain_as_asked(&error, options.json);
             match error {
-                InitError::LineBreak { .. } => exit::USAGE,
+                InitError::LineBreak { .. } | InitError::Mark { .. } => exit::USAGE,
                 _ => exit::FAILED,
             }
         }
@@ -75,6 +80,12 @@ fn start(options: &InitOptions) -> Result<String, InitError> {
     let application = Application::seen_in(&directory);
     let place = Place { directory: &directory, program: &program, application: &application };
     let planned = plan(options, &directory, &application);
+    let is_in_name = |mark: &&str| directory.to_string_lossy().contains(*mark);
+    if planned.contains(&StarterFile::Ini)
+        && let Some(mark) = ["$(", "@(", "%("].into_iter().find(is_in_name)
+    {
+        return Err(InitError::Mark { path: directory, mark });
+    }
     let texts = planned.iter().map(|file| (*file, place.text(*file))).collect::<Vec<_>>();
     if options.print {
         return Ok(printed(&texts, options.json));
@@ -134,7 +145,7 @@ fn write(directory: &Path, texts: &[(StarterFile, String)], force: bool) -> Resu
 fn printed(texts: &[(StarterFile, String)], as_json: bool) -> String {
     if as_json {
         let files = texts.iter().map(|(file, text)| json!({ "name": file.name(), "text": text }));
-        return format!("{:#}\n", json!({ "files": files.collect::<Vec<_>>() }));
+        return display::json_block(&json!({ "files": files.collect::<Vec<_>>() }));
     }
     match texts {
         [(_, text)] => text.clone(),
@@ -154,15 +165,12 @@ fn told(options: &InitOptions, place: &Place<'_>, written: &[StarterFile]) -> St
         let paths = written.iter().map(|file| place.directory.join(file.name()));
         let paths = paths.map(|path| path.to_string_lossy().into_owned()).collect::<Vec<_>>();
         let commands = next.iter().map(|(command, _)| command).collect::<Vec<_>>();
-        return format!(
-            "{:#}\n",
-            json!({
-                "written": paths,
-                "modules": modules.collect::<Vec<_>>(),
-                "function": place.application.function,
-                "next": commands,
-            })
-        );
+        return display::json_block(&json!({
+            "written": paths,
+            "modules": modules.collect::<Vec<_>>(),
+            "function": place.application.function,
+            "next": commands,
+        }));
     }
     let mut text = String::new();
     for file in written {

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 use unspool_spool::{Question, ask_daemons};
-use unspool_sys::clock;
 use unspool_wire::request::Reply;
 
 use super::filter::Line;
@@ -16,12 +16,8 @@ use crate::log_record::Record;
 
 /// How long a daemon may take to answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
-/// How long one look for something new takes, where several daemons are followed.
+/// How long it may take to read what is there.
 const TURN_WAIT: Duration = Duration::from_millis(100);
-/// The same where it is one.
-const LONE_TURN_WAIT: Duration = Duration::from_mins(1);
-/// Packets of something new are asked for no more often: lines come in bundles.
-const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 
 /// A daemon whose log is read.
 #[derive(Debug)]
@@ -65,6 +61,12 @@ fn request(from: u64, wait: bool) -> Vec<u8> {
     json!({"type": "log", "from": from, "wait": wait}).to_string().into_bytes()
 }
 
+impl AsFd for Reader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.question.as_fd()
+    }
+}
+
 impl Reader {
     /// The lines that are kept, and not read yet; none: that was all.
     pub(crate) fn read(&mut self) -> io::Result<Vec<Heard>> {
@@ -76,23 +78,27 @@ impl Reader {
         heard.ok_or_else(|| io::Error::from(io::ErrorKind::TimedOut))
     }
 
-    /// What is new, if that comes soon.
-    pub(super) fn follow(&mut self, alone: bool) -> io::Result<Vec<Heard>> {
+    /// Asks for what is new, if that is not asked for already.
+    pub(super) fn ask_news(&mut self) -> io::Result<()> {
         if !self.asked {
             // One that ends says its last unasked.
             let asked = self.question.ask(&request(self.next, true));
             if let Err(error) = asked
-                && error.kind() != io::ErrorKind::BrokenPipe
+                && !matches!(
+                    error.kind(),
+                    io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+                )
             {
                 return Err(error);
             }
             self.asked = true;
         }
-        let heard = self.hear(if alone { LONE_TURN_WAIT } else { TURN_WAIT })?;
-        if heard.is_some() {
-            clock::pause(FOLLOW_EVERY);
-        }
-        Ok(heard.unwrap_or_default())
+        Ok(())
+    }
+
+    /// What is new, once there is something to be read.
+    pub(super) fn hear_news(&mut self) -> io::Result<Vec<Heard>> {
+        Ok(self.hear(TURN_WAIT)?.unwrap_or_default())
     }
 
     /// `None`: no answer came in time.

@@ -6,14 +6,15 @@ use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, ZonedDateTime};
 use tracing::Level;
-use unspool_spool::Whereabouts;
+use unspool_spool::{FindError, Whereabouts};
 
 use crate::cli::LogsOptions;
 use crate::log_json::level_of;
 use crate::log_record::Record;
 
-/// Names of tasks that are remembered since a line tells both name and id.
+/// Tasks that are counted of those that may be meant, and that an error names.
 const NAMES_MAX: usize = 1000;
+const NAMES_SHOWN: usize = 3;
 
 /// A line of a log.
 #[derive(Debug)]
@@ -40,9 +41,9 @@ pub(super) struct Filter {
 
 #[derive(Debug)]
 struct TaskFilter {
-    /// What was typed, in small letters, or the name of the file that it means.
+    /// What was typed, without the folders of a path.
     part: String,
-    /// Files that lines name beside an id that fits.
+    /// The file that is meant, once it is known.
     names: BTreeSet<String>,
 }
 
@@ -73,12 +74,33 @@ impl Filter {
         })
     }
 
-    /// Only what concerns this task: its file if that is there, else what was typed.
-    pub(super) fn only_of(&mut self, given: &[u8], found: Option<&Whereabouts>) {
+    /// Only what concerns this task: its file if that is there, else the one of which these lines tell.
+    ///
+    /// # Errors
+    /// They tell of several that may be meant.
+    pub(super) fn only_of(
+        &mut self,
+        given: &[u8],
+        found: Option<&Whereabouts>,
+        lines: &[Line],
+    ) -> Result<(), FindError> {
+        let given = String::from_utf8_lossy(given);
+        let part = given.rsplit('/').next().unwrap_or_default().to_owned();
         let names = found.map(|task| String::from_utf8_lossy(task.name()).into_owned());
-        let part = String::from_utf8_lossy(given);
-        let part = part.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-        self.task = Some(TaskFilter { part, names: names.into_iter().collect() });
+        let mut task = TaskFilter { part, names: names.into_iter().collect() };
+        if task.names.is_empty() {
+            task.names = task.told_of(lines);
+        }
+        if task.names.len() > 1 {
+            let shown = task.names.iter().take(NAMES_SHOWN).map(|name| format!("`{name}`"));
+            return Err(FindError::Ambiguous {
+                given: given.clone().into_owned(),
+                tasks: task.names.len(),
+                paths: shown.collect::<Vec<_>>().join(", "),
+            });
+        }
+        self.task = Some(task);
+        Ok(())
     }
 
     /// This attempt of the task was shown already.
@@ -131,25 +153,47 @@ impl Filter {
 }
 
 impl TaskFilter {
-    fn is_about(&mut self, record: &Record) -> bool {
-        let file = field(record, "task").map(|task| task.rsplit('/').next().unwrap_or(task));
-        if file.is_some_and(|file| self.names.contains(file)) {
-            return true;
-        }
-        let by_id = self.names.is_empty()
-            && field(record, "id").is_some_and(|id| {
-                id.starts_with(&self.part)
-                    || id.ends_with(&self.part)
-                    // People are shown the end of an id.
-                    || self.part.ends_with(id)
-            });
-        if by_id {
-            if let Some(file) = file.filter(|_| self.names.len() < NAMES_MAX) {
-                self.names.insert(file.to_owned());
+    /// The files of tasks of which these lines tell that may be meant: by their ids, or else by their
+    /// names.
+    fn told_of(&self, lines: &[Line]) -> BTreeSet<String> {
+        let (mut by_id, mut by_name) = (BTreeSet::new(), BTreeSet::new());
+        for line in lines {
+            let Line::Record(record) = line else { continue };
+            let Some(file) = file_of(record) else { continue };
+            if file == self.part {
+                return BTreeSet::from([file.to_owned()]);
             }
-            return true;
+            let is_id = field(record, "id").is_some_and(|id| self.fits_id(id));
+            let found = match (is_id, file.contains(&self.part)) {
+                (true, _) => &mut by_id,
+                (false, true) => &mut by_name,
+                (false, false) => continue,
+            };
+            if found.len() < NAMES_MAX && !found.contains(file) {
+                found.insert(file.to_owned());
+            }
         }
-        self.names.is_empty() && file.is_some_and(|file| file.contains(&self.part))
+        if by_id.is_empty() { by_name } else { by_id }
+    }
+
+    fn fits_id(&self, id: &str) -> bool {
+        let part = self.part.to_ascii_lowercase();
+        // People are shown the end of an id.
+        id.starts_with(&part) || id.ends_with(&part) || part.ends_with(id)
+    }
+
+    fn is_about(&mut self, record: &Record) -> bool {
+        let file = file_of(record);
+        if !self.names.is_empty() {
+            return file.is_some_and(|file| self.names.contains(file));
+        }
+        // None was told of so far: the first that fits is meant.
+        let fits = field(record, "id").is_some_and(|id| self.fits_id(id))
+            || file.is_some_and(|file| file.contains(&self.part));
+        if let Some(file) = file.filter(|_| fits) {
+            self.names.insert(file.to_owned());
+        }
+        fits
     }
 
     fn is_named_in(&self, text: &str) -> bool {
@@ -158,6 +202,11 @@ impl TaskFilter {
         }
         self.names.iter().any(|name| text.contains(name))
     }
+}
+
+/// The name of the file of the task that a line is about.
+fn file_of(record: &Record) -> Option<&str> {
+    field(record, "task").map(|task| task.rsplit('/').next().unwrap_or(task))
 }
 
 /// A field, also of a line for people.
@@ -169,11 +218,16 @@ fn field<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     rest.split_whitespace().next()
 }
 
+/// Microseconds since 1970 that are no time any more: nanoseconds of them would not fit.
+const US_MAX: f64 = 9.2e15;
+
 /// A moment that somebody typed, in nanoseconds since 1970.
 fn time_of(text: &str, now: &ZonedDateTime) -> Option<i64> {
     let ns = |time: Timestamp| i64::try_from(time.as_nanosecond()).ok();
     if let Ok(seconds) = text.parse::<f64>() {
-        return Some((seconds * 1e6).round() as i64 * 1000);
+        let us = (seconds * 1e6).round();
+        // Nor is what is no number a time, or what no clock shows.
+        return (us.abs() < US_MAX).then(|| us as i64 * 1000);
     }
     if let Ok(ago) = text.parse::<Span>() {
         return ns(now.checked_sub(ago.abs()).ok()?.timestamp());
@@ -213,6 +267,8 @@ mod tests {
         }
         assert!(at("14:03") > wanted.map(|seconds| seconds - 100_000));
         assert_eq!(at("12.5"), Some(12));
-        assert_eq!(at("soon"), None);
+        for none in ["soon", "nan", "-NaN", "inf", "-infinity", "1e300", "9.3e9"] {
+            assert_eq!(at(none), None, "{none}");
+        }
     }
 }

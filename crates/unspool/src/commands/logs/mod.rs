@@ -5,18 +5,17 @@
 
 pub(crate) mod daemon;
 pub(crate) mod filter;
+mod follow;
+mod merge;
 mod print;
 mod stored;
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use unspool_config::Config;
-use unspool_spool::{
-    FindError, SpoolView, Whereabouts, find_one, inspect, listed, records, spool_of, task_name,
-    view_attempts,
-};
+use unspool_spool::{FindError, SpoolView, Whereabouts, inspect, listed, records};
 use unspool_sys::clock;
 
 use self::daemon::{Heard, Reader, readers};
@@ -25,10 +24,13 @@ use self::print::Printer;
 use crate::cli::LogsOptions;
 use crate::logging::{complain, complain_text};
 use crate::spools::{Source, SpoolsError, view_those};
+use crate::tasks::{self, Named, TaskError, shown_attempts};
 use crate::{exit, terminal};
 
 /// How a spool is named here.
 const WAYS: &str = "the task's path, --spooler DIR or --config FILE";
+/// Lines of a daemon that are taken for those that it keeps: it keeps fewer.
+const LINES_MAX: usize = 20_000;
 /// Tasks whose records are read where nothing else is left of the log.
 const RECORDS_MAX: usize = 10_000;
 
@@ -37,6 +39,8 @@ const RECORDS_MAX: usize = 10_000;
 enum LogsError {
     #[error(transparent)]
     Spools(#[from] SpoolsError),
+    #[error(transparent)]
+    Task(#[from] TaskError),
     #[error(transparent)]
     Find(#[from] FindError),
     #[error(transparent)]
@@ -51,6 +55,7 @@ impl LogsError {
     fn exit_status(&self) -> u8 {
         match self {
             Self::Spools(error) => error.exit_status(),
+            Self::Task(error) => error.exit_status(),
             Self::Find(FindError::Io { .. } | FindError::Path { .. })
             | Self::Look { .. }
             | Self::Records { .. } => exit::FAILED,
@@ -84,21 +89,21 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
     let mut filter = Filter::new(options, &filter::now())?;
     let subject = Subject::find(options)?;
     let mut out = Printer::new(options.json, options.lines);
-    let mut told = exit::OK;
-    if let Some(given) = &options.task {
-        filter.only_of(given.as_bytes(), subject.task.as_ref().map(|(_, task)| task));
-        told = subject.show_attempts(&mut filter, &mut out);
-    }
     let paths: Vec<PathBuf> = subject.spools.iter().map(|spool| spool.path().to_owned()).collect();
     let (mut daemons, failures) = readers(&paths, options.follow);
     for (pid, error) in failures {
         complain_text(&format!("the daemon with pid {pid} does not give its log: {error}"));
     }
-    let heard = show_kept(&mut daemons, &mut filter, &mut out);
-    if !heard {
-        let stored = subject.show_stored(&mut filter, &mut out, options.task.is_some());
-        told = exit::worse(told, stored);
+    let kept = read_kept(&mut daemons);
+    let (lines, mut told) = match merge::by_time(kept) {
+        lines if lines.is_empty() => subject.stored(options.task.is_some()),
+        lines => (lines, exit::OK),
+    };
+    if let Some(given) = &options.task {
+        filter.only_of(given.as_bytes(), subject.task.as_ref().map(|(_, task)| task), &lines)?;
+        told = exit::worse(told, subject.show_attempts(&mut filter, &mut out));
     }
+    show_lines(lines, &mut filter, &mut out);
     out.all_is_there();
     if filter.unjudged > 0 {
         let lines = filter.unjudged;
@@ -108,7 +113,7 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
     }
     let mut status = exit::worse(subject.opened, told);
     if options.follow {
-        status = exit::worse(status, follow(daemons, &mut filter, &mut out));
+        status = exit::worse(status, follow::follow(daemons, &mut filter, &mut out));
     } else if options.task.is_some() && subject.task.is_none() && out.lines == 0 {
         complain_text("no task of that name is there, and no line tells of one");
         status = exit::worse(status, exit::NOTHING);
@@ -116,40 +121,40 @@ fn show(options: &LogsOptions) -> Result<u8, LogsError> {
     Ok(terminal::printed(out.end(), status))
 }
 
-/// Shows what daemons keep, and drops those that do not tell. Returns whether any did.
-fn show_kept(daemons: &mut Vec<Reader>, filter: &mut Filter, out: &mut Printer) -> bool {
-    let mut heard = false;
+/// What daemons keep, of each for itself; drops those that do not tell.
+fn read_kept(daemons: &mut Vec<Reader>) -> Vec<Vec<Line>> {
+    let mut all = Vec::new();
     daemons.retain_mut(|daemon| {
-        loop {
+        let mut kept = Vec::new();
+        let is_there = loop {
             match daemon.read() {
-                Ok(news) if news.is_empty() || out.closed.is_some() => return true,
+                // Of one that tells faster than it is read what comes then is not waited for.
+                Ok(news) if news.is_empty() || kept.len() > LINES_MAX => break true,
                 Ok(news) => {
-                    heard = true;
-                    show_news(news, filter, out);
+                    for heard in news {
+                        match heard {
+                            Heard::Lines(lines) => kept.extend(lines),
+                            Heard::Lost(lines) => complain_lost(lines),
+                        }
+                    }
                 }
                 Err(error) => {
                     let pid = daemon.pid;
                     complain_text(&format!(
                         "the daemon with pid {pid} does not give its log: {error}"
                     ));
-                    return false;
+                    break false;
                 }
             }
-        }
+        };
+        all.push(kept);
+        is_there
     });
-    heard
+    all
 }
 
-fn show_news(news: Vec<Heard>, filter: &mut Filter, out: &mut Printer) {
-    for heard in news {
-        match heard {
-            Heard::Lines(lines) => show_lines(lines, filter, out),
-            Heard::Lost(lines) => {
-                out.flush();
-                complain_text(&format!("{lines} lines were not read in time, and are gone"));
-            }
-        }
-    }
+fn complain_lost(lines: u64) {
+    complain_text(&format!("{lines} lines were not read in time, and are gone"));
 }
 
 fn show_lines(lines: Vec<Line>, filter: &mut Filter, out: &mut Printer) {
@@ -160,46 +165,17 @@ fn show_lines(lines: Vec<Line>, filter: &mut Filter, out: &mut Printer) {
     }
 }
 
-/// Shows what comes, until nobody reads it or no daemon is left.
-fn follow(mut daemons: Vec<Reader>, filter: &mut Filter, out: &mut Printer) -> u8 {
-    if daemons.is_empty() {
-        complain_text("no daemon gives its log: there is nothing to follow");
-        return exit::FAILED;
-    }
-    while !daemons.is_empty() && out.closed.is_none() {
-        let alone = daemons.len() == 1;
-        daemons.retain_mut(|daemon| match daemon.follow(alone) {
-            Ok(news) => {
-                show_news(news, filter, out);
-                out.flush();
-                true
-            }
-            Err(error) => {
-                complain_text(&format!("the daemon with pid {}: {error}", daemon.pid));
-                false
-            }
-        });
-    }
-    exit::OK
-}
-
 impl Subject {
     fn find(options: &LogsOptions) -> Result<Self, LogsError> {
-        let given = options.task.as_deref();
-        let by_path = given.filter(|given| given.as_bytes().contains(&b'/'));
-        let by_path = by_path.map(|given| spool_of(Path::new(given))).transpose()?.flatten();
-        let (paths, config, name) = if let Some((path, name)) = by_path {
-            (vec![path], None, Some(name))
-        } else {
+        let Some(given) = options.task.as_deref() else {
             let (paths, config) = Source::of(&options.spool, WAYS)?.run_here()?;
-            (paths, config, given.map(|given| task_name(given.as_bytes())).transpose()?)
+            let (spools, opened) = view_those(paths)?;
+            return Ok(Self { spools, opened, config, task: None });
         };
+        let Named { paths, config, name } = tasks::named(tasks::source(&options.spool)?, given)?;
         let (spools, opened) = view_those(paths)?;
-        let bytes = given.map(OsStrExt::as_bytes).unwrap_or_default();
-        let task = match &name {
-            Some(name) => find_one(&spools, bytes, name)?,
-            None => None,
-        };
+        let views = spools.iter().collect::<Vec<_>>();
+        let task = tasks::lookup(&views, given.as_bytes(), &name)?;
         Ok(Self { spools, opened, config, task })
     }
 
@@ -223,7 +199,7 @@ impl Subject {
             Whereabouts::Kept(_, name) => name.clone(),
         };
         let name = String::from_utf8_lossy(&name);
-        let (attempts, unread) = view_attempts(spool, task.name());
+        let (attempts, unread) = shown_attempts(spool, task.name());
         for error in &unread {
             fail(error);
         }
@@ -239,7 +215,7 @@ impl Subject {
     }
 
     /// What there is without a daemon. The exit status says whether all could be read.
-    fn show_stored(&self, filter: &mut Filter, out: &mut Printer, of_task: bool) -> u8 {
+    fn stored(&self, of_task: bool) -> (Vec<Line>, u8) {
         if let Some(path) = self.config.as_deref().and_then(stored::log_file) {
             match stored::lines_of_file(&path) {
                 Ok((lines, cut)) => {
@@ -248,8 +224,7 @@ impl Subject {
                         "no daemon gives its log: these lines are {part}`{}`",
                         path.display()
                     ));
-                    show_lines(lines, filter, out);
-                    return exit::OK;
+                    return (lines, exit::OK);
                 }
                 Err(error) => {
                     complain_text(&format!("`{}` cannot be read: {error}", path.display()));
@@ -263,11 +238,11 @@ impl Subject {
         complain_text(&format!(
             "no daemon gives its log, and {why}: only recorded attempts that failed can be shown"
         ));
-        if of_task { exit::OK } else { self.show_records(filter, out) }
+        if of_task { (Vec::new(), exit::OK) } else { self.records() }
     }
 
     /// The recorded attempts of all tasks, the oldest first.
-    fn show_records(&self, filter: &mut Filter, out: &mut Printer) -> u8 {
+    fn records(&self) -> (Vec<Line>, u8) {
         let (mut found, mut status) = (Vec::new(), exit::OK);
         let mut fail = |error: &dyn std::error::Error| {
             complain(error);
@@ -280,7 +255,7 @@ impl Subject {
             });
             for name in names {
                 let task = String::from_utf8_lossy(&name).into_owned();
-                let (attempts, unread) = view_attempts(spool, &name);
+                let (attempts, unread) = shown_attempts(spool, &name);
                 for error in &unread {
                     fail(error);
                 }
@@ -288,7 +263,6 @@ impl Subject {
             }
         }
         found.sort_by_key(|record| record.time_ns);
-        show_lines(found.into_iter().map(Line::Record).collect(), filter, out);
-        status
+        (found.into_iter().map(Line::Record).collect(), status)
     }
 }

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
-use unspool_config::Environment;
+use unspool_config::{Environment, without_secrets};
 
 use super::filter::Line;
-use crate::display::clean_lines;
+use crate::display::{clean_lines, json_line};
 use crate::log_record::{OUTPUT, Record};
 use crate::logging::{write_human, write_human_time};
 
@@ -37,6 +37,10 @@ impl Printer {
 
     /// Shows a line, now or when all are there of which it may be one of the last.
     pub(super) fn line(&mut self, line: Line) {
+        let line = match line {
+            Line::Record(record) => Line::Record(record.without_secrets()),
+            Line::Plain(plain) => Line::Plain(without_secrets(&plain)),
+        };
         match self.last {
             None => self.show(&line),
             Some(0) => {}
@@ -76,7 +80,7 @@ impl Printer {
             Line::Record(record) if self.json => writeln!(text, "{}", record.to_json()),
             Line::Record(record) => write_record(&mut text, record, self.colour),
             Line::Plain(plain) if self.json => {
-                writeln!(text, "{}", serde_json::json!({ "message": plain }))
+                write!(text, "{}", json_line(&serde_json::json!({ "message": plain })))
             }
             Line::Plain(plain) => writeln!(text, "{}", clean_lines(plain)),
         };

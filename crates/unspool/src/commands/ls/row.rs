@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use serde_json::{Value, json};
 use unspool_spool::{Attempt, TaskState, TaskSummary};
 
-use crate::display::{Cell, Column, Table, age, clean, clipped, paint, paused, short_id, time};
-use crate::tasks::{self, Looked};
+use crate::display::{
+    Cell, Column, Table, age, clean, clipped, json_line, paint, paused, short_id, time,
+};
+use crate::tasks::{self, Looked, shown_attempt};
 
 /// Characters of a function's name and of a note that are shown.
 const FUNCTION_SHOWN: usize = 48;
@@ -46,13 +48,13 @@ impl<W: Write> Printer<W> {
     }
 
     pub(super) fn print(&mut self, spool: &Looked, seen: &TaskSummary) -> io::Result<()> {
-        let last = spool.last_attempt(seen);
+        let last = spool.last_attempt(seen).map(shown_attempt);
         let failed = tasks::failed(seen, last.as_ref());
         let note = note(spool, seen, last.as_ref(), self.now_ns);
         match &mut self.form {
             Form::Json(out) => {
                 let line = self::json(spool, seen, failed, last.as_ref(), self.now_ns);
-                writeln!(out, "{line}")
+                out.write_all(json_line(&line).as_bytes())
             }
             Form::Table(table) => {
                 let mut row = vec![

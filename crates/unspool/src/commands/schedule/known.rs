@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use unspool_config::{Config, Environment};
-use unspool_spool::{ScheduleStore, SpoolDir, ask_daemon_of, live_daemons, paused_in};
+use unspool_spool::{
+    ScheduleStore, SpoolDir, ask_daemon_of, live_daemons, look_for_daemons, paused_in,
+};
 use unspool_supervisor::configured_entries;
 use unspool_wire::request::Reply;
 use unspool_wire::schedule::{Entry, ScheduleAsk, ScheduleReport, TimerPause};
@@ -14,7 +16,7 @@ use unspool_wire::schedule::{Entry, ScheduleAsk, ScheduleReport, TimerPause};
 use crate::cli::SpoolArgs;
 use crate::programs;
 use crate::resolve::ResolveError;
-use crate::spools::{Source, SpoolsError, view_all};
+use crate::spools::{Source, SpoolsError, check_there, view_all};
 
 /// How a spool is named here.
 const WAYS: &str = "--spooler DIR or --config FILE";
@@ -48,6 +50,16 @@ pub(crate) enum ScheduleError {
     NobodyToRun,
     #[error("there is no timer and no cron `{name}`; `unspool schedule ls` lists them")]
     Unknown { name: String },
+    #[error(
+        "no daemon runs `{spool}`, and the configuration names no timer and no cron `{name}`: those of the \
+         application are known once a daemon runs; start it, or give one that `unspool schedule ls --config \
+         FILE` lists"
+    )]
+    UnknownWithoutDaemon { name: String, spool: PathBuf },
+    #[error(
+        "cannot look for the daemons of `{spool}`: run this as its owner, as who the daemon runs, or as root"
+    )]
+    MayNotLook { spool: PathBuf, source: io::Error },
     #[error("`{name}` may be {names}: give the id, as `unspool schedule ls` shows it")]
     Ambiguous { name: String, names: String },
     #[error("cannot read or write what is paused, in `{spool}`")]
@@ -75,6 +87,12 @@ impl Schedules {
         let mut known: Vec<Known> = Vec::new();
         let mut asked = BTreeSet::new();
         for path in &paths {
+            // What a configuration names may be made by the first start.
+            if config.is_none() {
+                check_there(path)?;
+            }
+            look_for_daemons(path)
+                .map_err(|source| ScheduleError::MayNotLook { spool: path.clone(), source })?;
             for report in reports(path, &mut asked)? {
                 match known.iter_mut().find(|other| other.report.key == report.key) {
                     // The one that fires knows when that was.
@@ -96,8 +114,9 @@ impl Schedules {
         Ok(Self { known, config })
     }
 
-    /// The one that somebody means.
-    pub(crate) fn choose(&self, name: &str) -> Result<(&Known, &Entry), ScheduleError> {
+    /// The one that somebody means, at each configuration that has it: of one id it is the same handler at
+    /// the same times. The first is at a daemon that fires, if there is one.
+    pub(crate) fn choose(&self, name: &str) -> Result<Vec<(&Known, &Entry)>, ScheduleError> {
         let all = self.known.iter().flat_map(|k| k.report.entries.iter().map(move |e| (k, e)));
         let by_id = |entry: &Entry| name.len() >= 4 && entry.id.starts_with(name);
         let by_name =
@@ -106,18 +125,23 @@ impl Schedules {
         if found.is_empty() {
             found = all.filter(|(_, entry)| by_id(entry)).collect();
         }
-        // The same handler at the same times, twice.
-        found.dedup_by(|one, other| {
-            one.1.id == other.1.id && one.0.report.key == other.0.report.key
-        });
-        match found[..] {
-            [one] => Ok(one),
-            [] => Err(ScheduleError::Unknown { name: name.to_owned() }),
-            _ => {
-                let names = found.iter().map(|(_, entry)| format!("{} `{}`", entry.id, entry.name));
-                let names = names.collect::<Vec<_>>().join(" or ");
-                Err(ScheduleError::Ambiguous { name: name.to_owned(), names })
-            }
+        let Some((_, first)) = found.first() else { return Err(self.unknown(name)) };
+        if found.iter().any(|(_, entry)| entry.id != first.id) {
+            let names = found.iter().map(|(_, entry)| format!("{} `{}`", entry.id, entry.name));
+            let names = names.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" or ");
+            return Err(ScheduleError::Ambiguous { name: name.to_owned(), names });
+        }
+        found.sort_by_key(|(known, _)| known.report.leads != Some(true));
+        let mut keys = BTreeSet::new();
+        found.retain(|(known, _)| keys.insert(&known.report.key));
+        Ok(found)
+    }
+
+    pub(crate) fn unknown(&self, name: &str) -> ScheduleError {
+        let name = name.to_owned();
+        match self.known.iter().find(|known| known.report.pid == 0) {
+            Some(known) => ScheduleError::UnknownWithoutDaemon { name, spool: known.spool.clone() },
+            None => ScheduleError::Unknown { name },
         }
     }
 
@@ -172,7 +196,7 @@ fn of_files(config: &Config, spool: PathBuf) -> Result<Known, ScheduleError> {
     if spool.is_dir() {
         for view in view_all(vec![spool.clone()])? {
             let fail = |source| ScheduleError::Paused { spool: spool.clone(), source };
-            paused = paused_in(&view, &key).map_err(fail)?;
+            paused = paused_in(&view, &programs::pause_key(config)).map_err(fail)?;
         }
     }
     for entry in &mut entries {

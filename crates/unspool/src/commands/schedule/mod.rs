@@ -13,8 +13,8 @@ use unspool_wire::schedule::{Entry, EntryKind, ScheduleAsk};
 
 use self::known::{Known, ScheduleError, Schedules};
 use crate::cli::{ScheduleChoice, ScheduleCommand, ScheduleDeed};
-use crate::display::clean;
-use crate::logging::{complain, with_causes};
+use crate::display::{self, clean, json_line};
+use crate::logging::{complain, complain_as_asked, with_causes};
 use crate::{exit, terminal};
 
 impl ScheduleError {
@@ -22,7 +22,7 @@ impl ScheduleError {
         match self {
             Self::Spools(error) => error.exit_status(),
             Self::Resolve(error) => error.exit_status(),
-            Self::Unknown { .. } => exit::NOTHING,
+            Self::Unknown { .. } | Self::UnknownWithoutDaemon { .. } => exit::NOTHING,
             Self::Ambiguous { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
@@ -31,6 +31,11 @@ impl ScheduleError {
 
 /// Does it, and says what was done.
 pub(crate) fn run(command: &ScheduleCommand) -> u8 {
+    let as_json = match &command.deed {
+        ScheduleDeed::Ls(options) => options.json,
+        ScheduleDeed::Run(choice) | ScheduleDeed::Resume(choice) => choice.json,
+        ScheduleDeed::Pause(options) => options.choice.json,
+    };
     let done = match &command.deed {
         ScheduleDeed::Ls(options) => Schedules::find(&options.spool)
             .map(|schedules| terminal::printed(list(&schedules, options.json), exit::OK)),
@@ -48,7 +53,7 @@ pub(crate) fn run(command: &ScheduleCommand) -> u8 {
             .map(|schedules| each(&schedules, choice, "resumed", |id| ScheduleAsk::Resume { id })),
     };
     done.unwrap_or_else(|error| {
-        complain(&error);
+        complain_as_asked(&error, as_json);
         error.exit_status()
     })
 }
@@ -61,27 +66,34 @@ fn each(
 ) -> u8 {
     let mut status = exit::OK;
     for name in &choice.names {
-        let done = schedules.choose(name).and_then(|(known, entry)| {
-            schedules.act(known, ask(entry.id.clone()))?;
-            Ok(entry)
+        let done = schedules.choose(name).and_then(|found| {
+            for (known, entry) in &found {
+                let ask = ask(entry.id.clone());
+                let once = matches!(ask, ScheduleAsk::Run { .. });
+                schedules.act(known, ask)?;
+                // It fires in one place, and pauses wherever it may fire.
+                if once {
+                    break;
+                }
+            }
+            found.first().map(|(_, entry)| *entry).ok_or_else(|| schedules.unknown(name))
         });
         let line = match done {
-            Ok(entry) if choice.json => {
-                json!({"given": name, "id": entry.id, "name": entry.name, "became": word})
-                    .to_string()
-            }
-            Ok(entry) => format!("{word:8}  {}  {}", clean(&entry.id), clean(&entry.name)),
+            Ok(entry) if choice.json => json_line(
+                &json!({"given": name, "id": entry.id, "name": entry.name, "became": word}),
+            ),
+            Ok(entry) => format!("{word:8}  {}  {}\n", clean(&entry.id), clean(&entry.name)),
             Err(error) => {
                 complain(&error);
                 status = exit::worse(status, error.exit_status());
                 if !choice.json {
                     continue;
                 }
-                json!({"given": name, "error": with_causes(&error)}).to_string()
+                json_line(&json!({"given": name, "error": with_causes(&error)}))
             }
         };
         // It is done whether or not somebody reads of it.
-        let _ = writeln!(io::stdout(), "{line}");
+        let _ = io::stdout().write_all(line.as_bytes());
     }
     status
 }
@@ -101,7 +113,7 @@ fn list(schedules: &Schedules, as_json: bool) -> io::Result<()> {
         });
         if as_json {
             for (entry, next_ms) in rows {
-                writeln!(output, "{}", json_of(known, entry, next_ms))?;
+                output.write_all(json_line(&json_of(known, entry, next_ms)).as_bytes())?;
             }
         } else {
             table(&mut output, rows.collect(), &zone)?;
@@ -179,14 +191,14 @@ fn table(
     let head = ["ID", "KIND", "WHEN", "NEXT", "LAST", "NAME", "STATE"].map(str::to_owned);
     let all = std::iter::once(&head).chain(&lines);
     let width = |column: usize| {
-        all.clone().map(|line| line[column].chars().count()).max().unwrap_or_default()
+        all.clone().map(|line| display::width(&line[column])).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..6).map(width).collect();
     for line in all.clone() {
         let mut text = String::new();
         for (field, width) in line.iter().zip(widths.iter().chain(&[0])) {
             // Writing into a String cannot fail.
-            let _ = write!(text, "{field:width$}  ");
+            let _ = write!(text, "{}  ", display::padded(field, *width));
         }
         writeln!(output, "{}", text.trim_end())?;
     }

@@ -16,6 +16,7 @@ use unspool_sys::clock;
 
 use crate::arguments::Arguments;
 use crate::cli::ShowOptions;
+use crate::display::{json_block, json_escaped};
 use crate::logging::complain;
 use crate::tasks::{self, FoundTask, Looked, TaskError, failed};
 use crate::{exit, security};
@@ -108,7 +109,7 @@ fn try_run(options: &ShowOptions) -> Result<u8, ShowError> {
     if options.capsule {
         let capsule = Capsule::of(&view, &listed).map_err(read)?.ok_or_else(gone)?;
         let text = serde_json::to_string_pretty(&capsule).map_err(ShowError::Capsule)?;
-        return print(format!("{text}\n").as_bytes(), exit::OK);
+        return print(json_escaped(text + "\n").as_bytes(), exit::OK);
     }
     let now_ns = clock::now_ns();
     let looked = Looked::at(view);
@@ -134,7 +135,11 @@ fn try_run(options: &ShowOptions) -> Result<u8, ShowError> {
             .map(|keys| verify(content, &keys).is_ok()),
     });
     let mut status = looked.complain();
-    let (history, unread) = view_attempts(&looked.view, listed.name());
+    let (history, unread) = if options.show_secrets {
+        view_attempts(&looked.view, listed.name())
+    } else {
+        tasks::shown_attempts(&looked.view, listed.name())
+    };
     for error in &unread {
         complain(error);
         status = exit::FAILED;
@@ -152,7 +157,7 @@ fn try_run(options: &ShowOptions) -> Result<u8, ShowError> {
         signature,
     };
     if options.json {
-        return print(format!("{:#}\n", json::json(&known)).as_bytes(), status);
+        return print(json_block(&json::json(&known)).as_bytes(), status);
     }
     let coloured = io::stdout().is_terminal() && Environment::current().wants_colour();
     print(text::text(&known, coloured).as_bytes(), status)

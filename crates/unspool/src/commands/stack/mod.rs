@@ -145,7 +145,7 @@ fn try_run(options: &TaskOptions) -> Result<(), StackError> {
     }
     let shown = Shown { path: &path, seen: &seen, running, state, stack };
     let output =
-        if options.json { format!("{:#}\n", shown.object(options)) } else { shown.for_people() };
+        if options.json { display::json_block(&shown.object(options)) } else { shown.for_people() };
     let mut stdout = io::stdout().lock();
     stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush()).map_err(StackError::Print)
 }

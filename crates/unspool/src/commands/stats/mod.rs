@@ -17,7 +17,7 @@ use unspool_sys::clock;
 
 use crate::cli::StatsOptions;
 use crate::display::{
-    Cell, Column, Paint, Table, age, clean, clipped, paint, pause_object, paused,
+    Cell, Column, Paint, Table, age, clean, clipped, count, json_block, paint, pause_object, paused,
 };
 use crate::exit;
 use crate::logging::complain;
@@ -41,6 +41,11 @@ enum StatsError {
     Spools(#[from] SpoolsError),
     #[error("cannot count the tasks of the spool `{spool}`")]
     Count { spool: PathBuf, source: io::Error },
+    #[error(
+        "of the spool `{spool}` {} may not be read: their functions and states are not known",
+        count(*tasks, "task")
+    )]
+    Unread { spool: PathBuf, tasks: u64 },
     #[error("cannot print the statistics")]
     Print(#[source] io::Error),
 }
@@ -62,6 +67,10 @@ struct Opened {
     states: States,
     /// Those with the most tasks first, with how many of each state.
     functions: Vec<(Option<Vec<u8>>, States)>,
+    /// Those of which that is not known.
+    unread: u64,
+    /// Why a folder could not be looked through.
+    failed: Option<io::Error>,
 }
 
 /// One spool.
@@ -98,8 +107,11 @@ fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
         let spool = Looked::at(view);
         status = exit::worse(status, spool.complain());
         // What one spool does not tell hides no other.
-        match count(&spool, options, now_ns) {
-            Ok(counted) => all.push(counted),
+        match counted(&spool, options, now_ns) {
+            Ok(mut counted) => {
+                status = exit::worse(status, left_out(&mut counted));
+                all.push(counted);
+            }
             Err(error) => {
                 complain(&error);
                 status = exit::FAILED;
@@ -109,7 +121,7 @@ fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
     let shown = options.functions.map_or(0, usize::from);
     if options.json {
         let spools: Vec<Value> = all.iter().map(|spool| json_of(spool, shown, now_ns)).collect();
-        let text = format!("{:#}\n", json!({ "spools": spools }));
+        let text = json_block(&json!({ "spools": spools }));
         io::stdout().write_all(text.as_bytes()).map_err(StatsError::Print)?;
         return Ok(status);
     }
@@ -122,11 +134,32 @@ fn try_run(options: &StatsOptions) -> Result<u8, StatsError> {
     Ok(status)
 }
 
-fn count(spool: &Looked, options: &StatsOptions, now_ns: i64) -> Result<Counted, StatsError> {
+/// Says what was not counted: an exit status for that.
+fn left_out(spool: &mut Counted) -> u8 {
+    let mut status = exit::OK;
+    for folder in &spool.census.unread {
+        complain(folder);
+        status = exit::FAILED;
+    }
+    let Some(opened) = &mut spool.opened else { return status };
+    let path = || spool.path.clone();
+    // What the census has said is not said again.
+    if let Some(source) = opened.failed.take().filter(|_| status == exit::OK) {
+        complain(&StatsError::Count { spool: path(), source });
+        status = exit::FAILED;
+    }
+    if opened.unread > 0 {
+        complain(&StatsError::Unread { spool: path(), tasks: opened.unread });
+        status = exit::FAILED;
+    }
+    status
+}
+
+fn counted(spool: &Looked, options: &StatsOptions, now_ns: i64) -> Result<Counted, StatsError> {
     let path = spool.view.path().to_owned();
     let fail = |source| StatsError::Count { spool: path.clone(), source };
     let by_files = options.all || options.functions.is_some();
-    let told = if by_files { None } else { told::told(&spool.view, now_ns).map_err(fail)? };
+    let told = if by_files { None } else { told::told(&spool.view, now_ns) };
     let (census, all) = if let Some(told) = told {
         told
     } else {
@@ -136,19 +169,31 @@ fn count(spool: &Looked, options: &StatsOptions, now_ns: i64) -> Result<Counted,
         let all = found.all();
         (found, all)
     };
-    let opened = options.functions.map(|_| open_all(spool, now_ns)).transpose().map_err(fail)?;
+    let opened = options.functions.map(|_| open_all(spool, now_ns));
     let pauses = spool.pauses.as_ref().ok().map(|pauses| pauses.iter().cloned().collect());
     Ok(Counted { daemon: live_daemon(&path), path, census, all, pauses, opened })
 }
 
 /// Looks into every file.
-fn open_all(spool: &Looked, now_ns: i64) -> io::Result<Opened> {
+fn open_all(spool: &Looked, now_ns: i64) -> Opened {
+    let (mut unread, mut failed) = (0, None);
     let mut states = States::default();
     let mut functions: HashMap<Option<Vec<u8>>, States> = HashMap::new();
     let bar = progress("counting");
     for task in list(&spool.view, Shelves::ALL) {
         bar.inc(1);
-        let Some(seen) = spool.inspect(&task?, now_ns)? else { continue };
+        let seen = match task.and_then(|task| spool.inspect(&task, now_ns)) {
+            Ok(Some(seen)) => seen,
+            Ok(None) => continue,
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
+        if !seen.readable {
+            unread += 1;
+            continue;
+        }
         let Some(state) = TaskState::ALL.iter().position(|state| *state == seen.state) else {
             continue;
         };
@@ -162,13 +207,16 @@ fn open_all(spool: &Looked, now_ns: i64) -> io::Result<Opened> {
     let mut functions: Vec<_> = functions.into_iter().collect();
     let tasks = |states: &States| states.iter().sum::<u64>();
     functions.sort_by(|(a, of_a), (b, of_b)| tasks(of_b).cmp(&tasks(of_a)).then_with(|| a.cmp(b)));
-    Ok(Opened { states, functions })
+    Opened { states, functions, unread, failed }
 }
 
 fn print(spool: &Counted, functions: usize, now_ns: i64) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let coloured = out.is_terminal() && Environment::current().wants_colour();
-    let Census { folders, dead, corrupt } = &spool.census;
+    let Census { folders, dead, corrupt, .. } = &spool.census;
+    let kept =
+        |tasks: &Option<u64>| tasks.map_or_else(|| "?".to_owned(), |tasks| tasks.to_string());
+    let (dead, corrupt) = (kept(dead), kept(corrupt));
     let all = &spool.all;
     let daemon = spool.daemon.map_or_else(
         || "no daemon runs here".to_owned(),

@@ -1,6 +1,5 @@
 //! What a daemon knows of its spool: the same as the files tell, without a look at each.
 
-use std::io;
 use std::time::Duration;
 
 use unspool_core::Priority;
@@ -14,18 +13,18 @@ const AGE_MS_MAX: u64 = 1000;
 
 /// The tasks of each folder, and all of them together: when the next one is due, and how many bytes they
 /// have, is known of all alone. `None` if no one daemon knows all that is pending.
-pub(super) fn told(view: &SpoolView, now_ns: i64) -> io::Result<Option<(Census, Depth)>> {
+pub(super) fn told(view: &SpoolView, now_ns: i64) -> Option<(Census, Depth)> {
     let answers = ask_documents(view.path(), Asked::Status, ANSWER_WAIT_MAX);
     // What runs in one of several daemons is due for the others.
     if answers.len() > 1 {
-        return Ok(None);
+        return None;
     }
     let mut answers = answers.into_iter().filter_map(|(_, answer)| {
         let status: StatusSnapshot = serde_json::from_slice(&answer.ok()?).ok()?;
         let spool = status.spool;
         (spool.complete && spool.age_ms.is_some_and(|age| age <= AGE_MS_MAX)).then_some(spool)
     });
-    let Some(spool) = answers.next() else { return Ok(None) };
+    let spool = answers.next()?;
     let ns = |ms: u64| i64::try_from(ms.saturating_mul(1_000_000)).unwrap_or(i64::MAX);
     let all = Depth {
         bytes: spool.bytes,
@@ -41,8 +40,7 @@ pub(super) fn told(view: &SpoolView, now_ns: i64) -> io::Result<Option<(Census, 
     if let [(_, only)] = &mut folders[..] {
         *only = all;
     }
-    let (dead, corrupt) = census_kept(view)?;
-    Ok(Some((Census { folders, dead, corrupt }, all)))
+    Some((Census { folders, ..census_kept(view) }, all))
 }
 
 /// What is paused is due, as its file says.

@@ -93,6 +93,8 @@ fn draw_head(
         Span::raw(words::daemons(spool, now_ns)),
     ]);
     let mut second: Vec<Span<'_>> = Vec::new();
+    let unknown = words::unknown(spool);
+    second.extend(unknown.map(|text| Span::styled(text, colours.style(Paint::Bad))));
     for (count, word, paint) in words::counts(spool) {
         let style = if count > 0 { colours.style(paint) } else { colours.style(Paint::Quiet) };
         second.push(Span::styled(format!("{count} {word}  "), style));

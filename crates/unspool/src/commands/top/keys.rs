@@ -83,7 +83,9 @@ fn in_table(state: &mut State, key: KeyCode) -> Option<Deed> {
         KeyCode::Char('s') => state.sort = state.sort.next(),
         KeyCode::Char('f' | '/') => state.mode = Mode::Filter,
         KeyCode::Char('p') => {
-            let paused = state.chosen_spool().map(|spool| spool.pauses.spool().is_some());
+            let paused = state
+                .chosen_spool()
+                .map(|spool| spool.pauses.as_ref().is_some_and(|pauses| pauses.spool().is_some()));
             state.mode = paused.map_or(Mode::Table, |paused| Mode::Confirm { pause: !paused });
         }
         KeyCode::Char('+') => {

@@ -12,6 +12,8 @@ use unspool_spool::{
 use unspool_supervisor::snapshot::StatusSnapshot;
 use unspool_sys::clock;
 
+use crate::logging::with_causes;
+
 /// How long a daemon may take to answer.
 const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
 /// How long files are looked at where no daemon tells of them.
@@ -35,9 +37,11 @@ pub(super) struct SpoolLook {
     pub(super) daemons: Vec<DaemonLook>,
     /// Where its pending tasks stand, if that is known.
     pub(super) counts: Option<Counts>,
-    /// How many lie in `dead/` and `corrupt/`.
-    pub(super) kept: Option<(u64, u64)>,
-    pub(super) pauses: Pauses,
+    /// How many lie in `dead/` and `corrupt/`, if that is known.
+    pub(super) dead: Option<u64>,
+    pub(super) corrupt: Option<u64>,
+    /// What is paused, if that is known.
+    pub(super) pauses: Option<Pauses>,
     /// What could not be looked at.
     pub(super) problem: Option<String>,
 }
@@ -65,6 +69,15 @@ pub(super) struct Counts {
 }
 
 impl SpoolLook {
+    /// Takes in why something could not be looked at.
+    fn fail(&mut self, error: &dyn std::error::Error) {
+        let error = with_causes(error);
+        self.problem = Some(match self.problem.take() {
+            Some(problem) => format!("{problem}; {error}"),
+            None => error,
+        });
+    }
+
     /// What the daemons say that answer.
     pub(super) fn told(&self) -> impl Iterator<Item = &StatusSnapshot> {
         self.daemons.iter().filter_map(|daemon| daemon.status.as_ref().ok())
@@ -80,7 +93,7 @@ pub(super) struct Looker {
 #[derive(Debug, Default)]
 struct Watched {
     path: PathBuf,
-    kept: Rarely<(u64, u64)>,
+    kept: Rarely<Census>,
     census: Rarely<Census>,
 }
 
@@ -128,7 +141,7 @@ impl Watched {
     fn look(&mut self, now_ns: i64) -> SpoolLook {
         let mut seen = SpoolLook { path: self.path.clone(), ..SpoolLook::default() };
         if let Err(error) = self.fill(&mut seen, now_ns) {
-            seen.problem = Some(crate::logging::with_causes(error.as_ref()));
+            seen.fail(error.as_ref());
         }
         seen
     }
@@ -146,18 +159,28 @@ impl Watched {
         };
         let daemon = |(pid, answer)| DaemonLook { pid, status: parsed(answer) };
         seen.daemons = answers.into_iter().map(daemon).collect();
-        seen.pauses = read_pauses(&view)?;
+        // What cannot be read keeps nothing else from being shown.
+        match read_pauses(&view) {
+            Ok(pauses) => seen.pauses = Some(pauses),
+            Err(error) => seen.fail(&error),
+        }
+        let adoption = view_adoption(&view).unwrap_or_else(|error| {
+            seen.fail(&error);
+            None
+        });
         let counts = together(seen.told().map(|status| told(&status.spool)));
         seen.counts = counts;
-        if counts.is_none() {
-            let found = self.census.get(|| {
-                let adoption = view_adoption(&view).map_err(io::Error::other)?;
-                census(&view, adoption.as_ref(), now_ns, Some(CENSUS_MAX))
-            })?;
-            seen.counts = Some(counted(&found, &seen.pauses, now_ns));
-            seen.kept = Some((found.dead, found.corrupt));
+        let found = if counts.is_none() {
+            let found =
+                self.census.get(|| census(&view, adoption.as_ref(), now_ns, Some(CENSUS_MAX)))?;
+            seen.counts = Some(counted(&found, seen.pauses.as_ref(), now_ns));
+            found
         } else {
-            seen.kept = Some(self.kept.get(|| census_kept(&view))?);
+            self.kept.get(|| Ok(census_kept(&view)))?
+        };
+        (seen.dead, seen.corrupt) = (found.dead, found.corrupt);
+        for folder in &found.unread {
+            seen.fail(folder);
         }
         Ok(())
     }
@@ -187,11 +210,12 @@ fn together(told: impl Iterator<Item = Counts>) -> Option<Counts> {
 }
 
 /// By the files: those of a function that is paused count as due, since no file is opened.
-fn counted(census: &Census, pauses: &Pauses, now_ns: i64) -> Counts {
+fn counted(census: &Census, pauses: Option<&Pauses>, now_ns: i64) -> Counts {
     let mut counts = Counts::default();
     for (priority, depth) in &census.folders {
         let priority: Option<&Priority> = priority.as_ref();
-        let is_paused = pauses.of_task(priority, None).next().is_some();
+        // Nothing runs while that is not known.
+        let is_paused = pauses.is_none_or(|all| all.of_task(priority, None).next().is_some());
         *(if is_paused { &mut counts.paused } else { &mut counts.due }) += depth.due;
         counts.running += depth.running;
         counts.delayed += depth.delayed;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::look::SpoolLook;
 use super::state::{State, running_in, workers_of};
 use super::words;
-use crate::display::{clean, pause_object, span};
+use crate::display::{clean, json_line, pause_object, span};
 
 /// What one look saw.
 pub(super) fn text(state: &State) -> String {
@@ -18,7 +18,9 @@ pub(super) fn text(state: &State) -> String {
         let _ = writeln!(text, "{path}  {}", words::daemons(spool, state.look.at_ns));
         let counts = words::counts(spool).into_iter();
         let counts = counts.map(|(count, word, _)| format!("{count} {word}"));
-        let line = counts.chain(words::oldest(spool)).chain(words::rate(history));
+        let unknown = words::unknown(spool).map(str::to_owned);
+        let line = unknown.into_iter().chain(counts);
+        let line = line.chain(words::oldest(spool)).chain(words::rate(history));
         let _ = writeln!(text, "{}", line.collect::<Vec<_>>().join("  "));
         for (remark, _) in words::remarks(spool) {
             let _ = writeln!(text, "{remark}");
@@ -52,7 +54,7 @@ pub(super) fn object(state: &State) -> String {
         object
     });
     let at = state.look.at_ns as f64 / 1e9;
-    format!("{}\n", json!({ "at": at, "spools": spools.collect::<Vec<_>>() }))
+    json_line(&json!({ "at": at, "spools": spools.collect::<Vec<_>>() }))
 }
 
 fn json_of(at: usize, spool: &SpoolLook) -> Value {
@@ -81,15 +83,17 @@ fn json_of(at: usize, spool: &SpoolLook) -> Value {
         })
     });
     let workers = workers_of(spool);
+    let paused = spool.pauses.as_ref();
+    let paused = paused.map(|pauses| pauses.iter().map(pause_object).collect::<Vec<_>>());
     json!({
         "spool": spool.path.to_string_lossy(),
         "daemons": daemons.collect::<Vec<_>>(),
         "tasks": counts,
-        "dead": spool.kept.map(|kept| kept.0),
-        "corrupt": spool.kept.map(|kept| kept.1),
+        "dead": spool.dead,
+        "corrupt": spool.corrupt,
         "workers": { "busy": workers.busy, "idle": workers.idle, "other": workers.other },
         "running": running.collect::<Vec<_>>(),
-        "paused": spool.pauses.iter().map(pause_object).collect::<Vec<_>>(),
+        "paused": paused,
         "problem": spool.problem,
     })
 }

@@ -175,7 +175,7 @@ impl State {
             if self.lines.len() == LINES_MAX {
                 self.lines.pop_front();
             }
-            self.lines.push_back(line);
+            self.lines.push_back(line.without_secrets());
         }
     }
 
@@ -277,7 +277,7 @@ pub(super) mod tests {
         let daemons = vec![DaemonLook { pid: status.pid, status: Ok(status) }];
         let counts = Some(Counts { due: 3, running: 1, ..Counts::default() });
         let path = PathBuf::from("/srv/spool");
-        let spool = SpoolLook { path, daemons, counts, kept: Some((1, 0)), ..SpoolLook::default() };
+        let spool = SpoolLook { path, daemons, counts, dead: Some(1), ..SpoolLook::default() };
         let at_ns = 1_795_000_100_000_000_000;
         Look { at_ns, mono_ns: mono_s * 1_000_000_000, spools: vec![spool] }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use unspool_spool::TaskState;
+use unspool_spool::{Pauses, TaskState};
 
 use super::look::{Counts, SpoolLook};
 use super::state::{History, workers_of};
@@ -11,7 +11,9 @@ use crate::display::{self, Paint, clean, paint, span};
 /// Who runs it.
 pub(super) fn daemons(spool: &SpoolLook, now_ns: i64) -> String {
     if spool.daemons.is_empty() {
-        return "no daemon runs here".to_owned();
+        // Of what cannot be looked at nobody knows who runs it.
+        let is_known = spool.counts.is_some();
+        return if is_known { "no daemon runs here" } else { "cannot be looked at" }.to_owned();
     }
     let each = spool.daemons.iter().map(|daemon| match &daemon.status {
         Err(error) => format!("daemon {} does not answer: {}", daemon.pid, clean(error)),
@@ -35,11 +37,17 @@ pub(super) fn daemons(spool: &SpoolLook, now_ns: i64) -> String {
     text
 }
 
-/// Where its tasks stand: each number with its word and its colour.
+/// What is said where its tasks cannot be counted.
+pub(super) fn unknown(spool: &SpoolLook) -> Option<&'static str> {
+    spool.counts.is_none().then_some("its tasks cannot be counted")
+}
+
+/// Where its tasks stand: each number with its word and its colour; nothing if that is not known.
 pub(super) fn counts(spool: &SpoolLook) -> Vec<(u64, &'static str, Paint)> {
-    let Counts { due, running, delayed, paused, held, unseen, .. } =
-        spool.counts.unwrap_or_default();
-    let (dead, corrupt) = spool.kept.unwrap_or_default();
+    let Some(Counts { due, running, delayed, paused, held, unseen, .. }) = spool.counts else {
+        return Vec::new();
+    };
+    let (dead, corrupt) = (spool.dead.unwrap_or_default(), spool.corrupt.unwrap_or_default());
     let always = [
         (due, "due", Paint::Plain),
         (running, "running", paint(TaskState::Running)),
@@ -71,7 +79,7 @@ pub(super) fn rate(history: &History) -> Option<String> {
 
 /// What is paused, or wrong.
 pub(super) fn remarks(spool: &SpoolLook) -> Vec<(String, Paint)> {
-    let paused = spool.pauses.iter().map(|pause| {
+    let paused = spool.pauses.iter().flat_map(Pauses::iter).map(|pause| {
         let what = clean(&pause.scope.describe());
         (format!("{what} is {}", display::paused(pause)), Paint::Warning)
     });
