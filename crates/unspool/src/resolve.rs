@@ -20,7 +20,7 @@ use crate::bounds;
 use crate::logging::date_of_lines;
 use crate::network::{self, NetworkError};
 use crate::security::{self, SecurityError};
-use crate::{exit, hooks, programs, serving, workers};
+use crate::{exit, hooks, programs, relays, serving, workers};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -233,6 +233,14 @@ pub(crate) fn spool_paths(config: &Config) -> Vec<PathBuf> {
     let own = own_spoolers(config);
     let spools = own.iter().filter(|spooler| !is_priority_of(spooler, &own));
     spools.map(|spooler| spooler.path.clone()).collect()
+}
+
+/// The same with the outboxes of relays, as far as they are there.
+pub(crate) fn spool_and_outbox_paths(config: &Config) -> Vec<PathBuf> {
+    let mut paths = spool_paths(config);
+    let outboxes = relays::relays(config).map(|(spooler, _)| spooler.path.clone());
+    paths.extend(outboxes.filter(|path| path.is_dir()));
+    paths
 }
 
 /// The interpreter of the workers: that of `virtualenv`, else the one beside this binary, else the

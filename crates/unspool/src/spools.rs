@@ -102,13 +102,13 @@ impl Source {
         }
     }
 
-    /// The directories of the spools that are run, and the configuration, if one names them.
+    /// The directories of the spools that are run, and of outboxes, and the configuration, if one names them.
     pub(crate) fn run_here(self) -> Result<(Vec<PathBuf>, Option<Box<Config>>), SpoolsError> {
         match self {
             Self::Directory(directory) => Ok((vec![directory], None)),
             Self::Config(file, loaded) => {
                 let config = Box::new(loaded.config);
-                let paths = resolve::spool_paths(&config);
+                let paths = resolve::spool_and_outbox_paths(&config);
                 if paths.is_empty() {
                     return Err(SpoolsError::NoneInConfig { file });
                 }

@@ -6,8 +6,9 @@ use std::io;
 
 use unspool_core::Priority;
 use unspool_spool::{
-    AdoptError, Adoption, Attempt, Listed, Pause, PauseError, Pauses, SpoolView, TaskState,
-    TaskSummary, Whereabouts, inspect, origin, read_pauses, view_adoption, view_attempts,
+    AdoptError, Adoption, Attempt, Link, Listed, Pause, PauseError, Pauses, RelayState, SpoolView,
+    TaskState, TaskSummary, Whereabouts, inspect, origin, read_pauses, read_relay, view_adoption,
+    view_attempts,
 };
 use unspool_sys::locked::locked_inodes;
 
@@ -21,6 +22,8 @@ pub(crate) struct Looked {
     pub(crate) adoption: Result<Option<Adoption>, AdoptError>,
     /// An error says why that is not known: then nothing of the spool runs.
     pub(crate) pauses: Result<Pauses, PauseError>,
+    /// Of an outbox what sends its tasks on, and whether that lives.
+    pub(crate) relay: Option<(RelayState, bool)>,
     /// What the kernel says is locked, once somebody had to know.
     locked: OnceCell<HashSet<u64>>,
 }
@@ -28,7 +31,9 @@ pub(crate) struct Looked {
 impl Looked {
     pub(crate) fn at(view: SpoolView) -> Self {
         let (adoption, pauses) = (view_adoption(&view), read_pauses(&view));
-        Self { view, adoption, pauses, locked: OnceCell::new() }
+        // What cannot be read says no more than that nobody said anything.
+        let relay = read_relay(&view).ok().flatten();
+        Self { view, adoption, pauses, relay, locked: OnceCell::new() }
     }
 
     /// Complains of what cannot be read: an exit status that says whether there was anything.
@@ -87,6 +92,17 @@ impl Looked {
             _ => None,
         };
         pauses.into_iter().flatten()
+    }
+}
+
+/// Where a task of an outbox goes, and what becomes of that, in a few words.
+pub(crate) fn relayed(relay: &RelayState, lives: bool, is_locked: bool) -> String {
+    let to = format!("to {}", relay.address);
+    match relay.link {
+        _ if !lives => format!("{to}: no daemon sends it on"),
+        _ if is_locked => format!("{to}: on its way"),
+        Link::Waiting => format!("{to}: waits, {}", relay.error),
+        Link::Connected | Link::Idle => to,
     }
 }
 

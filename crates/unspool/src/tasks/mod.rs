@@ -24,7 +24,7 @@ use unspool_sys::folder::FileKind;
 pub(crate) use self::attempts::{shown_attempt, shown_attempts};
 pub(crate) use self::filter::Filter;
 pub(crate) use self::finder::{Finder, FinderError};
-pub(crate) use self::looked::{Looked, failed};
+pub(crate) use self::looked::{Looked, failed, relayed};
 use crate::cli::SpoolArgs;
 use crate::exit;
 use crate::spools::{Source, SpoolsError, view_those};

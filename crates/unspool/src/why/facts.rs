@@ -12,8 +12,8 @@ use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{KEY_AT, Malformed, TaskFile};
 use unspool_core::{Message, Priority, RetryPolicy};
 use unspool_spool::{
-    Adoption, Asked, Attempt, Listed, Pauses, RecordError, Refused, SpoolView, TaskState,
-    TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed,
+    Adoption, Asked, Attempt, Listed, Pauses, RecordError, Refused, RelayState, SpoolView,
+    TaskState, TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed,
 };
 use unspool_supervisor::explanation::{Explanation, KnownTask, Standing};
 use unspool_supervisor::snapshot::StatusSnapshot;
@@ -81,6 +81,8 @@ pub(crate) struct Facts {
     pub(crate) wanted_ns: Option<i64>,
     pub(crate) policy: RetryPolicy,
     pub(crate) daemons: Vec<DaemonView>,
+    /// Of an outbox what sends its tasks on, and whether that lives.
+    pub(crate) relay: Option<(RelayState, bool)>,
 }
 
 impl Facts {
@@ -145,6 +147,7 @@ impl Facts {
             wanted_ns: content.wanted_ns,
             policy,
             daemons,
+            relay: spool.relay.clone(),
             summary,
         }))
     }

@@ -8,6 +8,7 @@ mod ended;
 mod facts;
 mod history;
 mod holders;
+mod relayed;
 mod waiting;
 mod workers;
 
@@ -87,9 +88,11 @@ fn adoption_unreadable(facts: &Facts) -> Option<Reason> {
 pub(crate) fn reasons(facts: &Facts) -> Vec<Reason> {
     let mut reasons = match &facts.summary.whereabouts {
         Whereabouts::Kept(kept, _) => ended::reasons(facts, *kept),
-        Whereabouts::Pending(_) => {
-            holders::reason(facts).map_or_else(|| waiting::reasons(facts), |reason| vec![reason])
-        }
+        Whereabouts::Pending(_) => match &facts.relay {
+            Some((relay, lives)) => relayed::reasons(facts, relay, *lives),
+            None => holders::reason(facts)
+                .map_or_else(|| waiting::reasons(facts), |reason| vec![reason]),
+        },
     };
     if let Some(reason) = adoption_unreadable(facts) {
         let at = if facts.daemons.is_empty() { 0 } else { reasons.len() };

@@ -187,7 +187,7 @@ fn expired(facts: &Facts) -> Option<Reason> {
     Some(Reason::new("expired", text).with("expired_at", expires_ms as f64 / 1e3))
 }
 
-fn paused(facts: &Facts) -> Vec<Reason> {
+pub(super) fn paused(facts: &Facts) -> Vec<Reason> {
     let pauses: &Pauses = match &facts.pauses {
         Ok(pauses) => pauses,
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
-use unspool_spool::{Attempt, TaskState, TaskSummary};
+use unspool_spool::{Attempt, TaskState, TaskSummary, Whereabouts};
 
 use crate::display::{
     Cell, Column, Table, age, clean, clipped, json_line, paint, paused, short_id, time,
@@ -100,6 +100,12 @@ fn priority(spool: &Looked, seen: &TaskSummary) -> Option<String> {
 fn note(spool: &Looked, seen: &TaskSummary, last: Option<&Attempt>, now_ns: i64) -> String {
     let wait = || age(seen.due_ns.saturating_sub(now_ns).max(0) as u64);
     let error = last.map(|last| last.error.clone()).unwrap_or_default();
+    if let (Some((relay, lives)), Whereabouts::Pending(_)) = (&spool.relay, &seen.whereabouts)
+        && seen.readable
+        && !matches!(seen.state, TaskState::Paused | TaskState::Torn)
+    {
+        return tasks::relayed(relay, *lives, seen.state == TaskState::Running);
+    }
     match seen.state {
         _ if !seen.readable => "may not be read".to_owned(),
         TaskState::Due | TaskState::Delayed if seen.policy.is_expired(now_ns) => {
@@ -124,6 +130,7 @@ fn json(
     now_ns: i64,
 ) -> Value {
     let seconds = |ns: i64| ns as f64 / 1e9;
+    let relay = spool.relay.as_ref();
     json!({
         "spool": spool.view.path().to_string_lossy(),
         "path": seen.whereabouts.path(&spool.view).to_string_lossy(),
@@ -139,5 +146,6 @@ fn json(
         "last_error": last.map(|last| last.error.as_str()),
         "bytes": seen.stat.bytes,
         "readable": seen.readable,
+        "relay": relay.map(|(relay, _)| relay.address.as_str()),
     })
 }

@@ -41,6 +41,7 @@ pub(super) fn json(known: &Known<'_>) -> Value {
         "owner": seen.stat.owner,
         "damage": known.task.as_ref().err().map(ToString::to_string),
         "history": known.history,
+        "relay": known.relay.as_ref().map(|(address, _)| address),
     });
     if let (Some(arguments), Value::Object(fields)) = (&known.arguments, &mut object) {
         let named = arguments.named.iter().map(|(name, value)| (name.clone(), value.json()));

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use unspool_config::Environment;
 use unspool_core::Priority;
 use unspool_core::taskfile::{Malformed, TaskFile, signer, verify};
-use unspool_spool::{Attempt, Capsule, Pause, TaskSummary, view_attempts};
+use unspool_spool::{Attempt, Capsule, Pause, TaskState, TaskSummary, Whereabouts, view_attempts};
 use unspool_sys::clock;
 
 use crate::arguments::Arguments;
@@ -66,6 +66,8 @@ struct Known<'a> {
     signature: Option<Signature>,
     /// The oldest first.
     history: Vec<Attempt>,
+    /// Of a task in an outbox: where it goes, and what becomes of that.
+    relay: Option<(String, String)>,
 }
 
 /// Who signed a task, as it says itself, and whether that is so: `None` if no key to check it with is
@@ -144,7 +146,12 @@ fn try_run(options: &ShowOptions) -> Result<u8, ShowError> {
         complain(error);
         status = exit::FAILED;
     }
+    let relay = looked.relay.as_ref().map(|(relay, lives)| {
+        let is_locked = seen.state == TaskState::Running;
+        (relay.address.clone(), tasks::relayed(relay, *lives, is_locked))
+    });
     let known = Known {
+        relay: relay.filter(|_| matches!(seen.whereabouts, Whereabouts::Pending(_))),
         path: &path,
         spool: looked.view.path(),
         arguments: task.as_ref().ok().map(|task| Arguments::of(task, options.show_secrets)),

@@ -39,6 +39,9 @@ pub(super) fn text(known: &Known<'_>, coloured: bool) -> String {
             format!("{} of {}", clean(&String::from_utf8_lossy(name)), clean(&module))
         }
     };
+    if let Some((_, relay)) = &known.relay {
+        line(&mut out, "relayed", &clean(relay));
+    }
     line(&mut out, "function", &function);
     line(&mut out, "file", &clean(&known.path.to_string_lossy()));
     line(&mut out, "", &format!("{} bytes, of user {}", seen.stat.bytes, seen.stat.owner));

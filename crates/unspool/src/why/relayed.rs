@@ -1,0 +1,54 @@
+//! Tasks of an outbox: how far they are on their way to another machine.
+
+use unspool_spool::{Link, RelayState};
+use unspool_sys::lock::Holder;
+
+use super::waiting::paused;
+use super::{Facts, Reason};
+use crate::display;
+
+/// Why a task has not left yet.
+pub(super) fn reasons(facts: &Facts, relay: &RelayState, lives: bool) -> Vec<Reason> {
+    let RelayState { address, pid, .. } = relay;
+    let told = |code, text: String| Reason::new(code, text).with("address", address.clone());
+    if !lives {
+        let text = format!(
+            "It is to be sent on to {address}, and no daemon on this machine does that: start the one with \
+             `spooler = relay:{address}` (`unspool run`)."
+        );
+        return vec![told("no_forwarder", text)];
+    }
+    if facts.holder != Holder::Nobody {
+        let text = format!(
+            "It is on its way to {address}: daemon {pid} has sent it, or sends it, and waits until the \
+             receiver says that it is stored."
+        );
+        return vec![told("relay_sending", text).with("daemon", *pid)];
+    }
+    let mut reasons = paused(facts);
+    reasons.push(match relay.link {
+        Link::Waiting => {
+            let again = relay.again_at.map(|at| (at - facts.now_ns as f64 / 1e9).max(0.0));
+            let then = again.map_or_else(String::new, |again| {
+                format!("; daemon {pid} tries again in {}", display::span(again))
+            });
+            let since = display::span((facts.now_ns as f64 / 1e9 - relay.since).max(0.0));
+            let text = format!(
+                "It waits to be sent on to {address}, which takes nothing since {since}: {}{then}.",
+                relay.error
+            );
+            told("relay_waiting", text)
+                .with("daemon", *pid)
+                .with("error", relay.error.clone())
+                .with("again_s", again)
+        }
+        Link::Connected | Link::Idle => {
+            let text = format!(
+                "It waits to be sent on to {address}: daemon {pid} does that, those with a priority and \
+                 older ones first."
+            );
+            told("relay_queued", text).with("daemon", *pid)
+        }
+    });
+    reasons
+}
