@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
+import signal
+import subprocess
 import time
 
 from control import ask
 from factory import DaemonFactory
 from faults import append_only, or_not_run, unreadable, unreadable_backlog
-from harness import Project, wait_gone
-from reasons import MODULE, codes, reason, start, wait_why, why
+from frozen import frozen, wait_woken
+from harness import UNSPOOL, Project, wait_gone
+from processes import WAIT_SECONDS_MAX
+from reasons import MODULE, NOTHING, codes, reason, start, wait_why, why
 from spooling import QUICK_OR_HELD, Producer, call, hand_ahead, submit
 
 from torture.inject import need_strace
@@ -129,3 +134,40 @@ def test_the_spool_is_listed_for_the_first_time(project: Project) -> None:
         assert "for the first time" in reason(answer, "first_scan")["text"]
         if "not_seen" in codes(answer):
             assert reason(answer, "not_seen")["scanning"]
+
+
+def test_its_worker_has_not_begun(project: Project, daemon: DaemonFactory) -> None:
+    running = start(project, daemon)
+    (worker,) = running.workers
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        task = submit(project, "mark")
+        answer = wait_why(project, task, lambda answer: "claimed" in codes(answer))
+        claimed = reason(answer, "claimed")
+        assert (claimed["pid"], claimed["daemon"]) == (worker, running.pid)
+        assert f"handed it to worker {worker}" in claimed["text"]
+        done = project.unspool("stack", task, check=False)
+        assert done.returncode == NOTHING and "has not begun" in done.stderr
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    project.events.wait("mark")
+
+
+def test_nothing_keeps_it(project: Project, daemon: DaemonFactory) -> None:
+    running = start(project, daemon)
+    task = submit(project, "mark", "--delay", "2")
+    wait_why(project, task, lambda answer: codes(answer) == ["delayed"])
+    # It becomes due while nobody can take it, and is asked about before it is taken.
+    with frozen(running.pid, "dispatcher") as dispatcher:
+        time.sleep(max(0.0, task.stat().st_mtime - time.time()))
+        asking = subprocess.Popen(
+            [UNSPOOL, "why", "--json", task],
+            env=project.producer_env, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        # The question how the daemon is, and that about the task.
+        wait_woken(running.pid, 2)
+        dispatcher.go_on_to_open(task.name)
+        answer = json.loads(asking.communicate(timeout=WAIT_SECONDS_MAX)[0])
+    assert codes(answer) == ["about_to_run"], answer
+    assert reason(answer, "about_to_run")["daemon"] == running.pid
+    project.events.wait("mark")

@@ -97,8 +97,10 @@ pub struct Holding {
     pub worker: u32,
     /// Its process.
     pub pid: u32,
-    /// How long it has run the task; `None` if it waits there behind another one.
+    /// How long it has run the task; `None` if it has not begun.
     pub running_ms: Option<u64>,
+    /// It waits there behind another one, which runs.
+    pub behind: bool,
 }
 
 /// What holds for all tasks of a folder.

@@ -287,6 +287,28 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_others_commands_no_terminal() {
+        let odd = "a\\u001b[31m\u{7f}\u{9b}\u{61c}\u{202e}";
+        let line = format!(
+            r#"{{"unix":1,"level":"info","message":"m","{odd}":1,"b":["{odd}"],"c":"{odd}","task":"{odd} x"}}"#
+        );
+        let mut record = Record::from_json(line.as_bytes()).unwrap();
+        for bare in [false, true] {
+            record.fields.iter_mut().for_each(|field| field.bare = bare);
+            let mut shown = String::new();
+            record.write_fields(&mut shown).unwrap();
+            for text in [shown, record.to_json()] {
+                assert!(!text.chars().any(crate::display::is_obeyed), "{text:?}");
+            }
+        }
+        let again = Record::from_json(record.to_json().as_bytes()).unwrap();
+        let values = |record: &Record| {
+            record.fields.iter().map(|f| (f.name.clone(), f.value.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(values(&again), values(&record));
+    }
+
+    #[test]
     fn what_is_kept_is_bounded() {
         let mut long = record();
         long.detail = format!("{}\nValueError: é", "é\u{1}".repeat(LINE_BYTES_MAX));

@@ -9,7 +9,7 @@ use tracing::{Event, Level};
 use unspool_config::without_secrets;
 use unspool_supervisor::journal::EventKind;
 
-use crate::display::is_obeyed;
+use crate::display::{clean, is_obeyed};
 
 /// Fields that say again what the message says: people are shown them only where it does not.
 const IN_MESSAGE: [&str; 4] = ["error", "cause", "reason", "option"];
@@ -110,23 +110,25 @@ impl Record {
     /// The fields as people read them, each with a space before it.
     pub(crate) fn write_fields(&self, out: &mut impl fmt::Write) -> fmt::Result {
         for LogField { name, value, bare } in &self.fields {
+            // One that was read has whatever somebody wrote.
+            let name = clean(name);
             let Value::String(text) = value else {
-                write!(out, " {name}={value}")?;
+                write!(out, " {name}={}", clean(&value.to_string()))?;
                 continue;
             };
-            if IN_MESSAGE.contains(&name.as_ref()) && self.message.contains(text.as_str()) {
+            if IN_MESSAGE.contains(&name.as_str()) && self.message.contains(text.as_str()) {
                 continue;
             }
-            let text = match name.as_ref() {
+            let text = match name.as_str() {
                 "id" => text.get(text.len().saturating_sub(ID_SHOWN)..).unwrap_or(text),
                 _ => text,
             };
             let odd = |c: char| c.is_whitespace() || is_obeyed(c);
             // File names come from outside: a newline in one must not look like an event.
             if *bare && text.chars().any(is_obeyed) {
-                write!(out, " {name}={}", text.escape_debug())?;
+                write!(out, " {name}={}", clean(text))?;
             } else if !bare && (text.is_empty() || text.contains(odd)) {
-                write!(out, " {name}={text:?}")?;
+                write!(out, " {name}={}", clean(&format!("{text:?}")))?;
             } else {
                 write!(out, " {name}={text}")?;
             }

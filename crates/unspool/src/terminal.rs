@@ -89,7 +89,8 @@ pub(crate) fn confirm(question: &str) -> Option<bool> {
         return None;
     }
     let mut answer = String::new();
-    let asked = write!(io::stderr(), "{question} [y/N] ").and_then(|()| io::stderr().flush());
+    let asked = write!(io::stderr(), "{} [y/N] ", display::clean(question))
+        .and_then(|()| io::stderr().flush());
     asked.and_then(|()| io::stdin().read_line(&mut answer)).ok()?;
     Some(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -55,11 +55,11 @@ impl Dispatcher {
     fn holding(&self, key: TaskKey) -> Option<Holding> {
         self.workers.values().find_map(|worker| {
             let (slot, ..) = worker.handed().find(|(_, held, _)| held.key == key)?;
-            Some(Holding {
-                worker: worker.id,
-                pid: worker.pid,
-                running_ms: self.running_ms(worker, slot),
-            })
+            let running_ms = self.running_ms(worker, slot);
+            let mut others = worker.handed().filter(|(other, ..)| *other != slot);
+            let behind = running_ms.is_none()
+                && others.any(|(other, ..)| self.running_ms(worker, other).is_some());
+            Some(Holding { worker: worker.id, pid: worker.pid, running_ms, behind })
         })
     }
 

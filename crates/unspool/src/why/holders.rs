@@ -24,11 +24,18 @@ fn claimed_by(daemon: &DaemonView, task: &KnownTask) -> Reason {
                     keeps it from running again. The log says why.";
         return Reason::new("done_undeleted", text).with("daemon", daemon.pid);
     }
-    let Some(Holding { pid, running_ms, .. }) = task.worker else {
+    let Some(Holding { pid, running_ms, behind, .. }) = task.worker else {
         let text = format!("Daemon {} has claimed it just now.", daemon.pid);
         return Reason::new("claimed", text).with("daemon", daemon.pid);
     };
     let reason = match running_ms {
+        None if !behind => {
+            let text = format!(
+                "Daemon {} has claimed it and handed it to worker {pid}, which begins in a moment.",
+                daemon.pid
+            );
+            Reason::new("claimed", text)
+        }
         None => {
             let text = format!(
                 "It was handed to worker {pid} ahead of its turn, and has not begun: it runs next there, \

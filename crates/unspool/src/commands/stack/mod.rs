@@ -166,7 +166,10 @@ fn find_worker(looked: &Looked, listed: &Listed) -> Result<(TaskSummary, Running
             }
             None => Err(idle(format!("daemon {} has just claimed it", daemon.pid))),
             Some(holding) => match holding.running_ms {
-                None => Err(idle(format!("worker {} has it behind another one", holding.pid))),
+                None if holding.behind => {
+                    Err(idle(format!("worker {} has it behind another one", holding.pid)))
+                }
+                None => Err(idle(format!("worker {} has it, and has not begun", holding.pid))),
                 Some(ms) => {
                     let seconds = ms as f64 / 1e3;
                     let running = Running { pid: holding.pid, seconds, is_noted: false };
