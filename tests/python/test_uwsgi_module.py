@@ -285,7 +285,8 @@ SETUP = """
              'is_a_reload': False, 'security': {'keys': None, 'unsigned_uids': [], 'mode': None,
                                                 'group': None, 'strict': False,
                                                 'network_pickle': False},
-             'bounds': {'max_pending': 0, 'max_pending_bytes': '0', 'min_free': '0'}}
+             'bounds': {'max_pending': 0, 'max_pending_bytes': '0', 'min_free': '0'},
+             'network': {'keys': None, 'ca': None, 'certificate': None, 'certificate_key': None}}
     _process.configure_daemon_child(setup)
 """
 
