@@ -20,8 +20,26 @@ STRANGERS = ["0.0.0.0:3031", ":3031", "*:3031", "[::]:3031", "192.0.2.1:3031", "
 def tls(project: Project) -> tuple[Path, Path]:
     """A certificate and its key."""
     certificate, key = project.root / "cert.pem", project.root / "key.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    rest = ["-nodes", "-subj", "/CN=localhost", "-days", "30", "-out", certificate, "-keyout", key]
+    make: list[str | Path] = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ]
+    rest: list[str | Path] = [
+        "-nodes",
+        "-subj",
+        "/CN=localhost",
+        "-days",
+        "30",
+        "-out",
+        certificate,
+        "-keyout",
+        key,
+    ]
     subprocess.run([*make, *rest], check=True, capture_output=True, timeout=60)
     key.chmod(0o600)
     return certificate, key

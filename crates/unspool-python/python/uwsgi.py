@@ -199,7 +199,7 @@ def _refresh() -> None:
     for name in ("spoolers", "mode", "pidfile", "queue_size"):
         names.pop(name, None)
     if _process.spoolers():
-        names["spoolers"] = _process.spoolers()
+        names["spoolers"] = _process.names()
     for name in ("mode", "pidfile"):
         value = opt.get(name)
         if isinstance(value, bytes):

@@ -15,7 +15,8 @@ use crate::{bounds, network, security};
 
 /// What a configuration file, or `FILE:SECTION`, and the variables amount to.
 ///
-/// A dictionary: `spoolers` (absolute paths in their order, external ones too), `opt` (pairs for
+/// A dictionary: `spoolers` (absolute paths in their order, external ones too), `relays` (of those the
+/// outboxes: pairs of `relay:ADDRESS` and the path), `opt` (pairs for
 /// `uwsgi.opt`, with None for an option without a value), `shared` (options of caches and their
 /// kin), `durability`, `frequency` (seconds), `security` and `bounds`
 /// (what `configure` takes), `network` (what `configure_network` takes).
@@ -51,7 +52,14 @@ fn found(py: Python<'_>, loaded: Result<Loaded, ConfigError>) -> PyResult<Bound<
         config.spoolers.iter().map(|spooler| path_bytes(py, &spooler.path)).collect();
     let opt = as_bytes(py, config.opt());
     let found = PyDict::new(py);
+    let relays: Vec<_> = config
+        .spoolers
+        .iter()
+        .filter(|spooler| spooler.relay.is_some())
+        .map(|spooler| (path_bytes(py, &spooler.name()), path_bytes(py, &spooler.path)))
+        .collect();
     found.set_item("spoolers", spoolers)?;
+    found.set_item("relays", relays)?;
     found.set_item("opt", opt)?;
     found.set_item("shared", as_bytes(py, config.shared_state()))?;
     found.set_item("durability", &config.spooler_durability)?;
@@ -75,6 +83,7 @@ fn one_spool<'py>(py: Python<'py>, path: &Path) -> PyResult<Bound<'py, PyDict>> 
     let path = path_bytes(py, path);
     let found = PyDict::new(py);
     found.set_item("spoolers", [path.clone()])?;
+    found.set_item("relays", PyList::empty(py))?;
     found.set_item("opt", [("spooler", path)])?;
     found.set_item("shared", PyList::empty(py))?;
     found.set_item("durability", "group")?;

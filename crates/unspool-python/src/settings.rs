@@ -52,6 +52,8 @@ struct Table {
 #[derive(Debug)]
 struct Configured {
     path: PathBuf,
+    /// Of an outbox the name by which tasks ask for it, `relay:ADDRESS`.
+    relay: Option<PathBuf>,
     /// A folder inside another configured spool: a priority of that one, not a spool.
     inside: Option<Inside>,
     open: Option<Arc<SpoolDir>>,
@@ -81,12 +83,13 @@ pub(crate) struct Here {
     pub(crate) durability: Durability,
 }
 
-/// Names the spools of this process: absolute paths, the default one first. Reads the keys, and opens
-/// nothing else yet.
+/// Names the spools of this process: absolute paths, the default one first, and of those that are
+/// outboxes the names. Reads the keys, and opens nothing else yet.
 #[pyfunction]
-#[pyo3(signature = (spools, durability, security, bounds, /))]
+#[pyo3(signature = (spools, relays, durability, security, bounds, /))]
 pub(crate) fn configure(
     spools: Vec<Bound<'_, PyBytes>>,
+    relays: Vec<(Bound<'_, PyBytes>, Bound<'_, PyBytes>)>,
     durability: &str,
     security: &Bound<'_, PyAny>,
     bounds: &Bound<'_, PyAny>,
@@ -97,9 +100,18 @@ pub(crate) fn configure(
         .parse()
         .map_err(|error: UnknownDurability| ConfigError::new_err(error.to_string()))?;
     let paths: Vec<PathBuf> = spools.iter().map(|path| path_of(path.as_bytes())).collect();
+    let relay = |path: &Path| {
+        let named = relays.iter().find(|(_, outbox)| path_of(outbox.as_bytes()) == path);
+        named.map(|(name, _)| path_of(name.as_bytes()))
+    };
     let spools = paths
         .iter()
-        .map(|path| Configured { path: path.clone(), inside: inside(path, &paths), open: None })
+        .map(|path| Configured {
+            path: path.clone(),
+            relay: relay(path),
+            inside: inside(path, &paths),
+            open: None,
+        })
         .collect();
     let mut table = table();
     table.configured = paths.len();
@@ -122,6 +134,7 @@ pub(crate) fn target(py: Python<'_>, spooler: Option<&[u8]>) -> PyResult<Target>
     let wanted = path_of(wanted);
     let index = match known(py, &wanted) {
         Some(index) => index,
+        None if is_relay(&wanted) => find(&wanted)?,
         None => match network::address_in(py, &wanted) {
             Some(address) => return network::remote(py, &address).map(Target::There),
             None => find(&wanted)?,
@@ -153,12 +166,14 @@ fn at(py: Python<'_>, index: usize) -> PyResult<Here> {
 /// the only one that ends in a relative path: `uwsgi.opt["spooler"]` may be one. In a process that
 /// is configured by nothing, one that was named before.
 fn known(py: Python<'_>, wanted: &Path) -> Option<usize> {
-    let (paths, configured) = {
+    let (paths, configured, found) = {
         let table = table();
-        let paths: Vec<PathBuf> = table.spools.iter().map(|spool| spool.path.clone()).collect();
-        (paths, table.configured)
+        let spools = &table.spools;
+        let paths: Vec<PathBuf> = spools.iter().map(|spool| spool.path.clone()).collect();
+        let is_wanted =
+            |spool: &Configured| spool.path == wanted || spool.relay.as_deref() == Some(wanted);
+        (paths, table.configured, spools.iter().position(is_wanted))
     };
-    let found = paths.iter().position(|path| path == wanted);
     if configured == 0 {
         return found;
     }
@@ -178,14 +193,21 @@ fn find(wanted: &Path) -> PyResult<usize> {
     if table().configured == 0 {
         return name(wanted);
     }
-    let paths: Vec<String> =
-        table().spools.iter().map(|spool| format!("`{}`", spool.path.display())).collect();
+    let named =
+        |spool: &Configured| format!("`{}`", spool.relay.as_ref().unwrap_or(&spool.path).display());
+    let paths: Vec<String> = table().spools.iter().map(named).collect();
     Err(SpoolError::new_err(format!(
         "`spooler` is `{}`, which is not configured in this process: use one of {}, or the address of \
          a spooler that listens, as in 127.0.0.1:10001",
         wanted.display(),
         paths.join(", ")
     )))
+}
+
+/// Whether a value names a relay. Its outbox is where a configuration says, so that it has to be
+/// one of those.
+fn is_relay(wanted: &Path) -> bool {
+    wanted.to_str().is_some_and(|text| text.starts_with("relay:"))
 }
 
 /// The only path that ends in a relative one.
@@ -203,6 +225,13 @@ fn only_end(paths: &[PathBuf], wanted: &Path) -> Option<usize> {
 
 /// The place of a spool that only the key `spooler` names.
 fn name(wanted: &Path) -> PyResult<usize> {
+    if is_relay(wanted) {
+        return Err(SpoolError::new_err(format!(
+            "`spooler` is `{}`, and this process has no configuration that says where tasks for it wait: \
+             name one with `spooler = {0}` (unspool.configure(config=...)), or give the address alone",
+            wanted.display()
+        )));
+    }
     if !wanted.is_absolute() {
         return Err(SpoolError::new_err(format!(
             "`spooler` is `{}`, and no spool is configured in this process: give its absolute path",
@@ -219,7 +248,12 @@ fn name(wanted: &Path) -> PyResult<usize> {
              that it uses, unspool.configure(spooler=[...])"
         )));
     }
-    table.spools.push(Configured { path: wanted.to_owned(), inside: None, open: None });
+    table.spools.push(Configured {
+        path: wanted.to_owned(),
+        relay: None,
+        inside: None,
+        open: None,
+    });
     Ok(table.spools.len() - 1)
 }
 

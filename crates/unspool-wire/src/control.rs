@@ -60,6 +60,8 @@ pub struct Setup {
     pub daemon_pid: u32,
     /// Paths of the spools that can be submitted to; the first one is the default.
     pub spoolers: Vec<String>,
+    /// Those of them that are outboxes: by which name tasks ask for each (`relay:ADDRESS`), and its path.
+    pub relays: Vec<(String, String)>,
     /// What to import, in order.
     pub imports: Vec<Import>,
     /// In front of `sys.path`, in order.

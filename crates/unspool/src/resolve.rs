@@ -275,8 +275,12 @@ pub(crate) fn setup(config: &Config) -> Result<Setup, ResolveError> {
         target: import.target.clone(),
         callable: import.callable.clone(),
     });
+    let relays = config.spoolers.iter().filter(|spooler| spooler.relay.is_some());
+    let relays =
+        relays.map(|relay| Ok::<_, ResolveError>((text(&relay.name())?, text(&relay.path)?)));
     Ok(Setup {
         spoolers: config.spoolers.iter().map(|s| text(&s.path)).collect::<Result<_, _>>()?,
+        relays: relays.collect::<Result<_, _>>()?,
         imports: imports.collect(),
         pythonpath: config.pythonpath.iter().map(|p| text(p)).collect::<Result<_, _>>()?,
         chdir: config.chdir.as_deref().map(text).transpose()?,

@@ -71,7 +71,12 @@ class SpoolFullError(SpoolError):
 class ConfigError(ValueError): ...
 
 def configure(
-    spools: list[bytes], durability: str, security: Security, bounds: Bounds, /
+    spools: list[bytes],
+    relays: list[tuple[bytes, bytes]],
+    durability: str,
+    security: Security,
+    bounds: Bounds,
+    /,
 ) -> None: ...
 def configure_network(network: Network, now: bool, /) -> None: ...
 def send_message(

@@ -80,6 +80,8 @@ class Found(TypedDict):
     """What a configuration says about submitting."""
 
     spoolers: list[bytes]
+    # Of those that are outboxes `relay:ADDRESS` and the path.
+    relays: list[tuple[bytes, bytes]]
     opt: list[tuple[str, bytes | None]]
     shared: list[tuple[str, bytes | None]]
     durability: str
@@ -98,6 +100,8 @@ class _State:
     daemon_pid = 0
     is_a_reload = False
     spoolers: tuple[bytes, ...] = ()
+    # As the application sees them.
+    names: tuple[bytes, ...] = ()
     frequency = 30.0
     shared: Sequence[tuple[str, bytes | None]] = ()
     shared_settings = Settings()
@@ -217,6 +221,7 @@ def _named(paths: Iterable[AnyPath]) -> Found:
     spoolers = [os.path.abspath(os.fsencode(path)) for path in paths]
     return {
         "spoolers": spoolers,
+        "relays": [],
         "opt": [("spooler", path) for path in spoolers],
         "shared": [],
         "durability": "group",
@@ -242,6 +247,7 @@ def configure_daemon_child(setup: dict[str, Any]) -> None:
     _apply(
         {
             "spoolers": [os.fsencode(path) for path in setup["spoolers"]],
+            "relays": [(os.fsencode(name), os.fsencode(path)) for name, path in setup["relays"]],
             "opt": _encoded(setup["opt"]),
             "shared": _encoded(setup.get("shared", ())),
             "durability": setup["durability"],
@@ -319,9 +325,18 @@ def _apply(found: Found) -> None:
         raise _native.ConfigError(str(error)) from None
     _state.shared = found["shared"]
     _state.live_daemon_until = 0.0
-    _native.configure(found["spoolers"], found["durability"], found["security"], found["bounds"])
+    _native.configure(
+        found["spoolers"],
+        found["relays"],
+        found["durability"],
+        found["security"],
+        found["bounds"],
+    )
     _native.configure_network(found["network"], False)
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
+    relays = {path: name for name, path in found["relays"]}
+    named = zip(found["spoolers"], _state.spoolers, strict=True)
+    _state.names = tuple(relays.get(path, real) for path, real in named)
     _state.frequency = found["frequency"]
     options.clear()
     options.update({name: True if value is None else value for name, value in found["opt"]})
@@ -340,6 +355,11 @@ def role() -> Role:
 def spoolers() -> tuple[bytes, ...]:
     """The canonical paths of all configured spools, the default one first."""
     return _state.spoolers
+
+
+def names() -> tuple[bytes, ...]:
+    """The same for the application: of an outbox `relay:ADDRESS` instead."""
+    return _state.names
 
 
 def daemon_pid() -> int:
