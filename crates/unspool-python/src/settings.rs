@@ -81,6 +81,8 @@ pub(crate) struct Here {
     /// The priority that the spool's name stands for.
     pub(crate) priority: Option<Vec<u8>>,
     pub(crate) durability: Durability,
+    /// Whether it is an outbox, whose tasks go to another machine.
+    pub(crate) is_outbox: bool,
 }
 
 /// Names the spools of this process: absolute paths, the default one first, and of those that are
@@ -151,15 +153,17 @@ fn at_first(py: Python<'_>) -> PyResult<Here> {
 }
 
 fn at(py: Python<'_>, index: usize) -> PyResult<Here> {
-    let (inside, durability) = {
+    let (inside, is_outbox, durability) = {
         let table = table();
-        (table.spools.get(index).and_then(|spool| spool.inside.clone()), table.durability)
+        let spool = table.spools.get(index);
+        let is_outbox = spool.is_some_and(|spool| spool.relay.is_some());
+        (spool.and_then(|spool| spool.inside.clone()), is_outbox, table.durability)
     };
     let (index, priority) = match inside {
         None => (index, None),
         Some(Inside { index, priority }) => (index, Some(priority)),
     };
-    Ok(Here { spool: opened(py, index)?, priority, durability })
+    Ok(Here { spool: opened(py, index)?, priority, durability, is_outbox })
 }
 
 /// The configured spool of a path: as it was configured, else, as in uWSGI, its canonical form, else
@@ -207,7 +211,12 @@ fn find(wanted: &Path) -> PyResult<usize> {
 /// Whether a value names a relay. Its outbox is where a configuration says, so that it has to be
 /// one of those.
 fn is_relay(wanted: &Path) -> bool {
-    wanted.to_str().is_some_and(|text| text.starts_with("relay:"))
+    relay_address(wanted).is_some()
+}
+
+/// The address that it names.
+fn relay_address(wanted: &Path) -> Option<&str> {
+    wanted.to_str()?.strip_prefix("relay:")
 }
 
 /// The only path that ends in a relative one.
@@ -293,7 +302,7 @@ pub(crate) fn spool_at(py: Python<'_>, path: &Path) -> PyResult<Arc<SpoolDir>> {
 }
 
 fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
-    let (path, access, keys, bounds, edition) = {
+    let (path, relay, access, keys, bounds, edition) = {
         let mut table = table();
         let pid = host::pid();
         if table.pid != pid {
@@ -310,12 +319,16 @@ fn opened(py: Python<'_>, index: usize) -> PyResult<Arc<SpoolDir>> {
             }
             Some(spool) => {
                 let keys = table.trust.keys.clone();
-                (spool.path.clone(), table.access.clone(), keys, table.bounds, table.edition)
+                let (path, relay) = (spool.path.clone(), spool.relay.clone());
+                (path, relay, table.access.clone(), keys, table.bounds, table.edition)
             }
         }
     };
     let open = py
-        .detach(|| SpoolDir::open_with(&path, &access))
+        .detach(|| match relay.as_deref().and_then(relay_address) {
+            Some(address) => SpoolDir::open_outbox(&path, &access, address),
+            None => SpoolDir::open_with(&path, &access),
+        })
         .map(|spool| Arc::new(spool.sign_with(keys).bounded(bounds)))
         .map_err(|error| spool_error(py, &error))?;
     let mut table = table();

@@ -94,12 +94,21 @@ fn store(
     mut message: Message,
     durability: Option<Durability>,
 ) -> PyResult<(Vec<u8>, u64)> {
-    let Here { spool, priority, durability: default } = here;
+    let Here { spool, priority, durability: default, is_outbox } = here;
+    let mut durability = durability.unwrap_or(default);
+    if is_outbox {
+        // It is the address, and no business of the receiver's.
+        message.pairs.retain(|(key, _)| key != KEY_SPOOLER);
+        // What is not stored to stay on either side would be nowhere.
+        if durability == Durability::None {
+            durability = Durability::Group;
+        }
+    }
     if let Some(priority) = priority {
         name_priority(&mut message, priority)?;
     }
     let submitted = py
-        .detach(|| unspool_spool::submit_measured(&spool, &message, durability.unwrap_or(default)))
+        .detach(|| unspool_spool::submit_measured(&spool, &message, durability))
         .map_err(|error| submit_error(py, &error))?;
     Ok((submitted.path.into_os_string().into_vec(), submitted.bytes))
 }

@@ -5,16 +5,20 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use unspool_sys::{file, host, lock};
+use unspool_sys::{clock, file, host, lock};
 
-use crate::{SpoolDir, SpoolView};
+use crate::layout::OpenError;
+use crate::{Access, SpoolDir, SpoolView};
 
 pub(crate) const RELAY: &[u8] = b"relay";
 pub(crate) const RELAY_LOCK: &[u8] = b"relay-lock";
 /// What is being written under that lock.
 pub(crate) const RELAY_NEW: &[u8] = b".relay-new";
+/// What the names of all that is written aside begin with.
+pub(crate) const RELAY_ASIDE: &[u8] = b".relay-";
 /// More than any record of ours.
 const BYTES_MAX: usize = 16 * 1024;
 /// Characters of an error.
@@ -71,6 +75,28 @@ impl RelayState {
     }
 }
 
+impl SpoolDir {
+    /// Opens an outbox, whose tasks go to this address, as [`SpoolDir::open_with`] opens a spool. Who
+    /// looks at it learns that no forwarder has worked yet.
+    ///
+    /// # Errors
+    /// As for that.
+    pub fn open_outbox(path: &Path, access: &Access, address: &str) -> Result<Self, OpenError> {
+        let opened = Self::open_with(path, access)?;
+        let named = || {
+            if opened.internal.stat(RELAY)?.is_some() {
+                return Ok(());
+            }
+            // A process that lives sees to it; whoever comes second is as right.
+            let state = RelayState { pid: 0, ..RelayState::new(address, now_s()) };
+            let aside = format!(".relay-{}-new", host::pid()).into_bytes();
+            write(&opened, &aside, &state)
+        };
+        named().map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+        Ok(opened)
+    }
+}
+
 /// Becomes the outbox's forwarder for as long as what is returned lives; `None`: another one is.
 pub fn lead_relay(spool: &SpoolDir) -> io::Result<Option<OwnedFd>> {
     let file = spool.internal.open_or_create(RELAY_LOCK)?;
@@ -83,11 +109,19 @@ pub fn say_relay(spool: &SpoolDir, state: &RelayState) -> io::Result<()> {
     if let Some((end, _)) = said.error.char_indices().nth(ERROR_CHARS_MAX) {
         said.error.truncate(end);
     }
-    let text = serde_json::to_vec(&said)?;
-    spool.internal.unlink(RELAY_NEW)?;
-    let file = spool.internal.create(RELAY_NEW)?;
+    write(spool, RELAY_NEW, &said)
+}
+
+fn write(spool: &SpoolDir, aside: &[u8], state: &RelayState) -> io::Result<()> {
+    let text = serde_json::to_vec(state)?;
+    spool.internal.unlink(aside)?;
+    let file = spool.internal.create(aside)?;
     file::write_all(file.as_fd(), &text)?;
-    spool.internal.replace(RELAY_NEW, RELAY)
+    spool.internal.replace(aside, RELAY)
+}
+
+fn now_s() -> f64 {
+    clock::now_ns() as f64 / 1e9
 }
 
 /// What a forwarder last said, and whether it lives; `None`: this is no outbox, or none ever worked.

@@ -51,7 +51,7 @@ pub(crate) fn settings(config: &Config) -> Result<Vec<RelaySettings>, RelayError
             address: address.to_owned(),
             source: Box::new(error),
         })?;
-        let outbox = Arc::new(SpoolDir::open_with(&spooler.path, &access)?);
+        let outbox = Arc::new(SpoolDir::open_outbox(&spooler.path, &access, address)?);
         Ok(RelaySettings { address: address.to_owned(), outbox, remote })
     };
     relays(config).map(open).collect()

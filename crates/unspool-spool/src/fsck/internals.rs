@@ -16,7 +16,7 @@ use crate::layout::{DAEMONS, INTERNAL};
 use crate::pause::{self, DAMAGED, PAUSE_LOCK, PAUSED, PauseError};
 use crate::present::pid_of;
 use crate::receive::{INCOMING, SEEN};
-use crate::relayed::{RELAY, RELAY_LOCK, RELAY_NEW};
+use crate::relayed::{RELAY, RELAY_ASIDE, RELAY_LOCK};
 use crate::running::Run;
 use crate::schedule::{FIRED, LEADER, SCHEDULE};
 
@@ -42,7 +42,7 @@ const KNOWN: [&[u8]; 16] = [
 /// Where outboxes of relays lie by default.
 const OUTBOXES: &[u8] = b"outbox";
 /// What files are called that are written aside.
-const ASIDE: [&[u8]; 4] = [b".version-", b".adopted-", b".paused-", RELAY_NEW];
+const ASIDE: [&[u8]; 4] = [b".version-", b".adopted-", b".paused-", RELAY_ASIDE];
 
 impl Fsck<'_> {
     fn internal_path(&self) -> PathBuf {
