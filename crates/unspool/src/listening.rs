@@ -5,12 +5,14 @@
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use tracing::warn;
 use unspool_config::{Config, ListenSocket};
 use unspool_core::Durability;
 use unspool_server::{
     BindError, ListenOptions, Listener, NetworkSettings, NetworkSocket, NetworkSpool, SOCKET_MODE,
 };
 use unspool_spool::{OpenError, SpoolDir};
+use unspool_sys::host;
 
 use crate::bounds;
 use crate::exit;
@@ -69,9 +71,22 @@ pub(crate) fn bind(config: &Config) -> Result<Option<NetworkSettings>, ListenErr
         task_bytes_max: options.task_bytes_max,
         packet_wait: options.socket_timeout,
         idle_wait: options.idle_timeout,
-        connections_max: options.connections as usize,
+        connections_max: connections_max(options.connections as usize),
         connections_per_peer_max: options.connections_per_peer as usize,
     }))
+}
+
+/// Connections that leave the rest of the daemon as many descriptors as they may take.
+fn connections_max(wanted: usize) -> usize {
+    host::raise_open_files_limit();
+    let most = host::open_files_limit() / 2;
+    if wanted > most {
+        warn!(
+            "`network-connections` is {wanted}, and this process may open {} files: {most} connections              are taken; raise `LimitNOFILE` for more",
+            host::open_files_limit()
+        );
+    }
+    wanted.min(most)
 }
 
 /// One socket, and its twin where it has one.
