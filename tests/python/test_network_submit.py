@@ -65,8 +65,13 @@ def test_a_task_runs_there_and_has_an_id(project: Project, listening: Listening)
     source = f"""
     task = unspool.spool({{"a": "1", b"b": b"\\xff"}}, c=2, body=b"body", spooler={to!r})
     print(task.decode())
+    try:
+        unspool.cancel(task)
+    except ValueError as error:
+        print(error)
     """
-    (line,) = stranger(project, source)
+    line, refused = stranger(project, source)
+    assert f"is not of this machine: cancel it at `{to}`" in refused
     address, _, task_id = line.partition("/")
     assert address == to and len(task_id) == 32
     env = project.events.wait("handler")["env"]
@@ -374,4 +379,4 @@ def test_a_real_interpreter_is_not_blocked_while_it_waits(project: Project) -> N
             producer.stdin.flush()
             project.events.wait("runs")
         out, _ = producer.communicate()
-        assert "the other end closed the connection" in out
+        assert "closed the connection before it greeted" in out

@@ -10,6 +10,8 @@ use pyo3::prelude::*;
 use unspool_spool::{
     CancelError, Cancellation, FindError, SpoolDir, Whereabouts, find_one, spool_of, task_name,
 };
+use unspool_sys::stream::is_socket;
+use unspool_wire::address::PeerAddress;
 
 use crate::errors::cancel_error;
 use crate::inspect::path_of;
@@ -28,6 +30,11 @@ pub(crate) fn cancel(
     wait: bool,
 ) -> PyResult<&'static str> {
     let named = path_of(task)?;
+    if let Some((address, id)) = elsewhere(&named) {
+        return Err(PyValueError::new_err(format!(
+            "the task {id} is not of this machine: cancel it at `{address}`, `unspool cancel {id}`"
+        )));
+    }
     let (spool, place) = match find(py, &named)? {
         None => return Ok("gone"),
         Some((_, Whereabouts::Kept(kept, _))) => return Ok(kept.as_str()),
@@ -44,6 +51,14 @@ pub(crate) fn cancel(
         }
         py.check_signals()?;
     }
+}
+
+/// Address and id of a task that was sent to another machine, as submitting it returned them.
+fn elsewhere(named: &Path) -> Option<(&str, &str)> {
+    let (address, id) = named.to_str()?.rsplit_once('/')?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_address = PeerAddress::is_meant_by(address) || is_socket(Path::new(address));
+    (is_id && is_address).then_some((address, id))
 }
 
 /// The spool of a task, and where in it the task lies; `None`: nowhere.

@@ -75,11 +75,7 @@ pub(crate) fn configure_network(
     now: bool,
 ) -> PyResult<()> {
     let paths: Paths = network.extract()?;
-    {
-        let mut settings = locked();
-        settings.paths = paths;
-        settings.edition += 1;
-    }
+    locked().paths = paths;
     forget();
     if now {
         options(py)?;
@@ -87,9 +83,11 @@ pub(crate) fn configure_network(
     Ok(())
 }
 
-/// The keys that sign have changed: what was read holds others.
+/// Files or the keys that sign have changed: what was read holds others.
 pub(crate) fn forget() {
-    locked().read = None;
+    let mut settings = locked();
+    settings.read = None;
+    settings.edition += 1;
 }
 
 fn locked() -> MutexGuard<'static, Settings> {

@@ -9,6 +9,9 @@ use unspool_core::taskfile::{InvalidMessage, TaskId};
 use unspool_wire::packet::TooMuch;
 use unspool_wire::peer::{Broken, InvalidGreeting, WelcomeError};
 
+/// Bytes that a uWSGI takes unless it is told otherwise.
+const UWSGI_BUFFER_BYTES: usize = 4096;
+
 /// A connection that is of no use any more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -104,6 +107,15 @@ pub enum RemoteError {
         address: String,
         /// How.
         source: LinkError,
+    },
+    /// The receiver closed the connection instead of greeting.
+    #[error(
+        "not sent: `{address}` closed the connection before it greeted: its `allow-from` leaves this \
+         machine out, it has too many connections, or it wants TLS (`tls:{address}`)"
+    )]
+    Shut {
+        /// Where.
+        address: String,
     },
     /// The receiver does not want this client.
     #[error("not sent: `{address}` refuses this client: {reason}")]
@@ -203,8 +215,12 @@ pub enum RemoteError {
     },
     /// A uWSGI said nothing.
     #[error(
-        "`{address}` closed the connection without an answer to {bytes} bytes: it is a uWSGI, which \
-         does so where they are more than its `buffer-size` (4096 unless it says otherwise)"
+        "`{address}`, a uWSGI, closed the connection without an answer to {bytes} bytes: {}",
+        if *.bytes > UWSGI_BUFFER_BYTES {
+            "they are more than its `buffer-size` (4096 unless it says otherwise)"
+        } else {
+            "it does not take tasks (its plugin `spooler` is missing), or it stopped"
+        }
     )]
     UwsgiClosed {
         /// Where.

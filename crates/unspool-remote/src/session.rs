@@ -66,7 +66,12 @@ impl Session {
         let hello = Hello::new(now_s, nonce, key);
         let deadline = Deadline::after(options.answer_wait);
         link.write_all(&hello.to_packet(), deadline).map_err(lost)?;
-        let answer = link.read_packet(WELCOME_BYTES_MAX, deadline).map_err(lost)?;
+        let answer = match link.read_packet(WELCOME_BYTES_MAX, deadline) {
+            Err(LinkError::Closed) if !remote.address.tls => {
+                return Err(RemoteError::Shut { address: address() });
+            }
+            other => other.map_err(lost)?,
+        };
         let stranger = |source| RemoteError::Stranger { address: address(), source };
         let Some((packet, rest)) = answer else {
             return Err(stranger(InvalidGreeting::LENGTH));

@@ -15,6 +15,9 @@ use crate::remote::Remote;
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
 
+/// Addresses of one host that are tried.
+const ADDRESSES_MAX: usize = 8;
+
 /// When waiting ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -288,8 +291,11 @@ fn connect(address: &Address, deadline: Deadline) -> io::Result<OwnedFd> {
         Address::Tcp { host, port } => {
             let host = if host.is_empty() { "127.0.0.1" } else { host };
             let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
-            for to in stream::resolve(host, *port)? {
-                match stream::connect_tcp(&to, left()?) {
+            let all = stream::resolve(host, *port, left()?)?;
+            for (tried, to) in all.iter().take(ADDRESSES_MAX).enumerate() {
+                // One that does not answer leaves time for the others.
+                let share = (all.len().min(ADDRESSES_MAX) - tried) as u32;
+                match stream::connect_tcp(to, left()? / share) {
                     Ok(socket) => return Ok(socket),
                     Err(error) => failed = error,
                 }

@@ -4,10 +4,11 @@
 //! that switch too.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -22,9 +23,20 @@ const KEEPALIVE_EVERY_S: u64 = 10;
 /// Questions without an answer after which the connection counts as gone.
 const KEEPALIVE_COUNT: u32 = 3;
 
-/// The addresses of a host. How long that takes, the system's resolver decides.
-pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    Ok((host, port).to_socket_addrs()?.collect())
+/// The addresses of a host. A name is asked for on a thread of its own: how long that takes the
+/// system's resolver decides, and this waits no longer than it may.
+pub fn resolve(host: &str, port: u16, wait: Duration) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let (tell, told) = mpsc::sync_channel(1);
+    let host = host.to_owned();
+    std::thread::Builder::new().name("unspool-resolve".to_owned()).spawn(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        // Nobody waits any more if it came late.
+        let _ = tell.send(found);
+    })?;
+    told.recv_timeout(wait).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// Connects by TCP. What is written goes at once, and a machine that is gone is noticed.
@@ -131,6 +143,15 @@ mod tests {
         drop(listener);
         let refused = connect_tcp(&to, LATE).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[test]
+    fn names_are_resolved_and_not_waited_for_beyond_the_time() {
+        let at = |host| resolve(host, 7, LATE).unwrap();
+        assert_eq!(at("::1"), ["[::1]:7".parse().unwrap()]);
+        assert!(at("localhost").iter().all(|to| to.ip().is_loopback() && to.port() == 7));
+        let late = resolve("localhost", 7, Duration::ZERO).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

@@ -47,11 +47,14 @@ fn a_uwsgi_gets_a_plain_packet_and_is_remembered() {
 fn what_a_uwsgi_cannot_take_or_does_not_is_said() {
     let mut long = message(0);
     long.pairs.push((b"long".to_vec(), vec![b'x'; 65_520]));
+    let mut longer = message(0);
+    longer.pairs.push((b"long".to_vec(), vec![b'x'; 5000]));
     for (task, answer, connections, text) in [
         (message(1), &STORED[..], 1, "takes no `body` over the network"),
         (long, &STORED, 1, "leave something out, or run unspool there"),
         (message(0), &REFUSED, 2, "did not store the task"),
-        (message(0), b"", 2, "more than its `buffer-size`"),
+        (message(0), b"", 2, "it does not take tasks"),
+        (longer, b"", 2, "more than its `buffer-size`"),
         (message(0), b"HTTP", 2, "is no answer to a task"),
     ] {
         let played = Played::new(connections, move |_, stream| drop(uwsgi(stream, answer)));

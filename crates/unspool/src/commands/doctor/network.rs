@@ -119,7 +119,7 @@ fn connect(address: &Address) -> Option<io::Result<()>> {
 
 fn connect_tcp(host: &str, port: u16) -> io::Result<()> {
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in stream::resolve(host, port)? {
+    for address in stream::resolve(host, port, CONNECT_WAIT)? {
         match stream::connect_tcp(&address, CONNECT_WAIT) {
             Ok(_) => return Ok(()),
             Err(error) => failed = error,
