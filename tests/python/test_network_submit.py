@@ -149,6 +149,20 @@ def test_keys_are_proved_by_both_sides(project: Project, listening: Listening) -
     assert "its proof with the key `web` is wrong" in false
     assert done == "b'127'"
     assert project.events.wait("handler")["env"][b"a"] == b"1"
+    # What was given alone stays when the environment names a spool, and goes with the next call.
+    source = f"""
+    unspool.configure(network_keys={str(keys)!r})
+    import uwsgi
+    uwsgi.spool(a=2, spooler={to!r})
+    unspool.configure(spooler="spool")
+    try:
+        uwsgi.spool(a=3, spooler={to!r})
+    except unspool.SpoolError as error:
+        print(error)
+    """
+    (none,) = stranger(project, source, UNSPOOL_SPOOL=str(project.root / "own"))
+    assert "a key is needed here" in none
+    assert project.events.wait(lambda event: event["env"][b"a"] == b"2")
     # Files are read when they are named.
     source = "    unspool.configure(network_keys='/no/such/file')"
     failed = project.python(f"    import unspool\n{source}", check=False, env=project.env)

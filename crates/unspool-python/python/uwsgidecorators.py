@@ -112,7 +112,10 @@ class _spoolraw:
         f.spool = self.__call__  # type: ignore[attr-defined]
 
     def __call__(self, *args: Any, **kwargs: Any) -> bytes:
-        """Submits a task; returns the absolute path of its file."""
+        """Submits a task; returns the absolute path of its file.
+
+        Where `spooler` is the address of another machine's, it returns `ADDRESS/ID`.
+        """
         message = dict(self.base_dict)
         if self._result is not None:
             message["ud_spool_ret"] = self._result

@@ -105,6 +105,8 @@ class _State:
     frequency = 30.0
     shared: Sequence[tuple[str, bytes | None]] = ()
     shared_settings = Settings()
+    # What was given alone, which stays whatever names spools afterwards.
+    network: Network | None = None
     # A daemon that was looked for: the answer, and until when it holds.
     live_daemon = 0
     live_daemon_until = 0.0
@@ -174,7 +176,9 @@ def configure(
         return
     if alone and network is not None:
         _native.configure_network(network, True)
+        _state.network = network
         return
+    _state.network = None
     if config is not None:
         source = os.fspath(config)
         found = _native.load_config(source)
@@ -332,7 +336,7 @@ def _apply(found: Found) -> None:
         found["security"],
         found["bounds"],
     )
-    _native.configure_network(found["network"], False)
+    _native.configure_network(_state.network or found["network"], False)
     _state.spoolers = tuple(os.path.realpath(path) for path in found["spoolers"])
     relays = {path: name for name, path in found["relays"]}
     named = zip(found["spoolers"], _state.spoolers, strict=True)

@@ -1,4 +1,5 @@
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
@@ -80,6 +81,74 @@ fn a_task_that_was_sent_twice_in_vain_may_be_stored() {
         let error = submit(&played.remote(Options::default()), &message(0)).unwrap_err();
         assert!(matches!(error, RemoteError::Unanswered { .. }), "{error}");
         played.finish();
+    }
+}
+
+/// What the receiver says is cut after each of its bytes. Once it has the whole task, nobody says that
+/// it was not sent.
+#[test]
+fn answers_that_are_cut_anywhere_are_no_answers() {
+    let whole = Arc::new(AtomicUsize::new(0));
+    let played = |cut: Option<usize>, connections| {
+        let whole = Arc::clone(&whole);
+        Played::new(connections, move |_, stream| {
+            let said = Cut { stream: stream.try_clone().unwrap(), left: cut.unwrap_or(usize::MAX) };
+            let Some(mut connection) = Connection::try_welcome(said, None, MOST, 4) else {
+                return hang_up(&stream);
+            };
+            let Some((begin, _)) = connection.task() else { return hang_up(&stream) };
+            connection.answer(begin.number, Verdict::Stored, "text");
+            whole.store(usize::MAX - connection.stream.left, Ordering::Relaxed);
+            hang_up(&stream);
+        })
+    };
+    let served = played(None, 1);
+    submit(&served.remote(Options::default()), &message(0)).unwrap();
+    served.finish();
+    let bytes = whole.load(Ordering::Relaxed);
+    // Kind, length, number, verdict, text.
+    let answer = 1 + 4 + 4 + 1 + 4;
+    assert!(bytes > answer + 80, "{bytes}");
+    for cut in 0..bytes {
+        let is_greeted = cut >= bytes - answer;
+        let served = played(Some(cut), if is_greeted { 2 } else { 1 });
+        let error = submit(&served.remote(Options::default()), &message(0)).unwrap_err();
+        let is_said = match error {
+            RemoteError::Unanswered { .. } => is_greeted,
+            RemoteError::Shut { .. } => !is_greeted,
+            _ => false,
+        };
+        assert!(is_said, "{cut}: {error}");
+        served.finish();
+    }
+}
+
+/// Writes so many bytes and drops the rest.
+struct Cut {
+    stream: TcpStream,
+    left: usize,
+}
+
+impl Read for Cut {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Cut {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = bytes.len().min(self.left);
+        self.stream.write_all(&bytes[..count])?;
+        self.left -= count;
+        // Nothing less than all of it is an end of what is said.
+        if count < bytes.len() {
+            return Err(std::io::ErrorKind::BrokenPipe.into());
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -98,18 +98,28 @@ pub(crate) fn read_hello(stream: &mut impl Read) -> Hello {
 
 impl<S: Read + Write> Connection<S> {
     /// Welcomes the client, after what it checks of the hello.
-    pub(crate) fn welcome(mut stream: S, key: Option<&SigningKey>, most: u64, window: u32) -> Self {
+    pub(crate) fn welcome(stream: S, key: Option<&SigningKey>, most: u64, window: u32) -> Self {
+        Self::try_welcome(stream, key, most, window).unwrap()
+    }
+
+    /// The same; `None` if the welcome cannot be sent.
+    pub(crate) fn try_welcome(
+        mut stream: S,
+        key: Option<&SigningKey>,
+        most: u64,
+        window: u32,
+    ) -> Option<Self> {
         let hello = read_hello(&mut stream);
         assert_eq!(hello.has_proof(), key.is_some());
         let welcome = Welcome::new(&hello, [7; 16], most, window, key);
-        stream.write_all(&welcome.to_packet()).unwrap();
+        stream.write_all(&welcome.to_packet()).ok()?;
         let session = key.map(|key| welcome.session(&hello, key));
-        Self {
+        Some(Self {
             stream,
             sender: Sender::new(Side::Server, session.clone()),
             receiver: Receiver::new(Side::Client, session),
             held: Vec::new(),
-        }
+        })
     }
 
     /// The next frame; `None` at the end of the connection.
@@ -144,7 +154,8 @@ impl<S: Read + Write> Connection<S> {
         let answer = Answer { number, verdict, text: text.to_owned() };
         let mut bytes = Vec::new();
         self.sender.push(&Frame::Answer(answer), &mut bytes);
-        self.stream.write_all(&bytes).unwrap();
+        // The client may have gone.
+        let _ = self.stream.write_all(&bytes);
     }
 }
 
