@@ -77,6 +77,19 @@ Options: `cache2` (`name`, `items`, `blocksize`, `blocks`, `bitmap`, `keysize`, 
 `metric` are accepted without effect.
 """
 
+ELSEWHERE = """## Other machines
+
+`spool` and `send_to_spooler` take the address of a spooler that listens as the value of `spooler`,
+also with `b"..."` keys and values, and in calls of decorated functions. They return `ADDRESS/ID` as
+bytes, of a real uWSGI the address alone. `spooler` itself is not sent: the task goes to the
+receiver's first spool.
+
+`send_message`, which uWSGI had up to 1.4, sends any uwsgi packet:
+`send_message(destination, modifier1, modifier2, message, timeout, fd, content_length, **pairs)`.
+
+[Tasks over the network](../howto/network.md) has addresses, keys and errors of both.
+"""
+
 
 class Kinds:
     """The kinds of processes, by the heading of their column, and what they answered."""
@@ -175,6 +188,7 @@ def page(kinds: Kinds) -> str:
         cells = " | ".join(kinds.answers[column][number] for column in COLUMNS)
         lines.append(f"| `{question.expression.removeprefix('uwsgi.')}` | {cells} |")
     lines.append(SHARED)
+    lines.append(ELSEWHERE)
     lines.append("## Every name\n")
     lines.append("`dir(uwsgi)` in a spooler of uWSGI with these options, and what becomes of each.")
     lines.append("The module of uWSGI has the same names in its web workers and mules.\n")
