@@ -251,6 +251,36 @@ def test_connections_are_kept_and_not_shared_with_children(
     assert project.events.wait("handler")["env"][b"number"] == b"7"
 
 
+def test_threads_and_children_at_once_lose_and_repeat_nothing(
+    project: Project, listening: Listening
+) -> None:
+    to = free_address()
+    listening(to)
+    source = f"""
+    import os, threading
+    def send(start):
+        for number in range(start, start + 20):
+            unspool.spool(number=number, spooler={to!r})
+    threads = [threading.Thread(target=send, args=(start,)) for start in range(0, 120, 20)]
+    for thread in threads:
+        thread.start()
+    children = []
+    for start in range(120, 200, 20):
+        # In the midst of what the threads do.
+        unspool.spool(number=start + 1000, spooler={to!r})
+        children.append(os.fork())
+        if not children[-1]:
+            send(start)
+            os._exit(0)
+    for thread in threads:
+        thread.join()
+    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
+    """
+    stranger(project, source)
+    numbers = [int(event["env"][b"number"]) for event in project.events.collect(204, "handler")]
+    assert sorted(numbers) == [*range(200), 1120, 1140, 1160, 1180]
+
+
 def openssl(folder: Path, *arguments: str) -> None:
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
