@@ -150,6 +150,21 @@ def test_certificates_that_cannot_be_used(project: Project, tls: tuple[Path, Pat
     assert f"`{certificate}` has mode 0644" in said
 
 
+def test_a_relay_needs_what_it_sends_with(project: Project, tls: tuple[Path, Path]) -> None:
+    certificate, key = tls
+    line = "spooler = relay:tls:far.example.org:3031"
+    assert f"app.ini:3: `{line}`: TLS needs the certificates" in refused(project, line)
+    usable(project, line, f"network-ca = {certificate}")
+    said = refused(project, line, "network-ca = none.pem", status=FAILED)
+    assert f"app.ini:3: `{line}`: `network-ca`: cannot read" in said
+    pair = ("network-certificate = cert.pem", "network-certificate-key = key.pem")
+    usable(project, line, f"network-ca = {certificate}", *pair)
+    key.chmod(0o644)
+    said = refused(project, line, f"network-ca = {certificate}", *pair)
+    assert "`network-certificate-key`" in said and "mode 0644" in said
+    assert "`network-certificate` needs" in refused(project, "network-certificate = cert.pem")
+
+
 def test_a_relay_needs_a_folder(project: Project) -> None:
     project.write("app.ini", "[uwsgi]\nspooler = relay:127.0.0.1:3031\n")
     done = project.unspool("run", "app.ini", check=False)

@@ -280,7 +280,8 @@ def test_wrong_calls_say_what_is_wrong(project: Project, call: str, kind: str, t
 
 SETUP = """
     from unspool import _process
-    setup = {'spoolers': SPOOLERS, 'external': [], 'opt': [['master', None], ['x', 'y']],
+    setup = {'spoolers': SPOOLERS, 'relays': [], 'external': [],
+             'opt': [['master', None], ['x', 'y']],
              'daemon_pid': 4711, 'durability': 'none', 'frequency': 10.0,
              'is_a_reload': False, 'security': {'keys': None, 'unsigned_uids': [], 'mode': None,
                                                 'group': None, 'strict': False,

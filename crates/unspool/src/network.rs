@@ -12,10 +12,12 @@ use unspool_config::{Config, ListenSocket, NetworkUsers, Origin, SocketOwner};
 use unspool_core::signing::Keyring;
 use unspool_server::{TlsError, TlsFiles, TlsServer};
 use unspool_spool::{KeysError, load_keys_of};
-use unspool_wire::address::{Address, InvalidAddress, PeerAddress};
+use unspool_wire::address::{Address, InvalidAddress};
 
-use crate::exit;
+use crate::cli::RemoteOptions;
+use crate::remote::{self, ToError};
 use crate::security::{self, SecurityError};
+use crate::{exit, relays};
 
 /// Options of the network that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +25,12 @@ use crate::security::{self, SecurityError};
 pub(crate) enum NetworkError {
     #[error("{place}")]
     Address { place: Box<Place>, source: InvalidAddress },
+    #[error("{place}")]
+    Relay { place: Box<Place>, source: Box<ToError> },
+    #[error(
+        "{place}: TLS needs the certificates that the receiver's is signed by: `network-ca = FILE`"
+    )]
+    NoAuthority { place: Box<Place> },
     #[error("{place}: its host cannot be looked up")]
     Unresolved { place: Box<Place>, source: io::Error },
     #[error(
@@ -69,6 +77,7 @@ impl NetworkError {
             | Self::Keys(KeysError::Read { .. })
             | Self::Tls { source: TlsError::Read { .. }, .. } => exit::FAILED,
             Self::Names(error) => error.exit_status(),
+            Self::Relay { source, .. } => source.exit_status(),
             _ => exit::USAGE,
         }
     }
@@ -88,14 +97,20 @@ pub(crate) fn check(config: &Config) -> Result<(), NetworkError> {
     Ok(())
 }
 
+/// What a relay needs to send: an address, keys and certificates.
 fn check_relays(config: &Config) -> Result<(), NetworkError> {
-    for spooler in &config.spoolers {
-        let Some(relay) = &spooler.relay else { continue };
-        PeerAddress::parse(relay, &config.start_directory).map_err(|source| {
+    for (spooler, address) in relays::relays(config) {
+        let place = || {
             let value = spooler.name().to_string_lossy().into_owned();
-            let place = Place { origin: spooler.origin.clone(), option: spooler.option(), value };
-            NetworkError::Address { place: place.into(), source }
-        })?;
+            Box::new(Place { origin: spooler.origin.clone(), option: spooler.option(), value })
+        };
+        let keys = security::keys(config)?;
+        let remote = remote::remote(address, &RemoteOptions::default(), Some(config), keys);
+        let remote = remote
+            .map_err(|source| NetworkError::Relay { place: place(), source: Box::new(source) })?;
+        if remote.address.tls && config.network.ca.is_none() {
+            return Err(NetworkError::NoAuthority { place: place() });
+        }
     }
     Ok(())
 }

@@ -36,9 +36,11 @@ impl RelayError {
     }
 }
 
-/// The relays of a configuration, with their addresses.
+/// The relays of a configuration that this daemon sends on, with their addresses. Those of
+/// `spooler-external` another one does.
 pub(crate) fn relays(config: &Config) -> impl Iterator<Item = (&Spooler, &str)> {
-    config.spoolers.iter().filter_map(|spooler| Some((spooler, spooler.relay.as_deref()?)))
+    let own = config.spoolers.iter().filter(|spooler| !spooler.external);
+    own.filter_map(|spooler| Some((spooler, spooler.relay.as_deref()?)))
 }
 
 /// Opens the outboxes, making those that are missing.

@@ -85,7 +85,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let own = own_spoolers(config);
     let programs = !config.programs.crons.is_empty() || !config.programs.daemons.is_empty();
     let others = programs || !config.mules.is_empty();
-    let relays = config.spoolers.iter().any(|spooler| spooler.relay.is_some());
+    let relays = relays::relays(config).next().is_some();
     if own.is_empty() && config.imports.is_empty() && !others && !relays {
         return Err(ResolveError::Nothing);
     }

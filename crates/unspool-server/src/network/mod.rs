@@ -202,8 +202,9 @@ impl Serving {
     fn admit_user(&self, shared: &Arc<Shared>, uid: Option<u32>) -> Option<(Peer, Place)> {
         let shown = uid.map_or_else(|| "a user".to_owned(), |uid| format!("uid {uid}"));
         let settings = &shared.settings;
-        let listed = |uid| settings.uids.as_ref().is_none_or(|uids| uids.contains(&uid));
-        let is_allowed = |uid: &u32| [0, host::uid()].contains(uid) || listed(*uid);
+        let is_ours = |uid| [0, host::uid()].contains(&uid);
+        let listed = |uid| settings.uids.as_ref().is_some_and(|uids| uids.contains(&uid));
+        let is_allowed = |uid: &u32| settings.uids.is_none() || is_ours(*uid) || listed(*uid);
         let Some(uid) = uid.filter(is_allowed) else {
             shared.complaints.say(
                 &shown,
@@ -214,7 +215,8 @@ impl Serving {
         let peer = Peer {
             who: Who::User(uid),
             shown,
-            is_known: true,
+            // Where everybody may submit, nobody was named.
+            is_known: is_ours(uid) || listed(uid),
             may_be_unsigned: settings.unsigned_uids.contains(&uid),
             needs_key: false,
         };

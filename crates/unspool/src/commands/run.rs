@@ -36,6 +36,7 @@ Options are uWSGI's; those that matter most:
   --chdir DIR              change to this directory first
   --virtualenv DIR         the Python environment of the workers
   --stats ADDRESS          serve statistics as JSON: HOST:PORT, :PORT, a path or @NAME
+  --socket ADDRESS         take tasks from the network there
   --ini FILE[:SECTION]     a configuration file; also --yaml, --xml, --json
   --daemonize FILE         go into the background and log to FILE
   --pidfile FILE           where to write the process; `--stop FILE` and `--reload FILE` read it

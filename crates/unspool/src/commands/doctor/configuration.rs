@@ -8,7 +8,7 @@ use super::Findings;
 use crate::cli::DoctorOptions;
 use crate::display::shell_path;
 use crate::spools::{Source, SpoolsError};
-use crate::{resolve, setup};
+use crate::{relays, resolve, setup};
 
 /// How a spool is named here.
 const WAYS: &str = "the configuration that the daemon is started with, or --spooler DIR";
@@ -37,7 +37,7 @@ pub(super) fn look(options: &DoctorOptions) -> (Findings, Option<SetUp>) {
             tell_notices(&mut found, &notices, &file);
             look_at_identity(&mut found, &config);
             let paths = resolve::spool_paths(&config);
-            let relays = config.spoolers.iter().any(|spooler| spooler.relay.is_some());
+            let relays = relays::relays(&config).next().is_some();
             if paths.is_empty() && !relays {
                 found.problem(
                     format!("{shown} names no spool"),
