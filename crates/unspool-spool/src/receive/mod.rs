@@ -200,10 +200,14 @@ impl Reception {
         }
         // Its time is set last, and a crash may have come between.
         let due_ns = value_in(&head, KEY_AT).and_then(|at| due::parse_at(at).ok().flatten());
-        if let Some(due_ns) = due_ns {
-            set_mtime(file.as_fd(), due_ns).map_err(fail("set a file's time"))?;
+        let flushed = due_ns
+            .map_or(Ok(()), |due_ns| set_mtime(file.as_fd(), due_ns))
+            .and_then(|()| sync_file(file.as_fd()));
+        if let Err(error) = flushed {
+            // Whatever a later flush says, it may never be durable: it has to be sent again.
+            let _ = self.incoming.unlink(name);
+            return Err(self.io("flush a file that was left", error));
         }
-        sync_file(file.as_fd()).map_err(fail("flush a file that was left"))?;
         self.commit(Ready::new(id, name.to_vec(), priority, file)).map(Some)
     }
 

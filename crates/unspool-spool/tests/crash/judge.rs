@@ -109,6 +109,7 @@ pub(crate) fn judge(
         .iter()
         .enumerate()
         .try_for_each(|(at, fact)| check(fact, &facts[at + 1..], &spool, &tasks, &after, crash))?;
+    receiving::check(facts, &top, &tasks, crash)?;
     recover(&spool).and_then(|again| {
         if again == tasks { Ok(()) } else { Err("a second recovery finds something else".into()) }
     })
@@ -184,8 +185,8 @@ fn check(
                 return Err(format!("`{name}` was cancelled and would run"));
             }
         }
-        Fact::Sent { file } => receiving::check(file, later, spool.path(), tasks, crash)?,
-        Fact::Received { .. }
+        Fact::Sent { .. }
+        | Fact::Received { .. }
         | Fact::Running { .. }
         | Fact::Ran { .. }
         | Fact::Leaving { .. }

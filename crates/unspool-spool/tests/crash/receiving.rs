@@ -147,8 +147,9 @@ pub(crate) fn stored(file: &[u8]) -> Vec<u8> {
 
 /// Has a receiver start, and all senders ask again that have not heard what became of their tasks.
 pub(crate) fn send_again(spool: &Path, facts: &[Fact]) -> Result<(), String> {
-    let heard =
-        |sent: &[u8]| facts.iter().any(|fact| matches!(fact, Fact::Received { file } if file == sent));
+    let heard = |sent: &[u8]| {
+        facts.iter().any(|fact| matches!(fact, Fact::Received { file } if file == sent))
+    };
     let sent = |fact: &Fact| match fact {
         Fact::Sent { file } if !heard(file) => Some(file.clone()),
         _ => None,
@@ -163,8 +164,20 @@ pub(crate) fn send_again(spool: &Path, facts: &[Fact]) -> Result<(), String> {
     files.iter().try_for_each(|file| take(&reception, file).map(drop))
 }
 
-/// Whether a task is where it has to be after that.
+/// Whether each task is where it has to be after that.
 pub(crate) fn check(
+    facts: &[Fact],
+    spool: &Path,
+    tasks: &Tasks,
+    crash: Crash,
+) -> Result<(), String> {
+    facts.iter().try_for_each(|fact| match fact {
+        Fact::Sent { file } => check_one(file, facts, spool, tasks, crash),
+        _ => Ok(()),
+    })
+}
+
+fn check_one(
     file: &[u8],
     facts: &[Fact],
     spool: &Path,
