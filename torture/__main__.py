@@ -28,6 +28,7 @@ from torture import (
     limits,
     look,
     power,
+    relay,
     table,
 )
 from torture.filesystems import NotRun
@@ -81,6 +82,9 @@ PARTS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "fuzz": fuzzing,
     "kill": lambda options: kill.run(
         scaled(options, 200), scaled(options, 50_000), options.seed, say
+    ),
+    "relay": lambda options: relay.run(
+        scaled(options, 10_000), scaled(options, 20), options.seed, say
     ),
     "power": lambda options: power.run(scaled(options, 25), options.seed, say),
     "blackout": lambda options: blackout.run(scaled(options, 10), options.seed, say),

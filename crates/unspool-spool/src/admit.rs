@@ -8,7 +8,7 @@ use unspool_core::FreeFloor;
 use unspool_sys::space::{Space, space};
 
 use crate::SpoolDir;
-use crate::pending::{Asked, Place};
+use crate::pending::{Asked, Look, Pending, Place};
 
 /// Which bound a task would pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +109,16 @@ pub(crate) enum AdmitError {
 impl SpoolDir {
     /// Takes the place of a task of so many bytes, where places are counted.
     pub(crate) fn admit(&self, bytes: u64) -> Result<Option<Place>, AdmitError> {
+        self.admit_beside(bytes, |_| Pending::default())
+    }
+
+    /// The same beside tasks that have their places and are not in the spool yet, so that no look at it
+    /// finds them.
+    pub(crate) fn admit_beside(
+        &self,
+        bytes: u64,
+        beside: impl Fn(Look) -> Pending,
+    ) -> Result<Option<Place>, AdmitError> {
         if let Some(floor) = self.bounds.free {
             let found = space(self.top().as_fd())
                 .map_err(|error| AdmitError::Io("tell the free space", error))?;
@@ -121,7 +131,7 @@ impl SpoolDir {
         }
         let tasks_max = self.bounds.tasks.unwrap_or(u64::MAX);
         let bytes_max = self.bounds.bytes.unwrap_or(u64::MAX);
-        let asked = self.ask_place(bytes, |pending| {
+        let asked = self.ask_place(bytes, beside, |pending| {
             pending.tasks < tasks_max && pending.bytes.saturating_add(bytes) <= bytes_max
         });
         match asked.map_err(|error| AdmitError::Io("count the pending tasks", error))? {

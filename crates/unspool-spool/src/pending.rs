@@ -115,10 +115,29 @@ struct CountFile {
 }
 
 /// A place that was taken for a task, as of one look.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     bytes: u64,
     set_ns: u64,
+}
+
+/// The look of which a count is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Look {
+    set_ns: u64,
+}
+
+impl Place {
+    /// Whether the count of this look has the place. A later look has found its task, or has not if
+    /// that was not there yet.
+    pub(crate) fn is_in(self, look: Look) -> bool {
+        self.set_ns == look.set_ns
+    }
+
+    /// What the task takes.
+    pub(crate) fn pending(self) -> Pending {
+        Pending { tasks: 1, bytes: self.bytes }
+    }
 }
 
 /// What asking for a place gave.
@@ -210,18 +229,22 @@ enum Next {
 }
 
 impl SpoolDir {
-    /// Takes a place for a task of so many bytes, if `fits` says so of what is pending without it.
+    /// Takes a place for a task of so many bytes, if `fits` says so of what is pending without it:
+    /// the count, and what `beside` says of places that a look passed over; see [`Place::is_in`].
     pub(crate) fn ask_place(
         &self,
         bytes: u64,
+        beside: impl Fn(Look) -> Pending,
         fits: impl Fn(Pending) -> bool,
     ) -> io::Result<Asked> {
         let file = self.pending.file(&self.internal)?;
         let mut looked = false;
         for _ in 0..LOOKS_MAX {
-            let next = match file.update(|record, now| look(record, now, bytes, looked, &fits))? {
+            let all = |record: Record| record.pending + beside(Look { set_ns: record.set_ns });
+            let asks = Asks { bytes, looked, all: &all, fits: &fits };
+            let next = match file.update(|record, now| look(record, now, &asks))? {
                 Some(next) => next,
-                None => unlocked(file, &fits)?,
+                None => unlocked(file, &asks)?,
             };
             match next {
                 Next::Done(asked) => return Ok(asked),
@@ -231,7 +254,7 @@ impl SpoolDir {
                     if record.is_just_listed(clock::monotonic_ns())
                         || record.pending.tasks > COUNT_SMALL_TASKS && file.is_kept() =>
                 {
-                    return Ok(Asked::Full(record.pending));
+                    return Ok(Asked::Full(all(record)));
                 }
                 Next::Old | Next::Doubt(_) => {
                     self.list_unless_locked(file)?;
@@ -348,33 +371,39 @@ impl Keeper {
     }
 }
 
-/// Looks at the record, and takes a place in it.
-fn look(
-    record: Option<Record>,
-    now_ns: u64,
+/// Who asks for a place.
+struct Asks<'a> {
     bytes: u64,
+    /// Whether the record was made anew for this one.
     looked: bool,
-    fits: impl Fn(Pending) -> bool,
-) -> (Option<Record>, Next) {
+    /// What is pending as of a record.
+    all: &'a dyn Fn(Record) -> Pending,
+    fits: &'a dyn Fn(Pending) -> bool,
+}
+
+/// Looks at the record, and takes a place in it.
+fn look(record: Option<Record>, now_ns: u64, asks: &Asks<'_>) -> (Option<Record>, Next) {
     let Some(record) = record else { return (None, Next::Unknown) };
-    if !fits(record.pending) {
-        let full = || Next::Done(Asked::Full(record.pending));
-        return (None, if looked { full() } else { Next::Doubt(record) });
+    let all = (asks.all)(record);
+    if !(asks.fits)(all) {
+        let full = || Next::Done(Asked::Full(all));
+        return (None, if asks.looked { full() } else { Next::Doubt(record) });
     }
-    if !looked && record.is_old(now_ns) {
+    if !asks.looked && record.is_old(now_ns) {
         return (None, Next::Old);
     }
-    let pending = record.pending + Pending { tasks: 1, bytes };
-    let place = Place { bytes, set_ns: record.set_ns };
+    let pending = record.pending + Pending { tasks: 1, bytes: asks.bytes };
+    let place = Place { bytes: asks.bytes, set_ns: record.set_ns };
     (Some(Record { pending, ..record }), Next::Done(Asked::Taken(Some(place))))
 }
 
 /// Decides by what is there, without taking a place.
-fn unlocked(file: &CountFile, fits: impl Fn(Pending) -> bool) -> io::Result<Next> {
-    Ok(match file.read(clock::monotonic_ns())? {
+fn unlocked(file: &CountFile, asks: &Asks<'_>) -> io::Result<Next> {
+    let all = file.read(clock::monotonic_ns())?.map(asks.all);
+    Ok(match all {
         None => Next::Unknown,
-        Some(record) if fits(record.pending) => Next::Done(Asked::Taken(None)),
-        Some(record) => Next::Done(Asked::Full(record.pending)),
+        Some(all) if (asks.fits)(all) => Next::Done(Asked::Taken(None)),
+        Some(all) => Next::Done(Asked::Full(all)),
     })
 }
 

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{TaskId, encode};
 use unspool_core::{Message, Outcome, TaskPolicy};
 use unspool_spool::{
@@ -11,6 +12,10 @@ use unspool_spool::{
 };
 use unspool_sys::slots::HandedTask;
 use unspool_wire::PROTOCOL_VERSION;
+use unspool_wire::packet::{PONG, SPOOL, write_packet};
+use unspool_wire::peer::{
+    Answer, Begin, Frame, Hello, NONCE_BYTES, Sender, Side, Verdict, Welcome, refusal,
+};
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 // Instrumented like the rest, it needs what counts.
 use libfuzzer_sys as _;
@@ -38,6 +43,7 @@ fn main() {
     let seeds = Seeds { folder: folder.into() };
     tasks(&seeds);
     packets(&seeds);
+    network(&seeds);
     records(&seeds);
     running(&seeds);
     for name in ["uwsgi_spoolfile_on_host_77_12_0_1795417858_508096", "1795417858", "5\n10\nmail"] {
@@ -69,12 +75,15 @@ fn tasks(seeds: &Seeds) {
             soft_limit_ms: Some(1500),
             ..TaskPolicy::default()
         },
+        ..Message::default()
     };
     let long = vec![b'x'; 66_000];
     let overflows = Message { pairs: vec![function, pair("a", &long)], ..Message::default() };
     for message in [Message::default(), small, full, overflows] {
         let id = TaskId::new(1_795_417_858_508, [9; 10]);
-        seeds.add("task_file", &encode(&message, id, None).expect("a small message"));
+        let file = encode(&message, id, None).expect("a small message");
+        seeds.add("task_file", &file);
+        seeds.add("intake", &file);
     }
     seeds.add("task_file", FOREIGN);
 }
@@ -129,6 +138,39 @@ fn packets(seeds: &Seeds) {
         r#"{"type":"reload"}"#,
     ] {
         seeds.add("control_packets", packet.as_bytes());
+    }
+}
+
+fn network(seeds: &Seeds) {
+    let keys = Keyring::parse(format!("a {}\n", "1".repeat(64)).as_bytes()).expect("a key");
+    let hello = Hello::new(1_795_417_858, [1; NONCE_BYTES], Some(keys.first()));
+    let welcome = Welcome::new(&hello, [2; NONCE_BYTES], 1 << 20, 64, Some(keys.first()));
+    let task: [(&[u8], &[u8]); 2] = [(b"ud_spool_func", b"f"), (b"a", b"1")];
+    for packet in [
+        write_packet(SPOOL, 0, &task).expect("a small packet"),
+        PONG.to_vec(),
+        hello.to_packet(),
+        welcome.to_packet(),
+        refusal("no"),
+    ] {
+        seeds.add("uwsgi_packets", &[&[255, 255, 3], &packet[..]].concat());
+    }
+    let frames = [
+        (Side::Client, Frame::Begin(Begin { number: 7, bytes: 3, spooler: b"/s".to_vec() })),
+        (Side::Client, Frame::Data(b"abc".to_vec())),
+        (
+            Side::Server,
+            Frame::Answer(Answer { number: 7, verdict: Verdict::Later, text: "full".to_owned() }),
+        ),
+    ];
+    for side in [Side::Client, Side::Server] {
+        let mut bytes = Vec::new();
+        let mut sender = Sender::new(side, None);
+        for (_, frame) in frames.iter().filter(|(of, _)| *of == side) {
+            sender.push(frame, &mut bytes);
+        }
+        let how = if side == Side::Client { 2 } else { 3 };
+        seeds.add("peer_frames", &[&[how, 5], &bytes[..]].concat());
     }
 }
 

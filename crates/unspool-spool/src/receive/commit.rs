@@ -74,11 +74,18 @@ impl Reception {
         if new.is_empty() {
             return;
         }
+        if let Err(error) = self.incoming.sync() {
+            // Whatever a later flush says, these names may never be durable. Others are made when the
+            // tasks are sent again.
+            for ready in &new {
+                let _ = self.incoming.unlink(&ready.name);
+            }
+            return self.fail_all(new, "flush the names of files", &error);
+        }
         // COMMIT POINT: from the log's flush on these tasks exist. Of a log that does not flush nobody
         // knows what it has: the files stay, and who sends them again commits them.
         let ids: Vec<TaskId> = new.iter().map(|ready| ready.id).collect();
-        let noted = self.incoming.sync().and_then(|()| held.note(&ids));
-        if let Err(error) = noted {
+        if let Err(error) = held.note(&ids) {
             return self.fail_all(new, "note the ids of tasks", &error);
         }
         for Ready { name, priority, file, outcome, .. } in new {

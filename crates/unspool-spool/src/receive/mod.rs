@@ -5,6 +5,7 @@
 //! by whoever comes first after a crash. So an id that was seen is never stored again, and one that was
 //! not is never lost. Several receivers may work on one spool. Sockets are not known here.
 
+mod arriving;
 mod commit;
 mod seen;
 
@@ -18,12 +19,13 @@ use unspool_core::limits::PAIRS_BYTES_MAX;
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{
     BadSignature, HEADER_BYTES, Intake, IntakeRules, KEY_AT, KEY_PRIORITY, Malformed, NotTaken,
-    TaskFile, TaskId, peek_value,
+    TaskId, peek_value,
 };
 use unspool_core::{InvalidPriority, Origin, Priority};
 use unspool_sys::file::{read_at, set_mtime, stat_file, sync_file, write_all, write_at};
 use unspool_sys::{Folder, lock};
 
+use self::arriving::Arriving;
 use self::commit::Ready;
 use self::seen::SeenLog;
 use crate::SpoolDir;
@@ -33,8 +35,8 @@ use crate::pending::Place;
 
 pub(crate) const INCOMING: &[u8] = b"incoming";
 pub(crate) const SEEN: &[u8] = b"seen";
-/// The longest file that a receiver left and that is looked at whole: longer ones are sent again.
-const LEFT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes that are read at once of a file that a receiver left.
+const READ_BYTES: usize = 64 * 1024;
 
 /// A task that is not received.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ pub struct Reception {
     /// What is written and waits for whoever commits next.
     waiting: Mutex<Vec<Ready>>,
     seen: Mutex<SeenLog>,
+    arriving: Arriving,
 }
 
 /// A task that begins to come.
@@ -137,8 +140,13 @@ impl Reception {
     pub fn open(spool: Arc<SpoolDir>) -> io::Result<Self> {
         let incoming = sub(&spool, INCOMING)?;
         let seen = SeenLog::open(sub(&spool, SEEN)?)?;
-        let made =
-            Self { spool, incoming, waiting: Mutex::new(Vec::new()), seen: Mutex::new(seen) };
+        let made = Self {
+            spool,
+            incoming,
+            waiting: Mutex::new(Vec::new()),
+            seen: Mutex::new(seen),
+            arriving: Arriving::default(),
+        };
         made.settle()?;
         Ok(made)
     }
@@ -175,20 +183,32 @@ impl Reception {
         if !self.own(name, &file).map_err(fail("lock a file that was left"))? {
             return Err(ReceiveError::Twice);
         }
-        if self.seen().knows(id).map_err(fail("read the ids that were seen"))? {
-            let priority = priority_of(&file).map_err(fail("read a file that was left"))?;
+        let is_known = self.seen().knows(id).map_err(fail("read the ids that were seen"))?;
+        if !is_whole(&file).map_err(fail("read a file that was left"))? {
+            // Of a known one this is another copy, which was begun as the first one ended: that one was
+            // whole before its id was known.
+            self.incoming.unlink(name).map_err(fail("remove a file that was left"))?;
+            return Ok(is_known.then_some(Stored::Known));
+        }
+        let head = head_of(&file).map_err(fail("read a file that was left"))?;
+        let priority = value_in(&head, KEY_PRIORITY).and_then(|name| Priority::new(name).ok());
+        if is_known {
             // The lock is for receivers; whoever runs the task must not meet it.
             drop(file);
             self.publish(name, priority.as_ref())?;
             return Ok(Some(Stored::Known));
         }
-        if is_whole(&file) {
-            sync_file(file.as_fd()).map_err(fail("flush a file that was left"))?;
-            let priority = priority_of(&file).map_err(fail("read a file that was left"))?;
-            return self.commit(Ready::new(id, name.to_vec(), priority, file)).map(Some);
+        // Its time is set last, and a crash may have come between.
+        let due_ns = value_in(&head, KEY_AT).and_then(|at| due::parse_at(at).ok().flatten());
+        let flushed = due_ns
+            .map_or(Ok(()), |due_ns| set_mtime(file.as_fd(), due_ns))
+            .and_then(|()| sync_file(file.as_fd()));
+        if let Err(error) = flushed {
+            // Whatever a later flush says, it may never be durable: it has to be sent again.
+            let _ = self.incoming.unlink(name);
+            return Err(self.io("flush a file that was left", error));
         }
-        self.incoming.unlink(name).map_err(fail("remove a file that was left"))?;
-        Ok(None)
+        self.commit(Ready::new(id, name.to_vec(), priority, file)).map(Some)
     }
 
     /// Locks a file of `incoming`. Only who has the lock may remove or move what has that name:
@@ -222,10 +242,11 @@ impl Reception {
         let message = intake.message();
         let due_ns = message.get(KEY_AT).map(due::parse_at).transpose()?.flatten();
         let priority = priority_in(message)?;
-        let place = self.spool.admit(intake.file_bytes()).map_err(|error| match error {
-            AdmitError::Full(full) => ReceiveError::Full(full),
-            AdmitError::Io(action, source) => self.io(action, source),
-        })?;
+        let place =
+            self.arriving.admit(&self.spool, intake.file_bytes()).map_err(|error| match error {
+                AdmitError::Full(full) => ReceiveError::Full(full),
+                AdmitError::Io(action, source) => self.io(action, source),
+            })?;
         let mut incoming = Box::new(Incoming {
             reception: Arc::clone(self),
             intake: Some(intake),
@@ -240,6 +261,11 @@ impl Reception {
             Some(stored) => Ok(Begun::Stored(stored)),
             None => Ok(Begun::Incoming(incoming)),
         }
+    }
+
+    fn give_place_back(&self, place: Place) {
+        self.arriving.remove(place);
+        self.spool.give_place_back(place);
     }
 
     fn seen(&self) -> MutexGuard<'_, SeenLog> {
@@ -285,6 +311,11 @@ impl Incoming {
         }
         // From here on the file is this one's to remove.
         let file = self.file.insert(file);
+        // Another one may have ended between the look at the ids and this file, which keeps all others
+        // from the id now.
+        if reception.seen().knows(intake.id()).map_err(fail("read the ids that were seen"))? {
+            return Ok(Some(Stored::Known));
+        }
         write_all(file.as_fd(), intake.start()).map_err(fail("write a file"))?;
         Ok(None)
     }
@@ -329,10 +360,10 @@ impl Incoming {
         let place = self.place.take();
         let ready = Ready::new(id, std::mem::take(&mut self.name), self.priority.take(), file);
         let stored = reception.commit(ready);
-        if !matches!(stored, Ok(Stored::New))
-            && let Some(place) = place
-        {
-            reception.spool.give_place_back(place);
+        match place {
+            Some(place) if matches!(stored, Ok(Stored::New)) => reception.arriving.remove(place),
+            Some(place) => reception.give_place_back(place),
+            None => {}
         }
         stored
     }
@@ -345,7 +376,7 @@ impl Drop for Incoming {
             let _ = self.reception.incoming.unlink(&self.name);
         }
         if let Some(place) = self.place.take() {
-            self.reception.spool.give_place_back(place);
+            self.reception.give_place_back(place);
         }
     }
 }
@@ -365,20 +396,40 @@ fn priority_in(message: &unspool_core::Message) -> Result<Option<Priority>, Inva
     }
 }
 
-/// Whether a file is a task's, to its last byte.
-fn is_whole(file: &OwnedFd) -> bool {
-    let stat = stat_file(file.as_fd()).ok().filter(|stat| stat.bytes <= LEFT_BYTES_MAX);
-    let content = stat.and_then(|_| crate::read::read_all(file.as_fd()).ok());
-    content
-        .is_some_and(|(_, content)| TaskFile::parse(&content).is_ok_and(|task| task.mark.is_some()))
+/// Whether a file is a task's, to its last byte. One that was not ended has no checksum yet.
+fn is_whole(file: &OwnedFd) -> io::Result<bool> {
+    let bytes = stat_file(file.as_fd())?.bytes;
+    let head = head_of(file)?;
+    let rules = IntakeRules { origin: Origin::Peer, verify: None, sign: None };
+    let Ok(mut intake) = Intake::new(&head, bytes, rules) else { return Ok(false) };
+    let mut piece = vec![0; READ_BYTES];
+    let mut offset = head.len() as u64;
+    while intake.missing() > 0 {
+        let got = read_at(file.as_fd(), &mut piece, offset)?;
+        if got == 0 {
+            return Ok(false);
+        }
+        intake.push(&piece[..got]);
+        offset += got as u64;
+    }
+    Ok(intake.finish().is_ok())
 }
 
-/// The priority that a file's pairs name. It never moves to the body, and was found good before.
-fn priority_of(file: &OwnedFd) -> io::Result<Option<Priority>> {
+/// The header and the pairs of a file, or as much of them as there is.
+fn head_of(file: &OwnedFd) -> io::Result<Vec<u8>> {
     let mut head = vec![0; HEADER_BYTES + PAIRS_BYTES_MAX];
     let got = read_at(file.as_fd(), &mut head, 0)?;
-    let name = peek_value(&head[..got], KEY_PRIORITY).filter(|name| !name.is_empty());
-    Ok(name.and_then(|name| Priority::new(name).ok()))
+    head.truncate(got);
+    if let Some([low, high]) = head.get(1..3) {
+        let end = HEADER_BYTES + usize::from(u16::from_le_bytes([*low, *high]));
+        head.truncate(end);
+    }
+    Ok(head)
+}
+
+/// A value in the pairs of a file, which was found good before. These never move to the body.
+fn value_in<'a>(head: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    peek_value(head, key).filter(|value| !value.is_empty())
 }
 
 /// The name of a received task: its id where others have their host, then the time and the random

@@ -14,6 +14,7 @@
 mod judge;
 mod model;
 mod random;
+mod receiving;
 mod scenarios;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use unspool_sys::trace::{self, Call, Fault, How, Trace};
 use crate::judge::{Crash, Recovery, judge};
 use crate::model::{History, Tree};
 use crate::random::Random;
+use crate::receiving::RECEIVING;
 use crate::scenarios::{Fact, SCENARIOS, Scenario, Story};
 
 /// States of each moment, if the environment does not say.
@@ -140,7 +142,7 @@ fn a_crash_at_any_moment_loses_nothing_and_runs_nothing_torn() {
     println!("seed {seed}, at most {most} states of each moment");
     let mut random = Random::new(seed);
     let mut judged = 0u64;
-    for scenario in SCENARIOS {
+    for scenario in RECEIVING.iter().chain(SCENARIOS) {
         let (mut states, mut moments) = (0u64, 0);
         for time in 0..scenario.times {
             if judged + states >= ENOUGH {
@@ -201,7 +203,7 @@ fn faults(at: usize) -> Vec<Fault> {
 #[test]
 fn with_a_call_that_fails_every_promise_is_kept() {
     let mut struck = 0u64;
-    for scenario in SCENARIOS {
+    for scenario in SCENARIOS.iter().chain(RECEIVING) {
         let calls = Run::new(scenario, 4, None).trace.names;
         for (at, call) in calls.iter().enumerate() {
             for fault in faults(at) {

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use unspool_core::taskfile::TaskId;
 use unspool_core::{Durability, Message, Priority};
 use unspool_spool::{
     Adoption, Attempt, Became, CancelError, Cancellation, Claim, Claimed, Edit, Editing, Ending,
@@ -48,6 +49,14 @@ pub(crate) enum Fact {
     Taken { minute: i64 },
     /// This timer is paused, or was resumed.
     TimerPaused { id: &'static str, paused: bool },
+    /// A task of another machine was sent, and will be sent again,
+    Sent { file: Vec<u8> },
+    /// is stored, as its sender heard,
+    Received { file: Vec<u8> },
+    /// runs,
+    Running { id: TaskId },
+    /// and has run.
+    Ran { id: TaskId },
 }
 
 /// Which facts hold is noted in the trace, by their number.
@@ -57,7 +66,7 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    fn tell(&self, fact: Fact) {
+    pub(crate) fn tell(&self, fact: Fact) {
         let mut facts = self.facts.borrow_mut();
         trace::note(facts.len().to_string());
         facts.push(fact);
@@ -73,7 +82,7 @@ impl Story {
 }
 
 /// In a directory, telling what is heard, with a seed.
-type Steps = fn(&Path, &Story, u64) -> io::Result<()>;
+pub(crate) type Steps = fn(&Path, &Story, u64) -> io::Result<()>;
 
 /// One scenario. Steps that fail are left out.
 pub(crate) struct Scenario {
@@ -86,7 +95,7 @@ pub(crate) struct Scenario {
 }
 
 /// A scenario without random numbers.
-const fn once(name: &'static str, prepare: fn(&Path), run: Steps) -> Scenario {
+pub(crate) const fn once(name: &'static str, prepare: fn(&Path), run: Steps) -> Scenario {
     Scenario { name, times: 1, prepare, run }
 }
 
@@ -535,13 +544,13 @@ fn known_tasks(spool: &SpoolDir, story: &Story) -> io::Result<()> {
     Ok(())
 }
 
-fn open(path: &Path) -> io::Result<SpoolDir> {
+pub(crate) fn open(path: &Path) -> io::Result<SpoolDir> {
     SpoolDir::open(&path.join("spool")).map_err(io::Error::other)
 }
 
-fn nothing(_: &Path) {}
+pub(crate) fn nothing(_: &Path) {}
 
-fn empty(path: &Path) {
+pub(crate) fn empty(path: &Path) {
     open(path).unwrap();
 }
 

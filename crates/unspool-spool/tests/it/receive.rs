@@ -143,6 +143,38 @@ fn one_that_was_whole_and_not_logged_is_stored_and_others_are_removed() {
 }
 
 #[test]
+fn of_one_that_was_run_another_copy_does_not_run() {
+    let spool = Received::new();
+    spool.take(&file(1)).unwrap();
+    let task = tasks_in(&spool.path(""))[0].clone();
+    std::fs::remove_file(&task).unwrap();
+    // A second connection had begun it as the first one ended, and the receiver died.
+    let content = encode(&message(&[("a", "1")], b"a bo"), id(1), None).unwrap();
+    for content in [&content[..content.len() - 1], b"\x11", b""] {
+        std::fs::write(spool.path(".unspool/incoming").join(task.file_name().unwrap()), content)
+            .unwrap();
+        let other = spool.again();
+        assert!(spool.incoming().is_empty() && tasks_in(&spool.path("")).is_empty());
+        assert_eq!(take(&other, &file(1), FROM).unwrap(), Stored::Known);
+    }
+}
+
+#[test]
+fn one_that_was_left_is_due_when_it_says() {
+    let spool = Received::new();
+    let sent = encode(&message(&[("at", "2000000000")], b"b"), id(1), None).unwrap();
+    spool.take(&sent).unwrap();
+    let task = tasks_in(&spool.path(""))[0].clone();
+    let other = Received::new();
+    // A copy has a time of its own.
+    let left = other.path(".unspool/incoming").join(task.file_name().unwrap());
+    std::fs::copy(&task, &left).unwrap();
+    other.again();
+    let due = tasks_in(&other.path(""))[0].metadata().unwrap().modified().unwrap();
+    assert_eq!(due.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs(), 2_000_000_000);
+}
+
+#[test]
 fn one_that_does_not_come_to_its_end_leaves_nothing() {
     let spool = Received::new();
     let sent = file(1);
@@ -191,6 +223,27 @@ fn a_full_spool_takes_nothing_for_now_and_counts_right() {
     let full = spool.take(&file(3)).unwrap_err();
     assert!(full.is_for_now() && chain(&full).contains("is full"), "{}", chain(&full));
     assert!(spool.incoming().is_empty());
+}
+
+#[test]
+fn tasks_that_come_at_once_do_not_pass_a_bound_together() {
+    let bounds = SpoolBounds { tasks: Some(2), ..SpoolBounds::default() };
+    let spool = Received::with(|spool| spool.bounded(bounds));
+    let begin = |number: u8| {
+        let sent = file(number);
+        let head = 4 + usize::from(u16::from_le_bytes([sent[1], sent[2]]));
+        spool.reception.begin(&sent[..head], sent.len() as u64, FROM)
+    };
+    let first = begin(1).unwrap();
+    let _second = begin(2).unwrap();
+    // Nothing is in the spool yet, as whoever is refused would see.
+    for _ in 0..3 {
+        let full = begin(3).unwrap_err();
+        assert!(full.is_for_now() && chain(&full).contains("2 tasks are pending"), "{full:?}");
+    }
+    drop(first);
+    assert_eq!(spool.take(&file(3)).unwrap(), Stored::New);
+    assert!(begin(4).unwrap_err().is_for_now());
 }
 
 #[test]

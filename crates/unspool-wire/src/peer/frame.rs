@@ -186,7 +186,7 @@ impl Receiver {
         Self { session, from, number: 0, held: Vec::new() }
     }
 
-    /// Whether part of a frame is held.
+    /// Whether no part of a frame is held.
     pub fn is_between(&self) -> bool {
         self.held.is_empty()
     }
