@@ -230,7 +230,7 @@ def test_runs_that_were_lost_are_named_and_left_to_the_next_start(
         about = {finding["path"]: finding["what"] for finding in found.findings}
         assert about[str(path)] == f"it ran in process {worker} when its daemon died"
         del about[str(path)]
-        assert list(about.values()) == ["left by a daemon that died while 1 tasks ran"]
+        assert list(about.values()) == ["left by a daemon that died while 1 task ran"]
     assert len(list((project.spool / ".unspool" / "daemons").iterdir())) == 1
     running = start(project, daemon, "--spooler-retry-delay", "0.1")
     project.events.wait("hold")
@@ -260,7 +260,7 @@ def test_a_run_of_what_cannot_be_read_is_not_forgotten(project: Project, doomed:
     project.run("strace", "-f", "-qq", *failing, UNSPOOL, "fsck", config, "--repair", check=False)
     assert len(list((project.spool / ".unspool" / "daemons").iterdir())) == 1
     about = [finding["what"] for finding in fsck(project).findings]
-    assert "left by a daemon that died while 1 tasks ran" in about
+    assert "left by a daemon that died while 1 task ran" in about
 
 
 def test_what_an_idle_daemon_left_is_removed(project: Project, doomed: Daemon) -> None:

@@ -108,6 +108,9 @@ def test_the_call_is_shown_without_secrets(spooled: Project) -> None:
     path = call(spooled, "tasks.divide.spool([{'api_token': 'hush', 'n': 1}], '{\"key\": 5')")
     shown = replay(spooled, "--dry-run", path).stdout.splitlines()[1]
     assert shown == "tasks.divide([{'api_token': '***', 'n': 1}], '{\"key\": ***)"
+    path = call(spooled, "tasks.divide.spool('api_token', 'hush')")
+    shown = replay(spooled, "--dry-run", path).stdout.splitlines()[1]
+    assert shown == "tasks.divide('api_token', ***)"
     path = call(
         spooled, "tasks.divide.spool(('Cookie', b'\\xffhush'), ['A=1', 'DB_PASSWORD=hush'])"
     )

@@ -189,7 +189,7 @@ def test_without_a_daemon_the_configuration_tells(
 ) -> None:
     start(daemon, app).stop()
     assert set(entries(project, "--config", app)) == {"echo from the command"}
-    assert "no daemon runs" in complaint(project, "schedule", "ls", status=FAILED)
+    assert "start it with `unspool run`" in complaint(project, "schedule", "ls", status=FAILED)
     said = complaint(project, "schedule", "run", "--config", app, "echo from the command", status=1)
     assert "one is needed to fire" in said
     schedule(project, "pause", "--config", app, "echo from the command", "--why", "quiet")

@@ -225,6 +225,13 @@ def test_secrets_are_hidden_in_what_is_no_text(project: Project) -> None:
         assert "('password', ***), [b'otp', ***]" in text and "{b'pwd': ***}" in text
 
 
+def test_two_arguments_may_be_a_name_and_its_value(project: Project) -> None:
+    path = pickled(project, "password", "hush", n=1)
+    assert show(project, path)["args"] == ["password", "***"]
+    assert show(project, path, "--show-secrets")["args"] == ["password", "hush"]
+    assert show(project, pickled(project, "user", "me"))["args"] == ["user", "me"]
+
+
 def test_a_pickle_that_cannot_be_read_is_said_to_be_one(project: Project) -> None:
     content = foreign({b"ud_spool_func": b"f", b"args": b"\x80\x04\xff.", b"kwargs": b"\x80\x04}."})
     path = publish(made(project), "web_1_1_7_1795000000_0", content)

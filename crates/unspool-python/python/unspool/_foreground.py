@@ -232,15 +232,19 @@ def _call(task: dict[Any, Any]) -> tuple[str, str]:
     else:
         arguments, keywords = (_hidden(message),), {}
     parts = [_shown(value) for value in arguments]
+    # A name and its value, as in a pair anywhere else.
+    if len(arguments) == 2 and _is_secret(arguments[0]):
+        parts[1] = "***"
     parts += [f"{key}={_shown(value)}" for key, value in _hidden(keywords).items()]
     return _functions.place(function), f"{name}({', '.join(parts)})"
 
 
 def _hidden(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {
-        key: "***" if isinstance(key, str) and _native.is_secret_name(key) else value
-        for key, value in values.items()
-    }
+    return {key: "***" if _is_secret(key) else value for key, value in values.items()}
+
+
+def _is_secret(key: object) -> bool:
+    return isinstance(key, str) and _native.is_secret_name(key)
 
 
 def _shown(value: object) -> str:

@@ -225,7 +225,8 @@ impl Fsck<'_> {
             let runs = self.lost.runs.values().filter(|run| run.1 == number && run.2).count();
             let path = path.join(os_str(name));
             if runs > 0 {
-                let what = format!("left by a daemon that died while {runs} tasks ran");
+                let tasks = if runs == 1 { "task" } else { "tasks" };
+                let what = format!("left by a daemon that died while {runs} {tasks} ran");
                 let then = "the next start counts them and removes it";
                 self.note(Check::Daemons, &path, what, then);
                 continue;

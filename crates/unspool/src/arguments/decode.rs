@@ -107,7 +107,7 @@ impl Decoder {
     }
 
     /// Whether what belongs to this is hidden.
-    fn hides_of(&self, name: &Item<'_>) -> bool {
+    pub(super) fn hides_of(&self, name: &Item<'_>) -> bool {
         match name.view() {
             View::Text(name) => self.hides(name),
             View::Bytes(name) => self.hides(&String::from_utf8_lossy(name)),

@@ -69,7 +69,13 @@ impl Arguments {
             return Err(Unreadable::Wrong(0));
         };
         let shown = |item: Item<'_>| Decoder::new(show).item(item, 0);
-        self.positional = positional.into_iter().map(shown).collect();
+        self.positional = positional.iter().map(|item| shown(*item)).collect();
+        // A name and its value, as in a pair anywhere else.
+        if let [name, _] = positional.as_slice()
+            && Decoder::new(show).hides_of(name)
+        {
+            self.positional[1] = Value::Hidden;
+        }
         if let Value::Dict(pairs) = shown(kwargs.root()) {
             let name = |(key, value)| match key {
                 Value::Text(name) => (name, value),

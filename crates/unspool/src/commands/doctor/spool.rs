@@ -34,7 +34,7 @@ pub(super) fn look(path: &Path, config: Option<&Config>, file: Option<&Path>) ->
             found.problem(
                 crate::logging::with_causes(&error),
                 format!(
-                    "who runs it has to own it: {} for uid {uid}",
+                    "who runs it has to own it: look as that user, or {} if uid {uid} is to run it",
                     Typed { spool: path, config: file }.on_directory(&format!("chown -R {uid}"))
                 ),
             );

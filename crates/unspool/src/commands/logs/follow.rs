@@ -81,5 +81,5 @@ fn hear(daemon: &mut Reader, filter: &mut Filter, out: &mut Printer) -> io::Resu
 }
 
 fn complain_ended(daemon: &Reader, error: &io::Error) {
-    complain_text(&format!("the daemon with pid {}: {error}", daemon.pid));
+    complain_text(&format!("the daemon with pid {} gives no more of its log: {error}", daemon.pid));
 }

@@ -42,11 +42,11 @@ pub(crate) enum ScheduleError {
     #[error("daemon {pid} answers what makes no sense: it is of another version")]
     Answer { pid: u32 },
     #[error(
-        "no daemon runs `{spool}`: only one that has imported the application knows its timers and crons; \
-         --config FILE names those of a configuration"
+        "no daemon runs `{spool}`: only one that has imported the application knows its timers and crons: \
+         start it with `unspool run`; --config FILE names those of a configuration"
     )]
     NoDaemon { spool: PathBuf },
-    #[error("no daemon runs: one is needed to fire something")]
+    #[error("no daemon runs, and one is needed to fire something: start it with `unspool run`")]
     NobodyToRun,
     #[error("there is no timer and no cron `{name}`; `unspool schedule ls` lists them")]
     Unknown { name: String },
