@@ -5,6 +5,7 @@
 //! receiver that cannot be reached is tried again and again, ever more seldom.
 
 mod foreign;
+mod moment;
 mod outbox;
 mod sending;
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::warn;
 use unspool_core::Priority;
@@ -11,6 +11,8 @@ use unspool_spool::{
     submitted_at_ns,
 };
 use unspool_sys::{Folder, clock};
+
+use super::moment::Moment;
 
 /// Tasks that are kept in memory, the first ones; the others are looked for again.
 const KNOWN_MAX: usize = 20_000;
@@ -40,10 +42,10 @@ pub(super) struct Outbox<'a> {
     folders: Vec<Option<Priority>>,
     waiting: BTreeSet<Waiting>,
     /// Of what was put aside: when it is looked at again.
-    later: BTreeMap<Waiting, Instant>,
+    later: BTreeMap<Waiting, Moment>,
     /// There are more than are known.
     has_more: bool,
-    look_at: Instant,
+    look_at: Moment,
     /// What is paused; `None`: that cannot be told, so everything is.
     pauses: Option<Pauses>,
 }
@@ -60,7 +62,7 @@ impl<'a> Outbox<'a> {
             waiting: BTreeSet::new(),
             later: BTreeMap::new(),
             has_more: false,
-            look_at: Instant::now(),
+            look_at: Moment::now(),
             pauses: None,
         };
         made.read_pauses();
@@ -85,14 +87,14 @@ impl<'a> Outbox<'a> {
                     }
                 }
                 Change::Paused => self.read_pauses(),
-                Change::Missed => self.look_at = Instant::now(),
+                Change::Missed => self.look_at = Moment::now(),
                 Change::PriorityGone(_) | Change::FolderGone(_) => {
                     if !self.spool.is_in_place() {
                         let text = "its directory was moved or deleted";
                         return Err(io::Error::new(io::ErrorKind::NotFound, text));
                     }
                     self.folders.truncate(1);
-                    self.look_at = Instant::now();
+                    self.look_at = Moment::now();
                 }
                 Change::Gone { .. } | Change::Adopted => {}
             }
@@ -106,7 +108,7 @@ impl<'a> Outbox<'a> {
 
     /// The next task that may go.
     pub(super) fn next(&mut self) -> io::Result<Option<Waiting>> {
-        let now = Instant::now();
+        let now = Moment::now();
         let due: Vec<Waiting> =
             self.later.iter().filter(|(_, at)| **at <= now).map(|(task, _)| task.clone()).collect();
         for task in due {
@@ -141,11 +143,11 @@ impl<'a> Outbox<'a> {
 
     /// Puts a task aside that cannot be sent at this moment.
     pub(super) fn put_off(&mut self, task: Waiting) {
-        self.later.insert(task, Instant::now() + AGAIN_AFTER);
+        self.later.insert(task, Moment::now() + AGAIN_AFTER);
     }
 
     /// When something is to be looked at that nobody tells of.
-    pub(super) fn wakes_at(&self) -> Instant {
+    pub(super) fn wakes_at(&self) -> Moment {
         self.later.values().min().copied().unwrap_or(self.look_at).min(self.look_at)
     }
 
@@ -189,7 +191,7 @@ impl<'a> Outbox<'a> {
     /// Looks at everything.
     fn look(&mut self) -> io::Result<()> {
         self.has_more = false;
-        self.look_at = Instant::now() + LOOK_EVERY;
+        self.look_at = Moment::now() + LOOK_EVERY;
         let priorities = self.look_in(0)?;
         let new = priorities.into_iter().filter(|it| !self.folders.contains(&Some(it.clone())));
         let new: Vec<Priority> = new.take(FOLDERS_MAX).collect();

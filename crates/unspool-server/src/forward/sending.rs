@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
 use unspool_remote::{LinkError, Opened, RemoteError, Session};
@@ -16,6 +16,7 @@ use unspool_sys::clock;
 use unspool_sys::poll::{Poll, Waker};
 use unspool_wire::peer::{Answer, Verdict};
 
+use super::moment::Moment;
 use super::outbox::{Outbox, Waiting};
 use super::{RelaySettings, foreign};
 
@@ -48,11 +49,11 @@ pub(super) struct Sending<'a> {
     /// By their number on the connection.
     on_their_way: HashMap<u32, OnItsWay>,
     /// When something was last sent or answered.
-    active_at: Instant,
+    active_at: Moment,
     tries: Tries,
     state: RelayState,
     /// When it was last said how it is doing, and how many had been sent.
-    said: Option<(Instant, u64)>,
+    said: Option<(Moment, u64)>,
 }
 
 struct OnItsWay {
@@ -64,8 +65,8 @@ struct OnItsWay {
 #[derive(Debug, Default)]
 struct Tries {
     failed: u32,
-    again_at: Option<Instant>,
-    complained_at: Option<Instant>,
+    again_at: Option<Moment>,
+    complained_at: Option<Moment>,
 }
 
 impl<'a> Sending<'a> {
@@ -84,7 +85,7 @@ impl<'a> Sending<'a> {
             outbox,
             session: None,
             on_their_way: HashMap::new(),
-            active_at: Instant::now(),
+            active_at: Moment::now(),
             tries: Tries::default(),
             state,
             said: None,
@@ -98,9 +99,9 @@ impl<'a> Sending<'a> {
             self.outbox.hear()?;
             self.receive(Duration::ZERO)?;
             self.fill()?;
-            self.close_if_idle()?;
-            self.say(false)?;
-            let wait = self.wakes_at().saturating_duration_since(Instant::now());
+            self.close_if_idle();
+            self.say(false);
+            let wait = self.wakes_at().saturating_duration_since(Moment::now());
             self.poll.wait(&mut keys, Some(wait.as_nanos() as u64))?;
             if keys.contains(&STOP) {
                 return self.end();
@@ -109,16 +110,17 @@ impl<'a> Sending<'a> {
     }
 
     fn end(mut self) -> io::Result<()> {
-        let until = Instant::now() + LAST_WAIT;
-        while !self.on_their_way.is_empty() && self.session.is_some() && Instant::now() < until {
-            self.receive(until.saturating_duration_since(Instant::now()))?;
+        let until = Moment::now() + LAST_WAIT;
+        while !self.on_their_way.is_empty() && self.session.is_some() && Moment::now() < until {
+            self.receive(until.saturating_duration_since(Moment::now()))?;
         }
         self.stop.clear();
         self.state.link = Link::Idle;
-        self.say(true)
+        self.say(true);
+        Ok(())
     }
 
-    fn wakes_at(&self) -> Instant {
+    fn wakes_at(&self) -> Moment {
         let mut at = self.outbox.wakes_at();
         if let Some(again) = self.tries.again_at {
             // Until then nothing is sent, whatever is heard.
@@ -136,7 +138,7 @@ impl<'a> Sending<'a> {
 
     /// Sends as many as may be on their way.
     fn fill(&mut self) -> io::Result<()> {
-        if self.tries.again_at.is_some_and(|at| Instant::now() < at) {
+        if self.tries.again_at.is_some_and(|at| Moment::now() < at) {
             return Ok(());
         }
         self.tries.again_at = None;
@@ -186,14 +188,14 @@ impl<'a> Sending<'a> {
         let sent = self.send_file(&task, &claim)?;
         match sent {
             Some(Ok(number)) => {
-                self.active_at = Instant::now();
+                self.active_at = Moment::now();
                 self.on_their_way.insert(number, OnItsWay { task, claim });
                 Ok(true)
             }
             Some(Err(error)) => {
                 self.outbox.put_back(task);
                 drop(claim);
-                self.lose(&error.to_string())?;
+                self.lose(&error.to_string());
                 Ok(false)
             }
             None => {
@@ -241,23 +243,27 @@ impl<'a> Sending<'a> {
         while let Some(session) = &mut self.session {
             match session.receive(wait) {
                 Ok(Some(answer)) => {
-                    self.active_at = Instant::now();
+                    self.active_at = Moment::now();
                     self.take(answer)?;
                     wait = Duration::ZERO;
                 }
                 Ok(None) => {
                     let is_late = self.active_at.elapsed() > ANSWER_WAIT;
                     if is_late && !self.on_their_way.is_empty() {
-                        self.lose("no answer within 30 s")?;
+                        self.lose("no answer within 30 s");
                     }
                     return Ok(());
                 }
                 // The receiver closes connections that are idle.
                 Err(error) if error.is_lost() && self.on_their_way.is_empty() => {
                     self.close();
-                    return self.set(Link::Idle, String::new(), None);
+                    self.set(Link::Idle, String::new(), None);
+                    return Ok(());
                 }
-                Err(error) => return self.lose(&error.to_string()),
+                Err(error) => {
+                    self.lose(&error.to_string());
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -281,7 +287,9 @@ impl<'a> Sending<'a> {
             Verdict::Later => {
                 drop(claim);
                 self.outbox.put_off(task);
-                self.fail(&format!("it takes no tasks now: {text}"))
+                // What else is on its way may be taken.
+                self.rest(&format!("it takes no tasks now: {text}"));
+                Ok(())
             }
         }
     }
@@ -308,6 +316,9 @@ impl<'a> Sending<'a> {
     /// Connects, if there is no connection; `false`: there can be none now.
     fn connect(&mut self) -> io::Result<bool> {
         if self.session.is_some() {
+            if self.state.link != Link::Connected {
+                self.set(Link::Connected, String::new(), None);
+            }
             return Ok(true);
         }
         let why = match Session::open(&self.relay.remote) {
@@ -317,9 +328,9 @@ impl<'a> Sending<'a> {
                     info!(address = self.relay.address, "the receiver is back");
                 }
                 self.session = Some(*session);
-                self.active_at = Instant::now();
+                self.active_at = Moment::now();
                 self.tries.complained_at = None;
-                self.set(Link::Connected, String::new(), None)?;
+                self.set(Link::Connected, String::new(), None);
                 return Ok(true);
             }
             Ok(Opened::Uwsgi) => {
@@ -329,14 +340,14 @@ impl<'a> Sending<'a> {
             }
             Err(error) => with_causes(&error),
         };
-        self.fail(&why)?;
+        self.rest(&why);
         Ok(false)
     }
 
     /// The connection failed: what is on its way may have arrived, and is sent again.
-    fn lose(&mut self, why: &str) -> io::Result<()> {
+    fn lose(&mut self, why: &str) {
         self.close();
-        self.fail(&format!("the connection was lost: {why}"))
+        self.rest(&format!("the connection was lost: {why}"));
     }
 
     fn close(&mut self) {
@@ -350,53 +361,50 @@ impl<'a> Sending<'a> {
         }
     }
 
-    fn close_if_idle(&mut self) -> io::Result<()> {
+    fn close_if_idle(&mut self) {
         let is_idle = self.on_their_way.is_empty() && self.active_at.elapsed() >= IDLE_WAIT;
         if self.session.is_some() && is_idle {
             self.close();
-            self.set(Link::Idle, String::new(), None)?;
+            self.set(Link::Idle, String::new(), None);
         }
-        Ok(())
     }
 
     /// Nothing goes for a while.
-    fn fail(&mut self, why: &str) -> io::Result<()> {
-        self.close();
+    fn rest(&mut self, why: &str) {
         let wait = backoff(self.tries.failed);
         self.tries.failed = self.tries.failed.saturating_add(1);
-        self.tries.again_at = Some(Instant::now() + wait);
+        self.tries.again_at = Some(Moment::now() + wait);
         let complains = self.tries.complained_at.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY);
         if complains {
-            self.tries.complained_at = Some(Instant::now());
+            self.tries.complained_at = Some(Moment::now());
             let (address, outbox) = (&self.relay.address, self.relay.outbox.path().display());
             warn!(address, %outbox, "tasks wait in their outbox: {why}");
         }
-        self.set(Link::Waiting, why.to_owned(), Some(now_s() + wait.as_secs_f64()))
+        self.set(Link::Waiting, why.to_owned(), Some(now_s() + wait.as_secs_f64()));
     }
 
-    fn set(&mut self, link: Link, error: String, again_at: Option<f64>) -> io::Result<()> {
+    fn set(&mut self, link: Link, error: String, again_at: Option<f64>) {
         if self.state.link != link {
             self.state.since = now_s();
         }
         self.state.link = link;
         self.state.error = error;
         self.state.again_at = again_at;
-        self.say(true)
+        self.say(true);
     }
 
     /// Says how it is doing, now or when it is time.
-    fn say(&mut self, now: bool) -> io::Result<()> {
+    fn say(&mut self, now: bool) {
         let is_time =
             self.said.is_none_or(|(at, sent)| sent != self.state.sent && at.elapsed() >= SAY_EVERY);
         if !now && !is_time {
-            return Ok(());
+            return;
         }
-        self.said = Some((Instant::now(), self.state.sent));
+        self.said = Some((Moment::now(), self.state.sent));
         // A full disk keeps nobody from sending, which frees it.
         if let Err(error) = say_relay(&self.relay.outbox, &self.state) {
             debug!(%error, "the state of a relay cannot be written");
         }
-        Ok(())
     }
 }
 

@@ -166,7 +166,7 @@ impl Serving {
                 }),
                 Accepting::Unix(socket) => socket.accept().await.map(|(stream, _)| {
                     let uid = stream.peer_cred().map(|peer| peer.uid());
-                    if let Some((peer, place)) = self.admit_user(&shared, uid.ok()) {
+                    if let Some((peer, place)) = Self::admit_user(&shared, uid.ok()) {
                         self.begin(stream, &shared, peer, place);
                     }
                 }),
@@ -196,10 +196,10 @@ impl Serving {
             may_be_unsigned: false,
             needs_key: self.needs_key,
         };
-        self.admit(shared, peer)
+        Self::admit(shared, peer)
     }
 
-    fn admit_user(&self, shared: &Arc<Shared>, uid: Option<u32>) -> Option<(Peer, Place)> {
+    fn admit_user(shared: &Arc<Shared>, uid: Option<u32>) -> Option<(Peer, Place)> {
         let shown = uid.map_or_else(|| "a user".to_owned(), |uid| format!("uid {uid}"));
         let settings = &shared.settings;
         let is_ours = |uid| [0, host::uid()].contains(&uid);
@@ -220,10 +220,10 @@ impl Serving {
             may_be_unsigned: settings.unsigned_uids.contains(&uid),
             needs_key: false,
         };
-        self.admit(shared, peer)
+        Self::admit(shared, peer)
     }
 
-    fn admit(&self, shared: &Arc<Shared>, peer: Peer) -> Option<(Peer, Place)> {
+    fn admit(shared: &Arc<Shared>, peer: Peer) -> Option<(Peer, Place)> {
         match shared.places.take(peer.who) {
             Ok(place) => Some((peer, place)),
             Err(full) => {

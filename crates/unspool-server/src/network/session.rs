@@ -159,10 +159,10 @@ impl Connection<'_> {
                 Err(_) => return Err("no whole frame within `socket-timeout`".to_owned()),
             };
             if got == 0 {
-                return match is_idle {
-                    true => Ok(()),
-                    false => Err("the connection ended within a task".to_owned()),
-                };
+                if is_idle {
+                    return Ok(());
+                }
+                return Err("the connection ended within a task".to_owned());
             }
             self.place.set_busy(true);
             if self.take(&buffer[..got]).await? || is_idle {
@@ -355,7 +355,8 @@ fn head_bytes(held: &[u8]) -> Option<usize> {
 
 /// Begins a task with all of its pairs, and writes what came behind them.
 fn open(taking: &Taking, held: &[u8], bytes: u64, source: Source) -> State {
-    let Some((head, rest)) = head_bytes(held).and_then(|head| held.split_at_checked(head)) else {
+    let Some((pairs, rest)) = head_bytes(held).and_then(|bytes| held.split_at_checked(bytes))
+    else {
         let Refusal { verdict, text } = Refusal::no_task();
         return State::Answered(verdict, text);
     };
@@ -366,7 +367,7 @@ fn open(taking: &Taking, held: &[u8], bytes: u64, source: Source) -> State {
             return State::Answered(Verdict::Later, text);
         }
     };
-    match reception.begin(head, bytes, source) {
+    match reception.begin(pairs, bytes, source) {
         Ok(Begun::Incoming(incoming)) => write_on(incoming, rest),
         Ok(Begun::Stored(Stored::New)) => State::Answered(Verdict::Stored, String::new()),
         Ok(Begun::Stored(Stored::Known)) => State::Answered(Verdict::Known, String::new()),
