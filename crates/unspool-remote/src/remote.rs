@@ -49,4 +49,10 @@ impl Remote {
     pub fn new(address: PeerAddress, options: Arc<Options>) -> Self {
         Self { address, options }
     }
+
+    /// Whether a task may go to whoever answers as a uWSGI: where a key is to be proved, which that
+    /// cannot, only what is on this machine, or has proved itself by a certificate.
+    pub(crate) fn may_be_uwsgi(&self) -> bool {
+        self.options.network_key.is_none() || self.address.tls || self.address.is_local()
+    }
 }
