@@ -8,6 +8,11 @@ use unspool_wire::address::PeerAddress;
 
 use crate::tls::TlsClient;
 
+/// Until a connection is there, names looked up and TLS agreed on.
+const CONNECT_WAIT: Duration = Duration::from_secs(5);
+/// Until an answer is there, and until 64 KiB are taken.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
 /// How connections are made, and how long they are waited for.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -29,8 +34,8 @@ impl Default for Options {
             network_key: None,
             keys: None,
             tls: None,
-            connect_wait: Duration::from_secs(5),
-            answer_wait: Duration::from_secs(30),
+            connect_wait: CONNECT_WAIT,
+            answer_wait: ANSWER_WAIT,
         }
     }
 }
@@ -48,5 +53,11 @@ impl Remote {
     /// With these options.
     pub fn new(address: PeerAddress, options: Arc<Options>) -> Self {
         Self { address, options }
+    }
+
+    /// Whether a task may go to whoever answers as a uWSGI: where a key is to be proved, which that
+    /// cannot, only what is on this machine, or has proved itself by a certificate.
+    pub(crate) fn may_be_uwsgi(&self) -> bool {
+        self.options.network_key.is_none() || self.address.tls || self.address.is_local()
     }
 }

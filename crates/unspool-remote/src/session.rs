@@ -79,9 +79,7 @@ impl Session {
         match Greeting::read(&packet).map_err(stranger)? {
             Greeting::Refused(reason) => Err(RemoteError::Unwelcome { address: address(), reason }),
             // What answers a ping could be anybody.
-            Greeting::Uwsgi
-                if key.is_some() && !remote.address.is_local() && !remote.address.tls =>
-            {
+            Greeting::Uwsgi if !remote.may_be_uwsgi() => {
                 Err(RemoteError::Keyless { address: address() })
             }
             Greeting::Uwsgi => Ok(Opened::Uwsgi),

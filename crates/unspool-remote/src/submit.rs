@@ -43,7 +43,8 @@ pub fn submit(remote: &Remote, message: &Message) -> Result<Submitted, RemoteErr
 
     let random = host::random().map_err(RemoteError::Random)?;
     let id = TaskId::new((clock::now_ns() / 1_000_000) as u64, random);
-    if pool::is_uwsgi(&remote.address)
+    if remote.may_be_uwsgi()
+        && pool::is_uwsgi(&remote.address)
         && let Ok(packet) = plain::packet(remote, &message)
     {
         return send_plain(remote, &packet, id);
