@@ -86,7 +86,7 @@ def test_users_who_are_named_are_known(
     at = f"@unspool-test-{os.getpid()}"
     listen = ("--socket", at, "--network-uids", users)
     running = daemon("--spooler", project.spool, "--spooler-import", "tasks", *listen)
-    command = [python, "-c", textwrap.dedent(CLIENT), at, packet(PAIRS).hex()]
+    command: list[str | Path] = [python, "-c", textwrap.dedent(CLIENT), at, packet(PAIRS).hex()]
     done = subprocess.run(
         command, user=USER, cwd="/", capture_output=True, text=True, timeout=30, check=True
     )
