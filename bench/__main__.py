@@ -14,16 +14,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench import report
+from bench import network, report
 from bench.bare import Bare
 from bench.image import Place, place
 from bench.processes import ChildError
-from bench.rows import MEASUREMENTS, QUICK, Bench, Row, Sizes, table
+from bench.rows import LOCAL_MEASUREMENTS, QUICK, Bench, Measurement, Row, Sizes, table
 from bench.side import Side
 from bench.unspool_side import UnspoolSide
 from bench.uwsgi_side import UwsgiSide
 
 ROOT = Path(__file__).resolve().parent.parent
+
+MEASUREMENTS = {
+    **LOCAL_MEASUREMENTS,
+    "remote": Measurement(network.remote, ("unspool", "uWSGI")),
+    "relay": Measurement(network.relay, ("unspool",)),
+}
 
 
 def _arguments() -> argparse.Namespace:
@@ -112,12 +118,16 @@ def _run(options: argparse.Namespace) -> int:
         _say("\n".join(problems))
         return 1
     sizes = QUICK if options.quick else Sizes()
-    rows = table(sizes)
+    rows = {
+        **table(sizes), **network.rows(sizes.remote, sizes.durable_threads, sizes.burst),
+    }  # fmt: skip
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unspool-bench-")))
         _say("making the file system ...")
         where = stack.enter_context(place(ROOT / ".cache" / "bench", options.directory))
         bench = Bench(where, scratch, sizes, Bare(scratch))
+        client = sides.get(UnspoolSide.name)
+        bench.client = client if isinstance(client, UnspoolSide) else None
         bench.take_sample(next(iter(sides.values())))
         facts = _facts(bench, sides, where)
         problems += _measure(bench, sides, options, rows)

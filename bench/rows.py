@@ -34,6 +34,7 @@ class Sizes(NamedTuple):
     settle_seconds: float = 2.0
     cpu_seconds: float = 10.0
     pause_seconds: float = 0.005
+    remote: int = 5_000
 
 
 QUICK = Sizes(
@@ -44,6 +45,7 @@ QUICK = Sizes(
     durable_seconds=0.5,
     settle_seconds=1.0,
     cpu_seconds=3.0,
+    remote=500,
 )
 
 
@@ -75,6 +77,8 @@ class Bench:
         self.scratch = scratch
         self.sizes = sizes
         self.bare = bare
+        # Whose Python submits over the network, whoever listens.
+        self.client: UnspoolSide | None = None
         self.sample = scratch / "none"
         self.sample_of = ""
 
@@ -121,14 +125,14 @@ def submit(bench: Bench, side: Side | Bare, record: Record) -> None:
         if isinstance(side, Bare):
             rate = side.plain(spool, bench.sample, count).per_second
         else:
-            rate = _rate(side.submit(session, burst(count)))
+            rate = rate_of(side.submit(session, burst(count)))
         left = sum(1 for _ in task_files(spool))
         if left != count:
             raise RuntimeError(f"{count} tasks were submitted and {left} are there")
     record("submit", rate)
 
 
-def _rate(result: dict[str, Any]) -> float:
+def rate_of(result: dict[str, Any]) -> float:
     count: int = result["count"]
     nanoseconds: int = result["ended"] - result["started"]
     return count * 1e9 / nanoseconds
@@ -200,7 +204,7 @@ def durable(bench: Bench, side: Side | Bare, record: Record) -> None:
             else:
                 assert isinstance(side, UnspoolSide)
                 job = Job("durable", {"threads": threads, "seconds": seconds})
-                rate = _rate(side.with_durability("group").submit(session, job))
+                rate = rate_of(side.with_durability("group").submit(session, job))
         record(row, rate)
 
 
@@ -259,7 +263,7 @@ class Measurement(NamedTuple):
     is_single: bool = False
 
 
-MEASUREMENTS = {
+LOCAL_MEASUREMENTS = {
     "submit": Measurement(submit, ("unspool", "bare", "uWSGI")),
     "drain": Measurement(drain, ("unspool", "uWSGI")),
     "both": Measurement(both, ("unspool", "uWSGI")),

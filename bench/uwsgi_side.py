@@ -36,7 +36,8 @@ class UwsgiSide:
         ).stdout.strip()
         return f"uWSGI {number}, Python {python}"
 
-    def _command(self, *options: str) -> list[str]:
+    def command(self, *options: str) -> list[str]:
+        """What starts a master."""
         return [
             str(self.binary),
             "--master",
@@ -49,7 +50,7 @@ class UwsgiSide:
         ]
 
     def _daemon(self, session: Session, frequency: int) -> list[str]:
-        return self._command(
+        return self.command(
             f"--spooler={session.spool}",
             "--spooler-processes=1",
             "--spooler-import=bench_tasks",
@@ -58,7 +59,7 @@ class UwsgiSide:
 
     def submit(self, session: Session, job: Job) -> dict[str, Any]:
         # An external spooler is one that this instance does not run: the task is only written.
-        command = self._command(
+        command = self.command(
             f"--spooler-external={session.spool}", f"--mule={APPS / 'submitter.py'}"
         )
         with running(command, session.with_job(job), session.log) as child:

@@ -1,7 +1,7 @@
-"""Store and forward under fire: the link goes down and either daemon is killed, while tasks are relayed.
+"""Store and forward under fire: the link goes down and daemons are killed while tasks are relayed.
 
-Every task that was submitted to the outbox must reach the receiving spool once and run; a task may run
-twice only if a process that was killed had begun it, and each killed process explains one such task.
+Every task that was submitted to the outbox must reach the receiving spool once and run; a task may
+run twice only if a process that was killed had begun it, and each killed process explains one.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Relay:
         if side == RECEIVER:
             command = self.system.command(self.project.spool)
             command += [f"--socket={self.address}", f"--network-keys={self.keys}"]
-        whole = tuple([*self.link.within(side), *command])
+        whole = (*self.link.within(side), *command)
         env = self.project.env
         daemon = Daemon(cwd=self.project.root, env=env, command=whole).start()
         self.daemons[side].append(daemon)

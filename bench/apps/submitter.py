@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -69,6 +70,50 @@ def both(count: int) -> dict[str, Any]:
     return burst(count, 0)
 
 
+def packet(address: str, task: dict[bytes, bytes]) -> None:
+    """One packet of the uwsgi protocol on a connection of its own."""
+    block = b"".join(struct.pack("<H", len(text)) + text for pair in task.items() for text in pair)
+    local = address.startswith("/")
+    with socket.socket(socket.AF_UNIX if local else socket.AF_INET) as client:
+        host, _, port = address.rpartition(":")
+        client.connect(address if local else (host, int(port)))
+        client.sendall(struct.pack("<BHB", 17, len(block), 0) + block)
+        answer = client.recv(4, socket.MSG_WAITALL)
+    if answer != b"\xff\0\0\1":
+        raise RuntimeError(f"refused: {answer!r}")
+
+
+def call(address: str, task: dict[bytes, bytes]) -> None:
+    """As an application does it."""
+    uwsgi.spool(task, spooler=address)
+
+
+def remote(count: int, address: str, function: str, threads: int) -> dict[str, Any]:
+    """Submits `count` tasks to a spooler that listens, from several threads."""
+    submit = {"packet": packet, "call": call}[function]
+    failures: list[str] = []
+
+    def part(index: int) -> None:
+        task = message(b"noop")
+        try:
+            for number in range(index, count, threads):
+                task[b"n"] = b"%06d" % number
+                submit(address, task)
+        except Exception as error:
+            failures.append(repr(error))
+
+    running = [threading.Thread(target=part, args=(index,)) for index in range(threads)]
+    started = time.monotonic_ns()
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    ended = time.monotonic_ns()
+    if failures:
+        raise RuntimeError(failures[0])
+    return {"started": started, "ended": ended, "count": count}
+
+
 def durable(threads: int, seconds: float) -> dict[str, Any]:
     """Submits from several threads for a time; each call returns when its task is on disk."""
     counts = [0] * threads
@@ -122,6 +167,7 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "latency": latency,
     "both": both,
     "durable": durable,
+    "remote": remote,
 }
 
 

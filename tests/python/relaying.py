@@ -1,7 +1,7 @@
 """Two daemons, one of which relays to the other: what the tests of relays share.
 
-The receiver has the project's spool. The sender runs nothing itself: what is submitted to its outbox
-goes to the receiver.
+The receiver has the project's spool. The sender runs nothing itself: what is submitted to its
+outbox goes to the receiver.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Relay:
     def receive(self, *options: Argument, ready: bool = True) -> Daemon:
         """Starts a receiver."""
         spool = ("--spooler", self.project.spool, "--spooler-import", "tasks")
-        running = self._daemon(*spool, "--socket", self.address, "--spooler-quiet", *options, ready=ready)
+        running = self._daemon(
+            *spool, "--socket", self.address, "--spooler-quiet", *options, ready=ready
+        )
         if ready:
             running.wait_log("taking tasks from the network")
         return running

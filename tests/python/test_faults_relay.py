@@ -1,4 +1,4 @@
-"""Relayed tasks while the link between two network namespaces goes down and either daemon is killed, as
+"""Relayed tasks while the link between two network namespaces goes down and daemons are killed, as
 `python -m torture --part relay` has it, smaller: nothing is lost and nothing is stored twice.
 """
 
