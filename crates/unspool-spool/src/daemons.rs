@@ -67,6 +67,11 @@ impl Trace {
         Ok((Self { folder, name, daemons, notes, notes_path }, error))
     }
 
+    /// Whether the lock of its notes keeps others out that open them.
+    pub fn locks_exclude(&self) -> io::Result<bool> {
+        lock::is_locked(self.folder.open_file(RUNNING)?.as_fd())
+    }
+
     /// The daemon's folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
@@ -245,6 +250,7 @@ mod tests {
             assert!(take_dead_notes(&folder).is_none() && !is_abandoned(&folder, later_ns()));
         }
         let living = LivingDaemon::open(name.clone(), &folder).unwrap();
+        assert!(trace.locks_exclude().unwrap());
         drop(trace);
         assert!(matches!(whose(&folder, later_ns()), Whose::Living) && living.lives());
         assert!(take_dead_notes(&folder).is_none());
