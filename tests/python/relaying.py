@@ -67,7 +67,9 @@ class Relay:
     def receive(self, *options: Argument, ready: bool = True) -> Daemon:
         """Starts a receiver."""
         spool = ("--spooler", self.project.spool, "--spooler-import", "tasks")
-        running = self._daemon(*spool, "--socket", self.address, "--spooler-quiet", *options, ready=ready)
+        running = self._daemon(
+            *spool, "--socket", self.address, "--spooler-quiet", *options, ready=ready
+        )
         if ready:
             running.wait_log("taking tasks from the network")
         return running

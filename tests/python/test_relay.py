@@ -121,7 +121,12 @@ def test_a_task_whose_priority_is_no_folder_is_buried(relay: Relay) -> None:
 
 def test_tasks_that_have_to_be_signed_and_are_not_are_buried(relay: Relay) -> None:
     key = write_keys(relay.project.root / "keys", make_key("a"))
-    relay.receive("--spooler-keys", key, "--network-keys", write_keys(relay.project.root / "net", make_key("n")))
+    relay.receive(
+        "--spooler-keys",
+        key,
+        "--network-keys",
+        write_keys(relay.project.root / "net", make_key("n")),
+    )
     relay.project.write(
         "sender.ini",
         f"[uwsgi]\nspooler = relay:{relay.address}\n"
@@ -255,7 +260,9 @@ def test_a_stop_with_tasks_on_their_way_loses_none(relay: Relay) -> None:
     assert relay.seen() == 900
 
 
-def test_an_outbox_on_a_full_disk_sends_what_it_has(project: Project, daemon: DaemonFactory) -> None:
+def test_an_outbox_on_a_full_disk_sends_what_it_has(
+    project: Project, daemon: DaemonFactory
+) -> None:
     with or_not_run():
         disk = FileSystem("ext4")
     try:

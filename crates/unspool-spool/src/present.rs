@@ -246,3 +246,35 @@ fn text(pid: u32) -> Vec<u8> {
     text.push(b'\n');
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_of_another_host_is_told_by_its_lock_where_that_is_shared() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::open(&root.path().join("spool")).unwrap();
+        let own = dir.make_daemon_folder(b"own").unwrap();
+        let _present = say_present(&own).unwrap();
+        assert!(!is_of_another_host(&own));
+        assert_eq!(daemon_of_another_host(&dir, false).unwrap(), None);
+        let folder = dir.make_daemon_folder(b"other").unwrap();
+        let file = folder.open_or_create(PID).unwrap();
+        file::write_all(file.as_fd(), b"77\nelse where\n").unwrap();
+        assert!(is_of_another_host(&folder));
+        assert_eq!(daemon_of_another_host(&dir, true).unwrap(), None, "it is dead");
+        let found = daemon_of_another_host(&dir, false).unwrap().unwrap();
+        assert_eq!((found.host.as_str(), found.pid), ("else where", 77));
+        assert_eq!(found.folder, dir.path().join(".unspool/daemons/other"));
+        assert!(lock::try_lock(file.as_fd()).unwrap());
+        assert_eq!(daemon_of_another_host(&dir, true).unwrap(), Some(found));
+        // What is torn or of an early version says nothing.
+        for (name, text) in [(b"a", &b"78"[..]), (b"b", b"\n\n"), (b"c", b"x\nhost\n")] {
+            let torn = dir.make_daemon_folder(name).unwrap();
+            let file = torn.open_or_create(PID).unwrap();
+            file::write_all(file.as_fd(), text).unwrap();
+            assert!(!is_of_another_host(&torn));
+        }
+    }
+}
