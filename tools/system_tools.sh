@@ -1,5 +1,5 @@
 #!/bin/sh
-# What tests need of the system: makers of file systems, strace, and shells to complete in. Installs what is
+# What tests need of the system: makers of file systems, strace, shells to complete in, sshfs. Installs what is
 # missing where that can be done, else says so: the tests that need it are then "not run".
 # With the argument `machine` also QEMU, and a kernel for its guests, which is unpacked and not installed.
 set -eu
@@ -14,6 +14,9 @@ need mkfs.btrfs btrfs-progs
 need strace strace
 need zsh zsh
 need fish fish
+need sshfs sshfs
+# Under a service manager its package starts a server for all the world, which is not ours to decide.
+[ -d /run/systemd/system ] || need sshd openssh-server
 parts=
 if [ "${1:-}" = machine ] && [ "$(uname -m)" = x86_64 ]; then
     need qemu-system-x86_64 qemu-system-x86

@@ -136,6 +136,8 @@ pub struct Config {
     /// Absolute.
     pub spooler_chdir: Option<PathBuf>,
     pub spooler_quiet: bool,
+    /// Daemons of several machines may run one spool.
+    pub spooler_shared_hosts: bool,
     /// What limits workers, and how many there are of them where not all spools have as many.
     pub workers: WorkerOptions,
     /// `none`, `file` or `group`.

@@ -282,6 +282,7 @@ const IN_EFFECT: &[&str] = &[
     "spooler-quiet",
     "spooler-retry-delay",
     "spooler-settle",
+    "spooler-shared-hosts",
     "spooler-signal-as-task",
     "spooler-soft-time-limit",
     "spooler-start-timeout",

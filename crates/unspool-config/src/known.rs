@@ -28,7 +28,7 @@ pub(crate) struct KnownOption {
 const UWSGI_OPTIONS: &str = include_str!("options.tsv");
 
 /// Options of unspool alone. Each takes a value unless it is a switch.
-const UNSPOOL_OPTIONS: [(&str, bool); 39] = [
+const UNSPOOL_OPTIONS: [(&str, bool); 40] = [
     ("allow-from", false),
     ("network-keys", false),
     ("network-open", true),
@@ -64,6 +64,7 @@ const UNSPOOL_OPTIONS: [(&str, bool); 39] = [
     ("spooler-mode", false),
     ("spooler-processes-of", false),
     ("spooler-settle", false),
+    ("spooler-shared-hosts", true),
     ("spooler-start-timeout", false),
     ("spooler-stop-timeout", false),
     ("spooler-strict-permissions", true),

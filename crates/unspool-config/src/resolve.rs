@@ -226,6 +226,7 @@ impl Resolver {
             "spooler-ordered" => config.spooler_ordered = value.switch(),
             "spooler-chdir" => config.spooler_chdir = Some(PathBuf::from(value.plain()?)),
             "spooler-quiet" => config.spooler_quiet = value.switch(),
+            "spooler-shared-hosts" => config.spooler_shared_hosts = value.switch(),
             "spooler-durability" => {
                 let level = value.plain()?;
                 if !["none", "file", "group"].contains(&level) {
@@ -491,6 +492,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         spooler_ordered: false,
         spooler_chdir: None,
         spooler_quiet: false,
+        spooler_shared_hosts: false,
         workers: WorkerOptions::default(),
         spooler_durability: "group".to_owned(),
         retry: RetryOptions::default(),

@@ -147,6 +147,7 @@ fn spools(list: &mut List<'_>, config: &Config) {
     list.some("spooler-chdir", config.spooler_chdir.as_deref().map(shown));
     list.one("spooler-ordered", config.spooler_ordered);
     list.one("spooler-quiet", config.spooler_quiet);
+    list.one("spooler-shared-hosts", config.spooler_shared_hosts);
     list.one("spooler-durability", &config.spooler_durability);
     list.one("spooler-settle", seconds(config.spooler_settle));
     if let Some(decision) = &config.spooler_adopt {

@@ -194,9 +194,12 @@ pub(crate) fn send_message(
     let to = if let Some(socket) = socket {
         Destination::Socket(socket)
     } else {
-        let Remote { address, options } = remote(py, to.extract()?)?;
-        let connect_wait = wait.min(options.connect_wait);
-        let options = Arc::new(Options { connect_wait, ..Options::clone(&options) });
+        let address = address(to.extract()?)?;
+        // A packet proves no key: without TLS nothing has to be read.
+        let mut made =
+            if address.tls { Options::clone(&*options(py)?) } else { Options::default() };
+        made.connect_wait = made.connect_wait.min(wait);
+        let options = Arc::new(made);
         Destination::Remote(Remote { address, options })
     };
     let block = match block.cast::<PyDict>() {

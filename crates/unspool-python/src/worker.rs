@@ -19,11 +19,14 @@ use pyo3::types::{PyDict, PyInt};
 use unspool_core::limits::{PACKET_BYTES_MAX, REPORT_TEXT_BYTES_MAX};
 use unspool_core::taskfile::TaskFile;
 use unspool_core::{Outcome, RetryPolicy, TaskPolicy};
-use unspool_spool::{Refused, RunNotes, Standing, Trust, complete, read_all};
+use unspool_spool::{
+    LEASE_LOST, Refused, RunNotes, Standing, Trust, complete, has_lost_lease, read_all,
+};
 use unspool_sys::file::stat_file;
 use unspool_sys::folder::Folder;
 use unspool_sys::slots::{Slot, SlotTable};
 use unspool_sys::socket::{self, Received};
+use unspool_sys::space::{FileSystem, file_system};
 use unspool_sys::tail::TailTable;
 use unspool_sys::{clock, host, memory, process};
 use unspool_wire::PROTOCOL_VERSION;
@@ -65,6 +68,8 @@ pub(crate) struct Worker {
     socket: OwnedFd,
     slots: Option<Arc<SlotTable>>,
     row: usize,
+    /// The spool is on a file system that takes locks away from who is not heard of.
+    lease_may_be_lost: bool,
     /// Where it notes what it runs.
     notes: Option<RunNotes>,
     /// The change time of the file that is noted; `None`: no note of ours is left.
@@ -120,6 +125,7 @@ impl Worker {
         }
         // SAFETY: as above.
         let notes = (notes >= 0).then(|| unsafe { OwnedFd::from_raw_fd(notes) });
+        let file_system = notes.as_ref().map(|notes| file_system(notes.as_fd()));
         let chdir: Option<PathBuf> = option(setup, "spooler_chdir")?;
         let seconds = |name: &str| -> PyResult<Option<Duration>> {
             Ok(option::<f64>(setup, name)?.and_then(|s| Duration::try_from_secs_f64(s).ok()))
@@ -128,6 +134,7 @@ impl Worker {
             socket,
             slots,
             row,
+            lease_may_be_lost: matches!(file_system, Some(Ok(FileSystem::Network(_)))),
             notes: notes.map(RunNotes::of_worker),
             noted_ctime_ns: None,
             limits: TaskLimits::new(seconds("soft_time_limit")?, seconds("harakiri")?),
@@ -416,7 +423,7 @@ impl Worker {
                 let outcome = if cancelled { Outcome::Cancelled } else { outcome };
                 let duration_ns = clock::monotonic_ns().saturating_sub(started_ns);
                 let deletes = matches!(outcome, Outcome::Done | Outcome::Cancelled);
-                let errno = if deletes { delete(&task) } else { 0 };
+                let errno = if deletes { delete(&task, self.lease_may_be_lost) } else { 0 };
                 if let Some(slot) = self.slot(slot) {
                     slot.done();
                 }
@@ -566,7 +573,10 @@ pub(crate) fn end_with_daemon(py: Python<'_>, daemon: u32) -> PyResult<bool> {
 
 /// Deletes a finished task while its lease is held. Returns the error number, or 0; a task may have
 /// deleted its own file.
-fn delete(task: &Waiting) -> i32 {
+fn delete(task: &Waiting, lease_may_be_lost: bool) -> i32 {
+    if lease_may_be_lost && has_lost_lease(task.file.as_fd()) {
+        return LEASE_LOST;
+    }
     let gone = || stat_file(task.file.as_fd()).is_ok_and(|stat| stat.links == 0);
     match complete(&task.folder, &task.handed.name) {
         Ok(true) => 0,

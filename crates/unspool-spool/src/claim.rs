@@ -54,8 +54,12 @@ pub enum Claimed {
 
 /// Whether a task is due. One that once was stays due on a clock that was set back: up to where
 /// the clock had come, the last change of its file says.
+///
+/// Some file systems (sshfs) have no change time and show the due time for it, in whole seconds: it says
+/// nothing then.
 pub fn is_due(stat: &Stat, now_ns: i64) -> bool {
-    stat.mtime_ns <= now_ns.max(stat.ctime_ns)
+    let is_shown_twice = stat.ctime_ns == stat.mtime_ns && stat.ctime_ns % 1_000_000_000 == 0;
+    stat.mtime_ns <= if is_shown_twice { now_ns } else { now_ns.max(stat.ctime_ns) }
 }
 
 /// Tries to claim a task that should be due at `now_ns`.

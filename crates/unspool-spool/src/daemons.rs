@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use unspool_sys::file::stat_file;
 use unspool_sys::folder::{Folder, os_str};
@@ -26,6 +27,9 @@ const SLOTS: &[u8] = b"slots";
 
 /// A folder younger than this and without notes may be one that its daemon is still making.
 const DEAD_AGE_NS: i64 = 60_000_000_000;
+
+/// How long a folder may take to be empty.
+const REMOVE_WAIT: Duration = Duration::from_millis(300);
 
 /// Whose folder it is.
 #[derive(Debug)]
@@ -67,6 +71,11 @@ impl Trace {
         Ok((Self { folder, name, daemons, notes, notes_path }, error))
     }
 
+    /// Whether the lock of its notes keeps others out that open them.
+    pub fn locks_exclude(&self) -> io::Result<bool> {
+        lock::is_locked(self.folder.open_file(RUNNING)?.as_fd())
+    }
+
     /// The daemon's folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
@@ -89,7 +98,10 @@ impl Trace {
 
     /// Removes all.
     pub fn remove(self) -> io::Result<()> {
-        remove(&self.daemons, &self.name, &self.folder)
+        let Self { folder, name, daemons, notes, .. } = self;
+        // A file system of several machines keeps what is open under another name when it is deleted.
+        drop(notes);
+        remove(&daemons, &name, &folder)
     }
 }
 
@@ -206,7 +218,12 @@ fn remove(daemons: &Folder, name: &[u8], folder: &Folder) -> io::Result<()> {
     forget_present(folder)?;
     folder.unlink(RUNNING)?;
     folder.unlink(SLOTS)?;
-    daemons.remove_sub(name)
+    // And is told late that it was closed.
+    let removed = lock::within(REMOVE_WAIT, || match daemons.remove_sub(name) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(None),
+        other => other.map(Some),
+    })?;
+    removed.ok_or_else(|| io::Error::from(io::ErrorKind::DirectoryNotEmpty))
 }
 
 #[cfg(test)]
@@ -245,6 +262,7 @@ mod tests {
             assert!(take_dead_notes(&folder).is_none() && !is_abandoned(&folder, later_ns()));
         }
         let living = LivingDaemon::open(name.clone(), &folder).unwrap();
+        assert!(trace.locks_exclude().unwrap());
         drop(trace);
         assert!(matches!(whose(&folder, later_ns()), Whose::Living) && living.lives());
         assert!(take_dead_notes(&folder).is_none());

@@ -18,6 +18,19 @@ pub fn complete(folder: &Folder, name: &[u8]) -> io::Result<bool> {
     folder.unlink(name)
 }
 
+/// What stands for a lost lease where an error number says what became of a task: `ESTALE`.
+pub const LEASE_LOST: i32 = 116;
+
+/// Whether the lease of a task was lost to another machine. A file system of several machines gives a
+/// lock to somebody else when its holder has not been heard of for long (NFSv4: 90 s), and from then on
+/// refuses what the holder does with the file.
+pub fn has_lost_lease(file: BorrowedFd<'_>) -> bool {
+    let error = file::read_at(file, &mut [0u8; 1], 0).err().and_then(|error| error.raw_os_error());
+    matches!(error, Some(EIO | LEASE_LOST))
+}
+
+const EIO: i32 = 5;
+
 /// Puts a task off until a time.
 pub fn postpone(file: BorrowedFd<'_>, due_ns: i64) -> io::Result<()> {
     file::set_mtime(file, due_ns)

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use unspool_core::signing::Keyring;
 use unspool_core::{Priority, SpoolBounds};
 use unspool_sys::folder::{self, Folder, Stat};
+use unspool_sys::space::{FileSystem, Network, file_system};
 use unspool_sys::{clock, file, host};
 
 use crate::access::Access;
@@ -334,6 +335,15 @@ impl SpoolDir {
     /// The path of the internals.
     pub(crate) fn internal_path(&self) -> PathBuf {
         self.path().join(folder::os_str(INTERNAL))
+    }
+
+    /// The file system of several machines that it is on; `None` if it is on another kind, or that cannot
+    /// be told.
+    pub fn network(&self) -> Option<Network> {
+        match file_system(self.top().as_fd()) {
+            Ok(FileSystem::Network(network)) => Some(network),
+            _ => None,
+        }
     }
 
     /// The folder with the folders of all daemons.

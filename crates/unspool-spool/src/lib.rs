@@ -74,7 +74,9 @@ pub use find::{
     FindError, Kept, Place, Sought, TaskName, Whereabouts, find_among, find_one, find_task,
     priorities, spool_of, task_name,
 };
-pub use finish::{complete, count_failure, move_due, postpone, postpone_waiting};
+pub use finish::{
+    LEASE_LOST, complete, count_failure, has_lost_lease, move_due, postpone, postpone_waiting,
+};
 pub use fsck::{Check, Finding, FsckError, FsckOptions, Level, Remedy, Summary, Told, fsck};
 pub use garbage::{GARBAGE_AGE_NS, delete_garbage};
 pub use inspect::{TaskState, TaskSummary, inspect};
@@ -87,8 +89,9 @@ pub use part::Part;
 pub use pause::{Pause, PauseError, Pauses, Scope, pause, read_pauses, resume, resume_all};
 pub use pending::{Keeper, Pending};
 pub use present::{
-    Question, ask_daemon, ask_daemon_of, ask_daemons, forget_present, listen_control, live_daemon,
-    live_daemons, look_for_daemons, say_present,
+    OtherHost, Question, ask_daemon, ask_daemon_of, ask_daemons, daemon_of_another_host,
+    forget_present, is_of_another_host, listen_control, live_daemon, live_daemons,
+    look_for_daemons, say_present,
 };
 pub use quarantine::{QuarantineError, quarantine};
 pub use read::{ReadError, list_jobs, read_all, read_task};

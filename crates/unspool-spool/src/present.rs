@@ -3,13 +3,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use unspool_sys::folder::Folder;
+use unspool_sys::folder::{Folder, os_str};
 use unspool_sys::socket::{self, Received};
 use unspool_sys::{file, host, lock};
 
+use crate::SpoolDir;
 use crate::layout::{DAEMONS, INTERNAL};
 
 const PID: &[u8] = b"pid";
@@ -182,6 +183,54 @@ pub(crate) fn is_of_this_host(folder: &Folder) -> bool {
     folder.open_to_read(PID).ok().and_then(|file| written_pid(&file)).is_some()
 }
 
+/// A daemon of another machine that runs a spool, or may do so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherHost {
+    /// The machine's name.
+    pub host: String,
+    /// Its process there.
+    pub pid: u32,
+    /// What it has in the spool; a daemon that ends removes that.
+    pub folder: PathBuf,
+}
+
+/// A daemon of another machine that runs the spool. Where locks are those of one machine alone they
+/// do not tell whether it lives: then it may.
+pub fn daemon_of_another_host(
+    dir: &SpoolDir,
+    locks_are_shared: bool,
+) -> io::Result<Option<OtherHost>> {
+    for (name, folder) in dir.daemon_folders()? {
+        let Some((host, pid, is_locked)) = foreign(&folder) else { continue };
+        if is_locked || !locks_are_shared {
+            let within: PathBuf = [INTERNAL, DAEMONS, &name].map(os_str).iter().collect();
+            return Ok(Some(OtherHost { host, pid, folder: dir.path().join(within) }));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the folder is that of a daemon of another machine, dead or alive.
+pub fn is_of_another_host(folder: &Folder) -> bool {
+    foreign(folder).is_some()
+}
+
+/// Host and process of a daemon's folder of another machine, and whether its file is locked.
+fn foreign(folder: &Folder) -> Option<(String, u32, bool)> {
+    let file = folder.open_file(PID).or_else(|_| folder.open_to_read(PID)).ok()?;
+    let mut bytes = [0u8; PID_BYTES_MAX];
+    let got = file::read_at(file.as_fd(), &mut bytes, 0).ok()?;
+    let (line, rest) =
+        bytes[..got].split_at_checked(bytes[..got].iter().position(|b| *b == b'\n')?)?;
+    let host = rest.strip_prefix(b"\n")?.strip_suffix(b"\n")?;
+    let pid = std::str::from_utf8(line).ok()?.parse().ok()?;
+    if host == host::hostname() {
+        return None;
+    }
+    let is_locked = lock::is_locked(file.as_fd()).unwrap_or(true);
+    Some((String::from_utf8_lossy(host).into_owned(), pid, is_locked))
+}
+
 fn written_pid(file: &OwnedFd) -> Option<u32> {
     let mut bytes = [0u8; PID_BYTES_MAX];
     let got = file::read_at(file.as_fd(), &mut bytes, 0).ok()?;
@@ -196,4 +245,36 @@ fn text(pid: u32) -> Vec<u8> {
     text.extend_from_slice(&host::hostname());
     text.push(b'\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_of_another_host_is_told_by_its_lock_where_that_is_shared() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = SpoolDir::open(&root.path().join("spool")).unwrap();
+        let own = dir.make_daemon_folder(b"own").unwrap();
+        let _present = say_present(&own).unwrap();
+        assert!(!is_of_another_host(&own));
+        assert_eq!(daemon_of_another_host(&dir, false).unwrap(), None);
+        let folder = dir.make_daemon_folder(b"other").unwrap();
+        let file = folder.open_or_create(PID).unwrap();
+        file::write_all(file.as_fd(), b"77\nelse where\n").unwrap();
+        assert!(is_of_another_host(&folder));
+        assert_eq!(daemon_of_another_host(&dir, true).unwrap(), None, "it is dead");
+        let found = daemon_of_another_host(&dir, false).unwrap().unwrap();
+        assert_eq!((found.host.as_str(), found.pid), ("else where", 77));
+        assert_eq!(found.folder, dir.path().join(".unspool/daemons/other"));
+        assert!(lock::try_lock(file.as_fd()).unwrap());
+        assert_eq!(daemon_of_another_host(&dir, true).unwrap(), Some(found));
+        // What is torn or of an early version says nothing.
+        for (name, text) in [(b"a", &b"78"[..]), (b"b", b"\n\n"), (b"c", b"x\nhost\n")] {
+            let torn = dir.make_daemon_folder(name).unwrap();
+            let file = torn.open_or_create(PID).unwrap();
+            file::write_all(file.as_fd(), text).unwrap();
+            assert!(!is_of_another_host(&torn));
+        }
+    }
 }

@@ -180,6 +180,8 @@ pub struct SpoolSettings {
     pub adopt: AdoptSettings,
     /// No log line for each task that is done.
     pub quiet: bool,
+    /// Daemons of other machines may run it too.
+    pub shared_hosts: bool,
 }
 
 /// What becomes of tasks that fail.

@@ -127,12 +127,11 @@ fn spools(config: &Config) -> Result<Vec<NetworkSpool>, ListenError> {
             _ => (path.as_path(), None),
         };
         let known = spools.iter().find(|known| known.path == folder);
-        let spool = match known {
-            Some(known) => Arc::clone(&known.spool),
-            None => {
-                let open = SpoolDir::open_with(folder, &access)?;
-                Arc::new(open.sign_with(keys.clone()).bounded(bounds))
-            }
+        let spool = if let Some(known) = known {
+            Arc::clone(&known.spool)
+        } else {
+            let open = SpoolDir::open_with(folder, &access)?;
+            Arc::new(open.sign_with(keys.clone()).bounded(bounds))
         };
         spools.push(NetworkSpool { path, priority, spool, durability });
     }

@@ -54,7 +54,12 @@ pub(crate) fn settings(config: &Config) -> Result<Vec<RelaySettings>, RelayError
             source: Box::new(error),
         })?;
         let outbox = Arc::new(SpoolDir::open_outbox(&spooler.path, &access, address)?);
-        Ok(RelaySettings { address: address.to_owned(), outbox, remote })
+        Ok(RelaySettings {
+            address: address.to_owned(),
+            outbox,
+            remote,
+            frequency: config.spooler_frequency,
+        })
     };
     relays(config).map(open).collect()
 }

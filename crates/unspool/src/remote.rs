@@ -31,14 +31,15 @@ pub(crate) enum ToError {
 impl ToError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
-            Self::Keys(KeysError::Read { .. }) | Self::Tls(TlsError::Read { .. }) => exit::FAILED,
             Self::Remote(
                 RemoteError::At(_)
                 | RemoteError::Priority(_)
                 | RemoteError::Message(_)
                 | RemoteError::NoTls { .. },
             ) => exit::USAGE,
-            Self::Remote(_) => exit::FAILED,
+            Self::Remote(_)
+            | Self::Keys(KeysError::Read { .. })
+            | Self::Tls(TlsError::Read { .. }) => exit::FAILED,
             _ => exit::USAGE,
         }
     }

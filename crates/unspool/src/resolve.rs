@@ -153,6 +153,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
                 adopt: adopt(config),
                 // In uWSGI's form the workers themselves say what becomes of their tasks.
                 quiet: config.spooler_quiet || config.daemon.log_form == LogForm::Uwsgi,
+                shared_hosts: config.spooler_shared_hosts,
             });
         }
     }

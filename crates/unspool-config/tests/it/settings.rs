@@ -69,14 +69,14 @@ fn spooler_options() {
         "spooler = /a\nspooler-external = /b\nspooler-processes = 3 ; three\nspooler-freq = 0.5\n\
          spooler-ordered\nspooler-quiet = true\nspooler-max-tasks = 100\nspooler-harakiri = 2\n\
          spooler-chdir = jobs\nchdir = /srv # home\nspooler-durability = none\n\
-         spooler-settle = 0\nspooler-stop-timeout = 1.5\n",
+         spooler-settle = 0\nspooler-stop-timeout = 1.5\nspooler-shared-hosts = true\n",
     );
     let spoolers: Vec<_> =
         config.spoolers.iter().map(|spooler| (spooler.path.to_str(), spooler.external)).collect();
     assert_eq!(spoolers, [(Some("/a"), false), (Some("/b"), true)]);
     assert_eq!(config.spooler_processes, 3);
     assert_eq!(config.spooler_frequency, Duration::from_millis(500));
-    assert!(config.spooler_ordered && config.spooler_quiet);
+    assert!(config.spooler_ordered && config.spooler_quiet && config.spooler_shared_hosts);
     assert_eq!(config.workers.max_tasks, 100);
     assert_eq!(config.workers.harakiri, Some(Duration::from_secs(2)));
     assert_eq!(config.spooler_chdir, Some(PathBuf::from("/srv/jobs")));

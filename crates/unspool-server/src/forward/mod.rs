@@ -38,6 +38,8 @@ pub struct RelaySettings {
     pub outbox: Arc<SpoolDir>,
     /// Where they go.
     pub remote: Remote,
+    /// How often the outbox is looked at where the system may not tell of changes.
+    pub frequency: Duration,
 }
 
 /// A running forwarder. It ends when it is dropped.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{info, warn};
 use unspool_core::Priority;
 use unspool_spool::{
     Change, Found, GARBAGE_AGE_NS, Pauses, Scan, SpoolDir, Watch, delete_garbage, read_pauses,
@@ -45,13 +45,24 @@ pub(super) struct Outbox<'a> {
     later: BTreeMap<Waiting, Moment>,
     /// There are more than are known.
     has_more: bool,
+    look_every: Duration,
     look_at: Moment,
     /// What is paused; `None`: that cannot be told, so everything is.
     pauses: Option<Pauses>,
 }
 
 impl<'a> Outbox<'a> {
-    pub(super) fn open(spool: &'a SpoolDir) -> io::Result<Self> {
+    /// `frequency` says how often it is looked at where the system may not tell of changes.
+    pub(super) fn open(spool: &'a SpoolDir, frequency: Duration) -> io::Result<Self> {
+        let network = spool.network();
+        if let Some(network) = network {
+            info!(
+                outbox = %spool.path().display(), file_system = network.name,
+                "the outbox is on a file system of several machines, which says nothing of what others do: \
+                 looking at it at `spooler-frequency`"
+            );
+        }
+        let look_every = network.map_or(LOOK_EVERY, |_| frequency.min(LOOK_EVERY));
         let mut watch = Watch::new()?;
         watch.add(spool, None, 0)?;
         watch.add_internal(spool)?;
@@ -62,6 +73,7 @@ impl<'a> Outbox<'a> {
             waiting: BTreeSet::new(),
             later: BTreeMap::new(),
             has_more: false,
+            look_every,
             look_at: Moment::now(),
             pauses: None,
         };
@@ -191,7 +203,7 @@ impl<'a> Outbox<'a> {
     /// Looks at everything.
     fn look(&mut self) -> io::Result<()> {
         self.has_more = false;
-        self.look_at = Moment::now() + LOOK_EVERY;
+        self.look_at = Moment::now() + self.look_every;
         let priorities = self.look_in(0)?;
         let new = priorities.into_iter().filter(|it| !self.folders.contains(&Some(it.clone())));
         let new: Vec<Priority> = new.take(FOLDERS_MAX).collect();

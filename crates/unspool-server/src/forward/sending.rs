@@ -71,7 +71,7 @@ struct Tries {
 
 impl<'a> Sending<'a> {
     pub(super) fn new(relay: &'a RelaySettings, stop: &'a Waker) -> io::Result<Self> {
-        let outbox = Outbox::open(&relay.outbox)?;
+        let outbox = Outbox::open(&relay.outbox, relay.frequency)?;
         let poll = Poll::new()?;
         poll.add(stop.as_fd(), STOP)?;
         poll.add(outbox.watch.changes(), HEARD)?;

@@ -135,7 +135,7 @@ fn what_cannot_be_stored_is_answered_and_the_connection_goes_on() {
     *damaged.last_mut().unwrap() ^= 1;
     let (verdict, text) = client.store(2, &damaged);
     assert!(verdict == Verdict::Refused && text.contains("checksum"), "{text}");
-    for junk in [&b""[..], b"\x11", b"\x11\0\0\0", &[17; 5000], &[0; 70_000]] {
+    for junk in [&b""[..], b"\x11", b"\x11\0\0\0", &[17; 5000], &vec![0; 70_000]] {
         assert_eq!(client.store(3, junk).0, Verdict::Refused, "{}", junk.len());
     }
     assert_eq!(client.store(4, &file(4, b"", None)).0, Verdict::Stored);

@@ -5,7 +5,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use unspool_core::taskfile::TaskFile;
-use unspool_spool::{Claimed, claim, complete, count_failure, move_due, postpone};
+use unspool_spool::{
+    Claimed, claim, complete, count_failure, has_lost_lease, is_due, move_due, postpone,
+};
 use unspool_sys::clock;
 
 use crate::fixture::{FOREIGN, Fixture, message, name_of, parse_ours};
@@ -148,4 +150,31 @@ fn what_was_due_stays_due_on_a_clock_that_was_set_back() {
     postpone(open(&path).as_fd(), due_ns).unwrap();
     assert!(matches!(claim(top, name, due_ns - 1).unwrap(), Claimed::NotDue(at) if at == due_ns));
     assert!(matches!(claim(top, name, due_ns).unwrap(), Claimed::Task(_)));
+}
+
+#[test]
+fn a_lease_is_lost_where_the_file_cannot_be_read() {
+    let fixture = Fixture::undisturbed();
+    let file = open(&fixture.submit(&[("a", "1")]));
+    assert!(!has_lost_lease(file.as_fd()));
+    // Its first page is nobody's, so that reading it is an error of the device.
+    let lost = std::fs::File::open("/proc/self/mem").unwrap();
+    assert!(has_lost_lease(lost.as_fd()));
+}
+
+#[test]
+fn a_due_time_that_is_shown_as_change_time_says_nothing() {
+    let now_ns = clock::now_ns();
+    let later_ns = (now_ns / 1_000_000_000 + 60) * 1_000_000_000;
+    let fixture = Fixture::undisturbed();
+    let file = open(&fixture.submit(&[("a", "1")]));
+    let stat = unspool_sys::file::stat_file(file.as_fd()).unwrap();
+    let due = |mtime_ns, ctime_ns| {
+        is_due(&unspool_sys::folder::Stat { mtime_ns, ctime_ns, ..stat }, now_ns)
+    };
+    // sshfs.
+    assert!(!due(later_ns, later_ns) && due(later_ns - 120_000_000_000, 0));
+    // A clock that was set back.
+    assert!(due(later_ns + 1, later_ns + 1) && due(later_ns, later_ns + 1));
+    assert!(!due(later_ns, now_ns));
 }

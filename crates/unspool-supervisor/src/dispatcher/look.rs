@@ -139,6 +139,15 @@ impl Dispatcher {
                 "cannot watch the spool; scanning it at `spooler-frequency` instead"
             ),
         }
+        if let (Some(network), Some(_)) = (self.network, &self.watch) {
+            journal!(SPOOL_POLLED,
+                spool = %self.dir.path().display(),
+                file_system = network.name,
+                every_s = self.frequency_ns as f64 / 1e9,
+                "the spool is on a file system of several machines, which says nothing of what others do: \
+                 scanning it at `spooler-frequency`"
+            );
+        }
         self.start_scan();
         Ok(())
     }
@@ -261,12 +270,14 @@ impl Dispatcher {
                 "spool scanned"
             );
         }
+        let polled_ns = (self.frequency_ns as u64).max(cost_ns);
         let every_ns = match self.watch {
+            Some(_) if self.network.is_some() => polled_ns,
             Some(_) if self.room.is_enough() => {
                 SCAN_EVERY_NS.max(cost_ns.saturating_mul(SCAN_SHARE))
             }
             Some(_) => SCAN_EVERY_NS.max(cost_ns.saturating_mul(SCAN_SHARE_IN_PART)),
-            None => (self.frequency_ns as u64).max(cost_ns),
+            None => polled_ns,
         };
         self.room_scanned(cost_ns);
         self.scanner.next_ns = Some(now_ns + self.scan_within_ns(every_ns));

@@ -9,7 +9,8 @@ use std::os::fd::AsFd;
 
 use tracing::warn;
 use unspool_spool::{
-    DeadNotes, LivingDaemon, Run, SpoolDir, is_abandoned, remove_daemon, runs_in, take_dead_notes,
+    DeadNotes, LivingDaemon, Run, SpoolDir, is_abandoned, is_of_another_host, remove_daemon,
+    runs_in, take_dead_notes,
 };
 use unspool_sys::clock;
 use unspool_sys::file::stat_file;
@@ -86,7 +87,12 @@ impl LostRuns {
         self.others.clear();
         self.folder = dir.daemons_folder().ok();
         self.changed_ns = self.folder_changed_ns();
+        // Whether a daemon of another machine lives is told by locks alone that both see.
+        let has_own_locks = dir.network().is_some_and(|network| !network.locks_are_shared);
         for (name, folder) in dir.daemon_folders().unwrap_or_default() {
+            if has_own_locks && is_of_another_host(&folder) {
+                continue;
+            }
             if name == self.own || self.daemons.iter().flatten().any(|dead| dead.name == name) {
                 continue;
             }

@@ -42,6 +42,7 @@ use unspool_spool::{SpoolDir, Watch};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::slots::SlotTable;
+use unspool_sys::space::Network;
 use unspool_sys::tail::TailTable;
 use unspool_sys::{clock, host};
 use unspool_wire::task::ToWorker;
@@ -165,6 +166,8 @@ struct Dispatcher {
     timer_at: Option<i64>,
     steps: Steps,
     watch: Option<Watch>,
+    /// The file system that it is on, if others may change that unheard.
+    network: Option<Network>,
     creations: Creations,
     index: Index,
     history: History,
@@ -260,6 +263,7 @@ impl Dispatcher {
             timer_at: None,
             steps: Steps::new(),
             watch: None,
+            network: start.dir.network(),
             creations: Creations::default(),
             index: Index::default(),
             history: History::default(),

@@ -7,7 +7,7 @@ use tracing::error;
 use tracing::field::DisplayValue;
 use unspool_core::Outcome;
 use unspool_core::taskfile::TaskId;
-use unspool_spool::{Ending, postpone, quarantine};
+use unspool_spool::{Ending, LEASE_LOST, postpone, quarantine};
 use unspool_sys::clock;
 use unspool_sys::file;
 use unspool_sys::folder::Stat;
@@ -155,6 +155,7 @@ impl Dispatcher {
                 self.index.remove(held.key);
                 return;
             }
+            LEASE_LOST => return self.lease_lost(&held),
             errno => {
                 let error = io::Error::from_raw_os_error(errno);
                 let task = self.display(held.key);
@@ -177,6 +178,20 @@ impl Dispatcher {
             );
         }
         self.index.remove(held.key);
+    }
+
+    /// A task is done whose lock was lost on the way. Whoever has it now deletes it; if nobody has, it runs
+    /// again once a scan has met it.
+    fn lease_lost(&mut self, held: &Held) {
+        let error = io::Error::from_raw_os_error(LEASE_LOST);
+        let task = self.display(held.key);
+        journal!(
+            TASK_LEASE_LOST, %task, %error, id = id_of(held),
+            "task is done, but its lock was lost while it ran: not deleting it, since another machine may \
+             have it now; if none has, it runs again"
+        );
+        self.index.remove(held.key);
+        self.scanner.scan_soon(clock::monotonic_ns());
     }
 
     fn retry(&mut self, held: Held, pid: u32, report: &Report) {

@@ -62,6 +62,8 @@ kinds! {
     TASK_MOVED = "task.moved" WARN [task, function, id];
     /// It is over, and its file cannot be deleted yet.
     TASK_UNDELETED = "task.undeleted" ERROR [task, error, id];
+    /// The lock of its file was lost while it ran, and somebody else may have it: it was not deleted.
+    TASK_LEASE_LOST = "task.lease_lost" ERROR [task, error, id];
     /// Its file cannot be opened. It is tried again after `again_s`.
     TASK_UNOPENED = "task.unopened" ERROR [task, error, again_s, tasks];
     /// What became of it cannot be written down. The task itself is not affected.
@@ -96,6 +98,8 @@ kinds! {
     SPOOL_SCAN_FAILED = "spool.scan_failed" ERROR [folder, error];
     /// The kernel does not tell of changes: the spool is listed now and then.
     SPOOL_UNWATCHED = "spool.unwatched" WARN [spool, error];
+    /// It is on a file system that says nothing of what other machines do: it is listed each `every_s`.
+    SPOOL_POLLED = "spool.polled" INFO [spool, file_system, every_s];
     /// More tasks are pending than are kept in memory.
     SPOOL_FULL = "spool.full" WARN [spool, tasks, limit];
     /// No task can be opened for want of something. It is tried again.

@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tracing::warn;
-use unspool_spool::{SpoolDir, Trace, listen_control, say_present};
+use unspool_spool::{
+    OtherHost, SpoolDir, Trace, daemon_of_another_host, listen_control, say_present,
+};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
+use unspool_sys::space::Network;
 use unspool_sys::tail::TailTable;
 
 use super::limits::Patrol;
@@ -68,10 +71,14 @@ impl SpoolActor {
         let limits = patrol.limits();
         let pools = pools_of(&settings);
         let rows = 4 * pools.iter().map(|pool| pool.target as usize).sum::<usize>() + 4;
+        let network = settings.dir.network();
+        if let (Some(network), false) = (network, settings.shared_hosts) {
+            refuse_other_hosts(&settings.dir, network)?;
+        }
         // Before anything of this daemon can run, and before it leaves any other trace.
         let adopting = begin_adopting(&settings).map_err(io::Error::other)?;
         let mut lost = LostRuns::collect(&settings.dir);
-        let trace = make_trace(&settings.dir, rows);
+        let trace = make_trace(&settings.dir, rows, network)?;
         if let Some(trace) = &trace {
             lost.is_own(trace.name());
         }
@@ -87,6 +94,14 @@ impl SpoolActor {
                 .inspect_err(|error| warn!(%error, "other processes cannot talk to this daemon"))
                 .ok()
         });
+        // Two that start at once: each has said that it is there, and at least one sees the other.
+        if let (Some(network), false) = (network, settings.shared_hosts)
+            && let Err(error) = refuse_other_hosts(&settings.dir, network)
+        {
+            drop((present, control));
+            let _ = trace.map(Trace::remove);
+            return Err(error);
+        }
         let notes = trace.as_ref().map(Notes::of);
         let waker = Arc::new(Waker::new()?);
         let (sender, inbox) = sync_channel(INBOX_MESSAGES);
@@ -164,10 +179,58 @@ impl SpoolActor {
     }
 }
 
+/// One daemon's locks may not be seen by another machine's, and then both run the same tasks.
+fn refuse_other_hosts(dir: &SpoolDir, network: Network) -> io::Result<()> {
+    let Some(other) = daemon_of_another_host(dir, network.locks_are_shared)? else { return Ok(()) };
+    let OtherHost { host, pid, folder } = other;
+    let lives = if network.locks_are_shared {
+        format!("a daemon of the host `{host}` runs it (process {pid} there)")
+    } else {
+        format!(
+            "a daemon of the host `{host}` runs it, or has died without a word (process {pid} there; if it \
+             has, remove `{}`)",
+            folder.display()
+        )
+    };
+    Err(io::Error::other(format!(
+        "it is on {}, and {lives}. Two machines run one spool safely only if each sees the locks of the \
+         other. Let one machine run it, and have the others submit there or relay to it with \
+         `spooler = relay:HOST:PORT`; or say that both shall with `spooler-shared-hosts = true`",
+        network.name
+    )))
+}
+
+/// What a file system says that has no locks: `ENOLCK`, `ENOSYS`, `EOPNOTSUPP`.
+const NO_LOCKS: [i32; 3] = [37, 38, 95];
+
+fn no_locks(why: &str, network: Option<Network>) -> io::Error {
+    let name = network.map_or_else(String::new, |network| format!(" ({})", network.name));
+    io::Error::other(format!(
+        "the locks of its file system{name} do not work: {why}. Without them a task would run more than \
+         once. Mount it with locks (NFS without `nolock` and with its lock service, Lustre with `flock`, \
+         SMB without `nobrl`), or put the spool on a local disk"
+    ))
+}
+
 /// Makes the daemon's folder. Without one nobody will know what ran, should all die.
-fn make_trace(dir: &SpoolDir, rows: usize) -> Option<Trace> {
+fn make_trace(dir: &SpoolDir, rows: usize, network: Option<Network>) -> io::Result<Option<Trace>> {
+    let made = Trace::make(dir, rows);
+    if let Err(error) = &made
+        && error.raw_os_error().is_some_and(|errno| NO_LOCKS.contains(&errno))
+    {
+        return Err(no_locks(&error.to_string(), network));
+    }
+    if let (Ok((trace, _)), Some(_)) = (&made, network)
+        && trace.locks_exclude().is_ok_and(|exclude| !exclude)
+    {
+        return Err(no_locks("one that is held keeps nobody out", network));
+    }
+    Ok(trace_of(made, dir))
+}
+
+fn trace_of(made: io::Result<(Trace, Option<io::Error>)>, dir: &SpoolDir) -> Option<Trace> {
     let spool = dir.path().display();
-    match Trace::make(dir, rows) {
+    match made {
         Ok((trace, error)) => {
             if let Some(error) = error {
                 let path = trace.notes_path().display();

@@ -46,7 +46,7 @@ pub(super) fn look(path: &Path, config: Option<&Config>, file: Option<&Path>) ->
         Ok(stat) => look_at_directory(&mut found, &view, &stat, &typed),
         Err(error) => found.error(&error),
     }
-    look_at_disk(&mut found, &view);
+    look_at_disk(&mut found, &view, config);
     look_at_floor(&mut found, &view, config);
     look_at_pauses(&mut found, &view, &typed);
     look_at_tasks(&mut found, &view, &typed);
@@ -80,16 +80,31 @@ fn look_at_directory(found: &mut Findings, view: &SpoolView, stat: &Stat, typed:
     }
 }
 
-fn look_at_disk(found: &mut Findings, view: &SpoolView) {
+fn look_at_disk(found: &mut Findings, view: &SpoolView, config: Option<&Config>) {
     let shown = view.path().display();
     match file_system(view.top().as_fd()) {
-        Ok(FileSystem::Network(kind)) => found.warning(
-            format!("{shown} is on {kind}, which tells of no changes from elsewhere"),
-            "tasks of other machines are found by scans alone, every 30 s or later, and locks must work \
-             across them: run the daemon where tasks are submitted, or use a local disk",
-        ),
+        Ok(FileSystem::Network(network)) => {
+            let every_s = config.map_or(30.0, |config| config.spooler_frequency.as_secs_f64());
+            let locks = if network.locks_are_shared {
+                "its locks are seen by all machines, unless it was mounted so that they are not"
+            } else {
+                "its locks may be seen on this machine alone: let no other one run it"
+            };
+            found.warning(
+                format!(
+                    "{shown} is on {}, which tells of no changes from elsewhere; {locks}",
+                    network.name
+                ),
+                format!(
+                    "tasks of other machines are found by scans alone, every {every_s} s \
+                     (`spooler-frequency`): run the daemon where tasks are submitted, or relay them"
+                ),
+            );
+        }
         Ok(FileSystem::Memory) => found.warning(
-            format!("{shown} is in memory: tasks are gone with the machine, whatever their durability"),
+            format!(
+                "{shown} is in memory: tasks are gone with the machine, whatever their durability"
+            ),
             "use a directory on a disk",
         ),
         Ok(FileSystem::Other) => {}
