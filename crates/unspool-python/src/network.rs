@@ -148,10 +148,12 @@ fn files(paths: Paths) -> PyResult<Option<TlsFiles>> {
 
 /// The receiver at an address.
 pub(crate) fn remote(py: Python<'_>, text: &str) -> PyResult<Remote> {
+    Ok(Remote::new(address(text)?, options(py)?))
+}
+
+fn address(text: &str) -> PyResult<PeerAddress> {
     let here = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let address =
-        PeerAddress::parse(text, &here).map_err(|error| SpoolError::new_err(error.to_string()))?;
-    Ok(Remote::new(address, options(py)?))
+    PeerAddress::parse(text, &here).map_err(|error| SpoolError::new_err(error.to_string()))
 }
 
 /// The address that a value of `spooler` means, if it can mean no directory, or is a socket.

@@ -22,7 +22,7 @@ pub fn complete(folder: &Folder, name: &[u8]) -> io::Result<bool> {
 pub const LEASE_LOST: i32 = 116;
 
 /// Whether the lease of a task was lost to another machine. A file system of several machines gives a
-/// lock to somebody else when its holder has not been heard of for long (NFSv4: 90 s), and from then on
+/// lock to somebody else when its holder has not been heard of for long (90 s on NFS 4), and from then on
 /// refuses what the holder does with the file.
 pub fn has_lost_lease(file: BorrowedFd<'_>) -> bool {
     let error = file::read_at(file, &mut [0u8; 1], 0).err().and_then(|error| error.raw_os_error());

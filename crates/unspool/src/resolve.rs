@@ -86,7 +86,9 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     let programs = !config.programs.crons.is_empty() || !config.programs.daemons.is_empty();
     let others = programs || !config.mules.is_empty();
     let relays = relays::relays(config).next().is_some();
-    if own.is_empty() && config.imports.is_empty() && !others && !relays {
+    // As a uWSGI whose web workers store tasks that another one runs.
+    let stores = !config.network.sockets.is_empty() && !config.spoolers.is_empty();
+    if own.is_empty() && config.imports.is_empty() && !others && !relays && !stores {
         return Err(ResolveError::Nothing);
     }
     config.spooler_durability.parse::<Durability>()?;

@@ -20,6 +20,7 @@ mod mules;
 mod own_import;
 mod pidfiles;
 mod pools;
+mod presence;
 mod programs;
 mod recycle;
 mod reload;

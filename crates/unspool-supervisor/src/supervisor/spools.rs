@@ -1,23 +1,19 @@
 //! A spool as the supervisor sees it: a thread to talk to, rows of slots to give out.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use tracing::warn;
-use unspool_spool::{
-    OtherHost, SpoolDir, Trace, daemon_of_another_host, listen_control, say_present,
-};
 use unspool_sys::folder::Folder;
 use unspool_sys::poll::Waker;
 use unspool_sys::slots::SlotTable;
-use unspool_sys::space::Network;
 use unspool_sys::tail::TailTable;
 
 use super::limits::Patrol;
 use super::pools::{PoolState, pools_of};
+use super::presence::{Hosts, Presence};
 use crate::backoff::Backoff;
 use crate::dispatcher::{self, LostRuns, Notes, Outbox, Start, Wear, begin_adopting};
 use crate::events::ToDispatcher;
@@ -51,11 +47,7 @@ pub(super) struct SpoolActor {
     pub(super) ended: bool,
     sender: SyncSender<ToDispatcher>,
     waker: Arc<Waker>,
-    trace: Option<Trace>,
-    /// Tells producers which process runs the spool, while it is open.
-    present: Option<OwnedFd>,
-    /// Where processes that are not the daemon's ask for something.
-    control: Option<OwnedFd>,
+    presence: Presence,
 }
 
 impl SpoolActor {
@@ -71,38 +63,18 @@ impl SpoolActor {
         let limits = patrol.limits();
         let pools = pools_of(&settings);
         let rows = 4 * pools.iter().map(|pool| pool.target as usize).sum::<usize>() + 4;
-        let network = settings.dir.network();
-        if let (Some(network), false) = (network, settings.shared_hosts) {
-            refuse_other_hosts(&settings.dir, network)?;
-        }
+        let hosts = Hosts::of(&settings.dir, settings.shared_hosts);
+        hosts.check(&settings.dir)?;
         // Before anything of this daemon can run, and before it leaves any other trace.
         let adopting = begin_adopting(&settings).map_err(io::Error::other)?;
         let mut lost = LostRuns::collect(&settings.dir);
-        let trace = make_trace(&settings.dir, rows, network)?;
-        if let Some(trace) = &trace {
+        let presence = Presence::make(&settings.dir, rows, &hosts)?;
+        if let Some(trace) = presence.trace() {
             lost.is_own(trace.name());
         }
         let slots = Arc::new(SlotTable::new(rows)?);
         let tails = Arc::new(TailTable::new(rows)?);
-        let present = trace.as_ref().and_then(|trace| {
-            say_present(trace.folder())
-                .inspect_err(|error| warn!(%error, "producers will not find this daemon's process"))
-                .ok()
-        });
-        let control = trace.as_ref().and_then(|trace| {
-            listen_control(trace.folder())
-                .inspect_err(|error| warn!(%error, "other processes cannot talk to this daemon"))
-                .ok()
-        });
-        // Two that start at once: each has said that it is there, and at least one sees the other.
-        if let (Some(network), false) = (network, settings.shared_hosts)
-            && let Err(error) = refuse_other_hosts(&settings.dir, network)
-        {
-            drop((present, control));
-            let _ = trace.map(Trace::remove);
-            return Err(error);
-        }
-        let notes = trace.as_ref().map(Notes::of);
+        let notes = presence.trace().map(Notes::of);
         let waker = Arc::new(Waker::new()?);
         let (sender, inbox) = sync_channel(INBOX_MESSAGES);
         let actor = Self {
@@ -120,9 +92,7 @@ impl SpoolActor {
             ended: false,
             sender,
             waker: Arc::clone(&waker),
-            trace,
-            present,
-            control,
+            presence,
         };
         let start = Start {
             number,
@@ -160,96 +130,16 @@ impl SpoolActor {
 
     /// What each worker gets: slots, the directory, the memory of its output, and notes if there are any.
     pub(super) fn lent(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let notes = self.trace.as_ref().map(|trace| trace.notes().file());
+        let notes = self.presence.trace().map(|trace| trace.notes().file());
         [self.slots.file(), self.folder.as_fd(), self.tails.file()].into_iter().chain(notes)
     }
 
     pub(super) fn control(&self) -> Option<BorrowedFd<'_>> {
-        self.control.as_ref().map(AsFd::as_fd)
+        self.presence.control()
     }
 
     /// Removes what the daemon left in the spool.
     pub(super) fn clean_up(&mut self) {
-        self.present = None;
-        self.control = None;
-        if let Some(trace) = self.trace.take() {
-            // What stays is removed by the next start.
-            let _ = trace.remove();
-        }
-    }
-}
-
-/// One daemon's locks may not be seen by another machine's, and then both run the same tasks.
-fn refuse_other_hosts(dir: &SpoolDir, network: Network) -> io::Result<()> {
-    let Some(other) = daemon_of_another_host(dir, network.locks_are_shared)? else { return Ok(()) };
-    let OtherHost { host, pid, folder } = other;
-    let lives = if network.locks_are_shared {
-        format!("a daemon of the host `{host}` runs it (process {pid} there)")
-    } else {
-        format!(
-            "a daemon of the host `{host}` runs it, or has died without a word (process {pid} there; if it \
-             has, remove `{}`)",
-            folder.display()
-        )
-    };
-    Err(io::Error::other(format!(
-        "it is on {}, and {lives}. Two machines run one spool safely only if each sees the locks of the \
-         other. Let one machine run it, and have the others submit there or relay to it with \
-         `spooler = relay:HOST:PORT`; or say that both shall with `spooler-shared-hosts = true`",
-        network.name
-    )))
-}
-
-/// What a file system says that has no locks: `ENOLCK`, `ENOSYS`, `EOPNOTSUPP`.
-const NO_LOCKS: [i32; 3] = [37, 38, 95];
-
-fn no_locks(why: &str, network: Option<Network>) -> io::Error {
-    let name = network.map_or_else(String::new, |network| format!(" ({})", network.name));
-    io::Error::other(format!(
-        "the locks of its file system{name} do not work: {why}. Without them a task would run more than \
-         once. Mount it with locks (NFS without `nolock` and with its lock service, Lustre with `flock`, \
-         SMB without `nobrl`), or put the spool on a local disk"
-    ))
-}
-
-/// Makes the daemon's folder. Without one nobody will know what ran, should all die.
-fn make_trace(dir: &SpoolDir, rows: usize, network: Option<Network>) -> io::Result<Option<Trace>> {
-    let made = Trace::make(dir, rows);
-    if let Err(error) = &made
-        && error.raw_os_error().is_some_and(|errno| NO_LOCKS.contains(&errno))
-    {
-        return Err(no_locks(&error.to_string(), network));
-    }
-    if let (Ok((trace, _)), Some(_)) = (&made, network)
-        && trace.locks_exclude().is_ok_and(|exclude| !exclude)
-    {
-        return Err(no_locks("one that is held keeps nobody out", network));
-    }
-    Ok(trace_of(made, dir))
-}
-
-fn trace_of(made: io::Result<(Trace, Option<io::Error>)>, dir: &SpoolDir) -> Option<Trace> {
-    let spool = dir.path().display();
-    match made {
-        Ok((trace, error)) => {
-            if let Some(error) = error {
-                let path = trace.notes_path().display();
-                warn!(
-                    %spool, %path, %error,
-                    "no room for notes of what runs: should this daemon and its workers be killed \
-                     together, what ran then may not count as an attempt; free some room"
-                );
-            }
-            Some(trace)
-        }
-        Err(error) => {
-            warn!(
-                %spool, %error,
-                "cannot make a folder in the spool for this daemon: the command line will not find it, \
-                 and should it and its workers be killed together, what ran then does not count as an \
-                 attempt; mend that, and start it again"
-            );
-            None
-        }
+        self.presence.end();
     }
 }
