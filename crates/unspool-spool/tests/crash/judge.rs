@@ -115,6 +115,12 @@ pub(crate) fn judge(
     })
 }
 
+/// Whether a task was on its way out of the spool, and did not stay.
+fn has_left(path: &Path, later: &[Fact]) -> bool {
+    later.iter().any(|fact| matches!(fact, Fact::Leaving { path: p } if p == path))
+        && !later.iter().any(|fact| matches!(fact, Fact::Stays { path: p } if p == path))
+}
+
 fn check(
     fact: &Fact,
     later: &[Fact],
@@ -126,13 +132,8 @@ fn check(
     match fact {
         Fact::Acknowledged { path, durability } => {
             let promised = crash == Crash::Processes || *durability != Durability::None;
-            let left = later
-                .iter()
-                .any(|fact| matches!(fact, Fact::Leaving { path: p } if p == path))
-                && !later.iter().any(|fact| matches!(fact, Fact::Stays { path: p } if p == path));
-            let name = relative(path);
-            if promised && !left && !tasks.contains_key(&name) {
-                return Err(format!("`{name}` was acknowledged and is lost"));
+            if promised && !has_left(path, later) && !tasks.contains_key(&relative(path)) {
+                return Err(format!("`{}` was acknowledged and is lost", relative(path)));
             }
         }
         Fact::Kept { content } => {
