@@ -14,7 +14,7 @@ use unspool_sys::slots::HandedTask;
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::packet::{PONG, SPOOL, write_packet};
 use unspool_wire::peer::{
-    Answer, Begin, Frame, Hello, NONCE_BYTES, Sender, Side, Verdict, Welcome, refusal,
+    Answer, Begin, Frame, Hello, NONCE_BYTES, Sender, Side, Welcome, refusal,
 };
 use unspool_wire::task::{FromWorker, Handed, Report, ToWorker};
 // Instrumented like the rest, it needs what counts.
@@ -160,7 +160,11 @@ fn network(seeds: &Seeds) {
         (Side::Client, Frame::Data(b"abc".to_vec())),
         (
             Side::Server,
-            Frame::Answer(Answer { number: 7, verdict: Verdict::Later, text: "full".to_owned() }),
+            Frame::Answer(Answer {
+                number: 7,
+                verdict: unspool_wire::peer::Verdict::Later,
+                text: "full".to_owned(),
+            }),
         ),
     ];
     for side in [Side::Client, Side::Server] {
