@@ -1,6 +1,7 @@
 """A folder of another machine, as far as one machine can show that.
 
-It is sshfs over an sshd of its own on the loopback interface, with keys and a configuration of its own.
+It is sshfs over an sshd of its own on the loopback interface, with keys and a configuration of its
+own.
 """
 
 from __future__ import annotations
