@@ -78,7 +78,9 @@ impl Reception {
             // Whatever a later flush says, these names may never be durable. Others are made when the
             // tasks are sent again.
             for ready in &new {
-                let _ = self.incoming.unlink(&ready.name);
+                if self.incoming.unlink(&ready.name).is_err() {
+                    self.doubt(&ready.name);
+                }
             }
             return self.fail_all(new, "flush the names of files", &error);
         }

@@ -9,6 +9,7 @@ mod arriving;
 mod commit;
 mod seen;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ use crate::pending::Place;
 
 pub(crate) const INCOMING: &[u8] = b"incoming";
 pub(crate) const SEEN: &[u8] = b"seen";
+/// Names that are remembered.
+const DOUBTFUL_MAX: usize = 1024;
 /// Bytes that are read at once of a file that a receiver left.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -109,6 +112,8 @@ pub struct Reception {
     waiting: Mutex<Vec<Ready>>,
     seen: Mutex<SeenLog>,
     arriving: Arriving,
+    /// Names in `incoming` of which a flush failed, and which could not be removed.
+    doubtful: Mutex<BTreeSet<Vec<u8>>>,
 }
 
 /// A task that begins to come.
@@ -146,6 +151,7 @@ impl Reception {
             waiting: Mutex::new(Vec::new()),
             seen: Mutex::new(seen),
             arriving: Arriving::default(),
+            doubtful: Mutex::default(),
         };
         made.settle()?;
         Ok(made)
@@ -183,6 +189,12 @@ impl Reception {
         if !self.own(name, &file).map_err(fail("lock a file that was left"))? {
             return Err(ReceiveError::Twice);
         }
+        if self.is_doubtful(name) {
+            // Another file of that name may last.
+            self.incoming.unlink(name).map_err(fail("remove a file that was left"))?;
+            self.doubtful().remove(name);
+            return Ok(None);
+        }
         let is_known = self.seen().knows(id).map_err(fail("read the ids that were seen"))?;
         if !is_whole(&file).map_err(fail("read a file that was left"))? {
             // Of a known one this is another copy, which was begun as the first one ended: that one was
@@ -209,6 +221,24 @@ impl Reception {
             return Err(self.io("flush a file that was left", error));
         }
         self.commit(Ready::new(id, name.to_vec(), priority, file)).map(Some)
+    }
+
+    fn doubtful(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
+        self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a name that no later flush can be trusted to keep.
+    fn doubt(&self, name: &[u8]) {
+        let mut doubtful = self.doubtful();
+        if doubtful.len() < DOUBTFUL_MAX {
+            doubtful.insert(name.to_vec());
+        }
+    }
+
+    /// A folder of which so many names are in doubt is in doubt as a whole.
+    fn is_doubtful(&self, name: &[u8]) -> bool {
+        let doubtful = self.doubtful();
+        doubtful.contains(name) || doubtful.len() >= DOUBTFUL_MAX
     }
 
     /// Locks a file of `incoming`. Only who has the lock may remove or move what has that name:
