@@ -62,8 +62,11 @@ def schedule(project: Project, *arguments: str | Path, status: int = DONE) -> li
     return done.stdout.splitlines()
 
 
-def entries(project: Project, *arguments: str | Path) -> dict[str, dict[str, Any]]:
-    rows = [json.loads(line) for line in schedule(project, "ls", "--json", *arguments)]
+def entries(
+    project: Project, *arguments: str | Path, status: int = DONE
+) -> dict[str, dict[str, Any]]:
+    lines = schedule(project, "ls", "--json", *arguments, status=status)
+    rows = [json.loads(line) for line in lines]
     return {row["name"]: row for row in rows}
 
 
@@ -188,21 +191,27 @@ def test_without_a_daemon_the_configuration_tells(
     project: Project, daemon: DaemonFactory, app: Path
 ) -> None:
     start(daemon, app).stop()
-    assert set(entries(project, "--config", app)) == {"echo from the command"}
+    assert set(entries(project, "--config", app, status=FAILED)) == {"echo from the command"}
     assert "start it with `unspool run`" in complaint(project, "schedule", "ls", status=FAILED)
     said = complaint(project, "schedule", "run", "--config", app, "echo from the command", status=1)
     assert "one is needed to fire" in said
     schedule(project, "pause", "--config", app, "echo from the command", "--why", "quiet")
-    assert entries(project, "--config", app)["echo from the command"]["paused"]["why"] == "quiet"
+    assert (
+        entries(project, "--config", app, status=FAILED)["echo from the command"]["paused"]["why"]
+        == "quiet"
+    )
     running = start(daemon, app)
     running.wait_log("paused: it does not fire")
     assert entries(project)["echo from the command"]["paused"]["why"] == "quiet"
     # Who is paused when its daemon goes is known by that alone.
     schedule(project, "pause", "hourly")
     running.stop()
-    assert set(entries(project, "--config", app)) == {"echo from the command", "clock.hourly"}
+    assert set(entries(project, "--config", app, status=FAILED)) == {
+        "echo from the command",
+        "clock.hourly",
+    }
     schedule(project, "resume", "--config", app, "hourly")
-    assert set(entries(project, "--config", app)) == {"echo from the command"}
+    assert set(entries(project, "--config", app, status=FAILED)) == {"echo from the command"}
 
 
 def test_a_name_of_two_is_refused(project: Project, daemon: DaemonFactory) -> None:

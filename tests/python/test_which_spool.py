@@ -73,6 +73,10 @@ def test_one_of_several_that_is_missing_keeps_none_of_the_others_from_being_show
         done = project.unspool(*changes, *config, check=False)
         assert (done.returncode, done.stdout) == (1, "") and "missing" in done.stderr
     assert task.exists()
+    # A task that is named is found, whatever else is missing.
+    project.unspool("mv", "--priority", "5", *config, task.name)
+    project.unspool("cancel", *config, task.name)
+    assert not task.exists() and not (project.root / "missing").exists()
 
 
 @pytest.mark.parametrize("command", ["retry", "cancel"])

@@ -232,10 +232,11 @@ def test_a_worker_whose_daemon_is_gone_has_it(project: Project, daemon: DaemonFa
     running = start(project, daemon)
     gate = project.gate("hold")
     task = submit(project, "hold")
-    project.events.wait("hold")
+    pid = project.events.wait("hold")["pid"]
     running.kill()
-    held = reason(why(project, task), "held")
-    assert held["pid"] is None and "a worker whose daemon is gone" in held["text"]
+    runs = reason(why(project, task), "running")
+    assert runs["pid"] == pid and runs["daemon"] is None and runs["running_s"] > 0
+    assert "its daemon is gone" in runs["text"]
     gate.release()
     wait_gone(task)
 

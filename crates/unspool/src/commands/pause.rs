@@ -15,7 +15,7 @@ use unspool_spool::{
 
 use crate::cli::{PartArgs, PauseOptions, ResumeOptions, SpoolArgs};
 use crate::logging::{complain, complain_as_asked};
-use crate::spools::{Source, SpoolsError, check_spool, open_all, to_change, view_all, view_those};
+use crate::spools::{Source, SpoolsError, check_spool, open_all, to_change, view_those};
 use crate::{display, exit, terminal};
 
 /// How a spool is named here.
@@ -103,7 +103,7 @@ fn pause_all(options: &PauseOptions) -> Result<u8, PauseCommandError> {
 fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
     let scope = scope(&options.part)?;
     let mut status = exit::NOTHING;
-    let views = view_all(paths(&options.spool)?)?;
+    let (views, unseen) = view_those(paths(&options.spool)?)?;
     views.iter().try_for_each(check_spool)?;
     for view in views {
         let before = read_pauses(&view);
@@ -145,7 +145,7 @@ fn resume_each(options: &ResumeOptions) -> Result<u8, PauseCommandError> {
             show(&still(&view, &left, resumed.is_empty().then(|| scope.describe())), false);
         }
     }
-    Ok(status)
+    Ok(if unseen == exit::OK { status } else { unseen })
 }
 
 fn damaged(spool: &SpoolDir, json: bool) -> String {

@@ -53,12 +53,19 @@ impl<'a> Finder<'a> {
         Self { args, named: None, by_path: Vec::new(), opened: Vec::new(), config: None }
     }
 
-    /// The spools that the command names.
+    /// The spools that the command names; an error if one of them is missing.
     pub(crate) fn all(&mut self) -> Result<&[SpoolView], FinderError> {
+        self.named(true)
+    }
+
+    /// The same; unless it is about all, one that is missing keeps no task of the others from being found.
+    fn named(&mut self, is_about_all: bool) -> Result<&[SpoolView], FinderError> {
         if self.named.is_none() {
             let (paths, config) = Source::of(self.args, WAYS)?.run_here()?;
             self.config = config;
-            let views = view_all(paths)?;
+            let is_there = |path: &PathBuf| is_about_all || path.try_exists().unwrap_or(true);
+            let (there, missing): (Vec<_>, Vec<_>) = paths.into_iter().partition(is_there);
+            let views = view_all(if there.is_empty() { missing } else { there })?;
             views.iter().try_for_each(check_spool)?;
             self.named = Some(views);
         }
@@ -81,7 +88,7 @@ impl<'a> Finder<'a> {
             let index = self.view(path)?;
             (&self.by_path[index..=index], name)
         } else {
-            self.all()?;
+            self.named(false)?;
             (self.named.as_deref().unwrap_or_default(), task_name(bytes)?)
         };
         let found = lookup(&views.iter().collect::<Vec<_>>(), bytes, &name)?;

@@ -12,8 +12,8 @@ use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{KEY_AT, Malformed, TaskFile};
 use unspool_core::{Message, Priority, RetryPolicy};
 use unspool_spool::{
-    Adoption, Asked, Attempt, Listed, Pauses, RecordError, Refused, RelayState, SpoolView,
-    TaskState, TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed,
+    Adoption, Asked, Attempt, Listed, Pauses, RecordError, Refused, RelayState, Runner, SpoolView,
+    TaskState, TaskSummary, Trust, Verdict, Whereabouts, ask_documents, listed, runner,
 };
 use unspool_supervisor::explanation::{Explanation, KnownTask, Standing};
 use unspool_supervisor::snapshot::StatusSnapshot;
@@ -73,6 +73,8 @@ pub(crate) struct Facts {
     /// Why it is not known which tasks are held.
     pub(crate) adoption_problem: Option<String>,
     pub(crate) holder: Holder,
+    /// The worker that has noted that it runs it, where the lock names nobody.
+    pub(crate) runner: Option<Runner>,
     /// What is wrong with the bytes of its file; they are looked at where something may be.
     pub(crate) damage: Option<Malformed>,
     /// Why it may not run, by the keys of the configuration.
@@ -83,6 +85,10 @@ pub(crate) struct Facts {
     pub(crate) daemons: Vec<DaemonView>,
     /// Of an outbox what sends its tasks on, and whether that lives.
     pub(crate) relay: Option<(RelayState, bool)>,
+}
+
+fn noted(view: &SpoolView, holder: Holder, seen: &TaskSummary) -> io::Result<Option<Runner>> {
+    if holder == Holder::Unnamed { runner(view, &seen.stat) } else { Ok(None) }
 }
 
 impl Facts {
@@ -141,6 +147,7 @@ impl Facts {
             pauses: spool.pauses.as_ref().map(Clone::clone).map_err(|error| with_causes(error)),
             adoption: adoption(known.ok().and_then(Option::as_ref), &summary, &daemons),
             adoption_problem: known.err().map(|error| with_causes(error)),
+            runner: noted(view, holder, &summary)?,
             holder,
             damage: content.damage,
             refusal: content.refusal,

@@ -1,8 +1,9 @@
 //! Tasks that somebody has: a worker of a daemon, or a process that takes no requests.
 
+use unspool_spool::Runner;
 use unspool_supervisor::explanation::{Holding, KnownTask, Standing};
 use unspool_sys::lock::Holder;
-use unspool_sys::{host, process};
+use unspool_sys::{clock, host, process};
 
 use super::{DaemonView, Facts, Reason};
 use crate::display;
@@ -82,6 +83,9 @@ fn held_by(pid: u32) -> Reason {
 
 /// The lock is of a kind that names nobody.
 fn held_by_unknown(facts: &Facts) -> Reason {
+    if let Some(runner) = facts.runner {
+        return noted(runner, facts.daemons.is_empty());
+    }
     let deaf: Vec<u32> =
         facts.daemons.iter().filter(|daemon| daemon.explanation.is_none()).map(|d| d.pid).collect();
     let text = if deaf.is_empty() {
@@ -95,6 +99,22 @@ fn held_by_unknown(facts: &Facts) -> Reason {
         )
     };
     Reason::new("held", text).with("pid", None::<u32>).with("silent_daemons", deaf)
+}
+
+/// A worker runs it, and no daemon says so.
+fn noted(Runner { pid, started_ns }: Runner, is_alone: bool) -> Reason {
+    let ran_s = clock::monotonic_ns().saturating_sub(started_ns) as f64 / 1e9;
+    let then = if is_alone {
+        "its daemon is gone: it ends the task and leaves"
+    } else {
+        "its daemon does not say so"
+    };
+    let since = display::span(ran_s);
+    Reason::new("running", format!("It runs: worker {pid} has run it for {since}; {then}."))
+        .with("running_s", ran_s)
+        .with("pid", pid)
+        .with("daemon", None::<u32>)
+        .with("host", hostname())
 }
 
 fn hostname() -> String {

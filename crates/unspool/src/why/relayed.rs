@@ -10,20 +10,23 @@ use crate::display;
 /// Why a task has not left yet.
 pub(super) fn reasons(facts: &Facts, relay: &RelayState, lives: bool) -> Vec<Reason> {
     let RelayState { address, pid, .. } = relay;
-    let told = |code, text: String| Reason::new(code, text).with("address", address.clone());
     if !lives {
         let text = format!(
             "It is to be sent on to {address}, and no daemon on this machine does that: start the one with \
              `spooler = relay:{address}` (`unspool run`)."
         );
-        return vec![told("no_forwarder", text)];
+        return vec![Reason::new("no_forwarder", text).with("address", address.clone())];
     }
     if facts.holder != Holder::Nobody {
         let text = format!(
             "It is on its way to {address}: daemon {pid} has sent it, or sends it, and waits until the \
              receiver says that it is stored."
         );
-        return vec![told("relay_sending", text).with("daemon", *pid)];
+        return vec![
+            Reason::new("relay_sending", text)
+                .with("address", address.clone())
+                .with("daemon", *pid),
+        ];
     }
     let mut reasons = paused(facts);
     reasons.push(match relay.link {
@@ -37,7 +40,7 @@ pub(super) fn reasons(facts: &Facts, relay: &RelayState, lives: bool) -> Vec<Rea
                 "It waits to be sent on to {address}, which takes nothing since {since}: {}{then}.",
                 relay.error
             );
-            told("relay_waiting", text)
+            Reason::new("relay_waiting", text).with("address", address.clone())
                 .with("daemon", *pid)
                 .with("error", relay.error.clone())
                 .with("again_s", again)
@@ -47,7 +50,7 @@ pub(super) fn reasons(facts: &Facts, relay: &RelayState, lives: bool) -> Vec<Rea
                 "It waits to be sent on to {address}: daemon {pid} does that, those with a priority and \
                  older ones first."
             );
-            told("relay_queued", text).with("daemon", *pid)
+            Reason::new("relay_queued", text).with("address", address.clone()).with("daemon", *pid)
         }
     });
     reasons

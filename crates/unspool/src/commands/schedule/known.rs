@@ -46,6 +46,11 @@ pub(crate) enum ScheduleError {
          start it with `unspool run`; --config FILE names those of a configuration"
     )]
     NoDaemon { spool: PathBuf },
+    #[error(
+        "no daemon runs `{spool}`: these are the configuration's; the application's timers and crons are known \
+         once one runs: start it with `unspool run`"
+    )]
+    ListedWithoutDaemon { spool: PathBuf },
     #[error("no daemon runs, and one is needed to fire something: start it with `unspool run`")]
     NobodyToRun,
     #[error("there is no timer and no cron `{name}`; `unspool schedule ls` lists them")]

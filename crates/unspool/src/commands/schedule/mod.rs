@@ -38,7 +38,7 @@ pub(crate) fn run(command: &ScheduleCommand) -> u8 {
     };
     let done = match &command.deed {
         ScheduleDeed::Ls(options) => Schedules::find(&options.spool)
-            .map(|schedules| terminal::printed(list(&schedules, options.json), exit::OK)),
+            .map(|schedules| terminal::printed(list(&schedules, options.json), told(&schedules))),
         ScheduleDeed::Run(choice) => Schedules::find(&choice.spool)
             .map(|schedules| each(&schedules, choice, "fired", |id| ScheduleAsk::Run { id })),
         ScheduleDeed::Pause(options) => Schedules::find(&options.choice.spool).map(|schedules| {
@@ -96,6 +96,15 @@ fn each(
         let _ = io::stdout().write_all(line.as_bytes());
     }
     status
+}
+
+/// Complains where no daemon says what there is: the application's own are not listed then.
+fn told(schedules: &Schedules) -> u8 {
+    let silent = schedules.known.iter().find(|known| known.report.pid == 0);
+    silent.map_or(exit::OK, |known| {
+        complain(&ScheduleError::ListedWithoutDaemon { spool: known.spool.clone() });
+        exit::FAILED
+    })
 }
 
 fn list(schedules: &Schedules, as_json: bool) -> io::Result<()> {
