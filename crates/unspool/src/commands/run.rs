@@ -199,9 +199,13 @@ fn log_surroundings(settings: &Settings) {
         let path = spool.dir.path().display();
         info!(%path, workers = spool.workers, "spool");
         if let Some(mode) = spool.dir.open_to_others() {
+            let what = if mode & 0o022 == 0 {
+                "others can see that there are tasks, and when"
+            } else {
+                "whoever can write a file there decides what your workers run"
+            };
             warn!(
-                "spool `{path}` has mode {mode:04o}: whoever can write a file there decides what \
-                 your workers run; `chmod 700 {path}` keeps others out"
+                "spool `{path}` has mode {mode:04o}: {what}; `chmod 700 {path}` keeps others out"
             );
         }
     }
