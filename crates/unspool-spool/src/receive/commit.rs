@@ -78,9 +78,7 @@ impl Reception {
             // Whatever a later flush says, these names may never be durable. Others are made when the
             // tasks are sent again.
             for ready in &new {
-                if self.incoming.unlink(&ready.name).is_err() {
-                    self.doubt(&ready.name);
-                }
+                self.discard(&ready.name);
             }
             return self.fail_all(new, "flush the names of files", &error);
         }

@@ -189,13 +189,13 @@ impl Reception {
         if !self.own(name, &file).map_err(fail("lock a file that was left"))? {
             return Err(ReceiveError::Twice);
         }
-        if self.is_doubtful(name) {
+        let is_known = self.seen().knows(id).map_err(fail("read the ids that were seen"))?;
+        if !is_known && self.is_doubtful(name) {
             // Another file of that name may last.
             self.incoming.unlink(name).map_err(fail("remove a file that was left"))?;
             self.doubtful().remove(name);
             return Ok(None);
         }
-        let is_known = self.seen().knows(id).map_err(fail("read the ids that were seen"))?;
         if !is_whole(&file).map_err(fail("read a file that was left"))? {
             // Of a known one this is another copy, which was begun as the first one ended: that one was
             // whole before its id was known.
@@ -217,7 +217,7 @@ impl Reception {
             .and_then(|()| sync_file(file.as_fd()));
         if let Err(error) = flushed {
             // Whatever a later flush says, it may never be durable: it has to be sent again.
-            let _ = self.incoming.unlink(name);
+            self.discard(name);
             return Err(self.io("flush a file that was left", error));
         }
         self.commit(Ready::new(id, name.to_vec(), priority, file)).map(Some)
@@ -225,6 +225,13 @@ impl Reception {
 
     fn doubtful(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
         self.doubtful.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a file that is locked here and not to be stored. Of one that stays a flush may have failed.
+    fn discard(&self, name: &[u8]) {
+        if self.incoming.unlink(name).is_err() {
+            self.doubt(name);
+        }
     }
 
     /// Notes a name that no later flush can be trusted to keep.
@@ -403,7 +410,7 @@ impl Drop for Incoming {
     fn drop(&mut self) {
         if self.file.is_some() {
             // While it is locked. One that stays is settled by whoever opens the spool next.
-            let _ = self.reception.incoming.unlink(&self.name);
+            self.reception.discard(&self.name);
         }
         if let Some(place) = self.place.take() {
             self.reception.give_place_back(place);
