@@ -3,8 +3,8 @@
 What a connection may cost in the daemon is a packet, which is announced to be as long as one can be
 (64 KiB), what is read of it at a time (16 KiB), and in a session a frame and the pairs of a task
 (64 KiB each): under 256 KiB, whatever the peer says that it will send. There are 1,024 of them at
-most (`network-connections`), and 256 of one address, so that 256 MiB is the most there could be. These
-here, of which a part sends that much, may take half of it.
+most (`network-connections`), and 256 of one address, so that 256 MiB is the most there could be.
+These here, of which a part sends that much, may take half of it.
 """
 
 from __future__ import annotations
