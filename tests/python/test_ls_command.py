@@ -77,6 +77,7 @@ def test_json_says_what_the_table_says_and_more(filled: Project) -> None:
         "attempts": 0,
         "last_error": None,
         "readable": True,
+        "relay": None,
     }
 
 

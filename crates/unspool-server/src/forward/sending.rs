@@ -371,6 +371,10 @@ impl<'a> Sending<'a> {
 
     /// Nothing goes for a while.
     fn rest(&mut self, why: &str) {
+        // Many tasks that were on their way may be told the same.
+        if self.tries.again_at.is_some_and(|at| Moment::now() < at) {
+            return;
+        }
         let wait = backoff(self.tries.failed);
         self.tries.failed = self.tries.failed.saturating_add(1);
         self.tries.again_at = Some(Moment::now() + wait);
