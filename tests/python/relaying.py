@@ -55,7 +55,7 @@ class Relay:
     """A receiver and a sender, which are started by `receive` and `send`."""
 
     def __init__(self, project: Project, daemon: DaemonFactory) -> None:
-        self.project, self._daemon = project, daemon
+        self.project, self.daemon = project, daemon
         self.address = f"127.0.0.1:{free_port()}"
         self.outbox = project.root / "out" / self.address.replace(":", "=3A")
         project.write("tasks.py", MODULE)
@@ -67,7 +67,7 @@ class Relay:
     def receive(self, *options: Argument, ready: bool = True) -> Daemon:
         """Starts a receiver."""
         spool = ("--spooler", self.project.spool, "--spooler-import", "tasks")
-        running = self._daemon(
+        running = self.daemon(
             *spool, "--socket", self.address, "--spooler-quiet", *options, ready=ready
         )
         if ready:
@@ -76,7 +76,7 @@ class Relay:
 
     def send(self, *options: Argument) -> Daemon:
         """Starts a sender."""
-        running = self._daemon("sender.ini", *options, ready=False)
+        running = self.daemon("sender.ini", *options, ready=False)
         running.wait_log("relaying tasks")
         return running
 

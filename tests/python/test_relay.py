@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import time
+from pathlib import Path
 
 import pytest
 from factory import DaemonFactory
@@ -172,6 +175,60 @@ def test_a_paused_outbox_sends_nothing(relay: Relay) -> None:
         assert len(relay.waiting()) == 1
         relay.project.unspool("resume", *where, "--func", "mark")
         assert relay.project.events.wait("mark")["id"] == "held"
+
+
+def test_what_is_paused_keeps_nobody_busy_and_nothing_else_waiting(relay: Relay) -> None:
+    relay.receive()
+    sender = relay.send()
+    where = ("--spooler", os.fspath(relay.outbox))
+    relay.project.unspool("pause", *where, "--func", "mark")
+    with Producer(relay.project, relay.outbox) as producer:
+        producer.many([call("mark", id=str(number)) for number in range(3000)])
+        producer.many(counted(1))
+        assert relay.wait_ran(1) == [1]
+        before = cpu_seconds(sender.pid)
+        time.sleep(3)
+        assert cpu_seconds(sender.pid) - before < 0.5
+        assert len(relay.waiting()) == 3000
+        relay.project.unspool("resume", *where, "--func", "mark")
+        relay.project.events.collect(3000, "mark")
+    relay.wait_sent()
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of its processors."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_task_in_an_outbox_is_moved_only_there(relay: Relay) -> None:
+    relay.send()
+    with Producer(relay.project, relay.outbox) as producer:
+        producer.one("mark", id="stays")
+    (task,) = relay.waiting()
+    where = ("--spooler", os.fspath(relay.outbox))
+    done = relay.project.unspool("mv", "--priority", "3", *where, task.name, check=False)
+    assert done.returncode == 1 and f"goes to {relay.address}" in done.stderr
+    assert task.exists()
+
+
+def test_many_relays_that_hang_end_together(relay: Relay) -> None:
+    with contextlib.ExitStack() as open_:
+        silent = [open_.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in silent]
+        lines = "".join(f"spooler = relay:{address}\n" for address in addresses)
+        out = relay.project.root / "out"
+        relay.project.write("many.ini", f"[uwsgi]\n{lines}network-outbox = {out}\n")
+        running = relay.daemon("many.ini", ready=False)
+        running.wait_log("relaying tasks")
+        for address in addresses:
+            with Producer(relay.project, out / address.replace(":", "=3A")) as producer:
+                producer.one("mark", id="waits")
+        for server in silent:
+            server.accept()
+        began = time.monotonic()
+        assert running.stop() == 0
+        assert time.monotonic() - began < 8
 
 
 def test_a_task_that_is_due_later_waits_on_the_receiver(relay: Relay) -> None:

@@ -167,7 +167,7 @@ impl NetworkOptions {
                 list.extend(value.plain()?).map_err(|error| value.invalid(&error.to_string()))?;
             }
             "network-keys" => self.keys = path()?,
-            "network-open" => self.open = value.switch(),
+            "network-open" => self.open = value.plain_switch()?,
             "network-uids" => self.add_users(value.plain()?),
             "network-connections" => self.connections = count(value)?,
             "network-connections-per-peer" => self.connections_per_peer = count(value)?,
@@ -178,7 +178,7 @@ impl NetworkOptions {
                 }
             }
             "network-task-bytes-max" => self.task_bytes_max = task_bytes(value)?,
-            "spooler-network-pickle" => self.pickle = value.switch(),
+            "spooler-network-pickle" => self.pickle = value.plain_switch()?,
             "network-outbox" => self.outbox = path()?,
             "network-ca" => self.ca = path()?,
             "network-certificate" => self.certificate = path()?,

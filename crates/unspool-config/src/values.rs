@@ -76,6 +76,18 @@ impl<'a> Value<'a> {
         !matches!(value.as_str(), "false" | "off" | "no" | "0")
     }
 
+    /// A switch that gives trust away: nothing but a plain word, or the bare option, turns it on.
+    pub(crate) fn plain_switch(self) -> Result<bool, ConfigError> {
+        if self.option.entry.value.is_none() {
+            return Ok(true);
+        }
+        match self.plain()?.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(self.invalid("write true or false")),
+        }
+    }
+
     pub(crate) fn number(self) -> Result<u64, ConfigError> {
         let value = self.digits()?;
         if value.bytes().all(|byte| byte.is_ascii_digit()) {

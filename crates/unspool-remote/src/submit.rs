@@ -97,12 +97,20 @@ fn deliver(remote: &Remote, id: TaskId, file: &[u8]) -> Result<Receiver, RemoteE
         };
         let (bytes, most) = (file.len() as u64, session.task_bytes_max());
         if bytes > most {
+            if let Some(source) = unsure {
+                return Err(unanswered(source));
+            }
             return Err(RemoteError::TooLong { address: address(), bytes, most });
         }
         let Failed { was_whole, error } = match attempt(&mut session, file, remote) {
             Ok(answer) => {
                 pool::keep(remote, session);
-                return judged(answer, remote).map(|()| Receiver::Ours);
+                return match (judged(answer, remote), unsure) {
+                    (Ok(()), _) => Ok(Receiver::Ours),
+                    // It may be stored from the first time, whatever is said of the second.
+                    (Err(_), Some(source)) => Err(unanswered(source)),
+                    (Err(error), None) => Err(error),
+                };
             }
             Err(failed) => failed,
         };

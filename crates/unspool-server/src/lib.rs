@@ -14,7 +14,7 @@ mod stats;
 mod tls;
 
 pub use document::Identity;
-pub use forward::{Forwarder, RelaySettings};
+pub use forward::{Forwarders, RelaySettings};
 pub use listener::{BindError, ListenOptions, Listener, SOCKET_MODE};
 pub use network::{NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError};
 pub use server::{Serve, Server};

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use unspool_config::{Config, Spooler};
-use unspool_server::{Forwarder, RelaySettings};
+use unspool_server::{Forwarders, RelaySettings};
 use unspool_spool::{OpenError, SpoolDir};
 
 use crate::cli::RemoteOptions;
@@ -65,6 +65,6 @@ pub(crate) fn settings(config: &Config) -> Result<Vec<RelaySettings>, RelayError
 }
 
 /// Starts to forward.
-pub(crate) fn start(relays: Vec<RelaySettings>) -> Result<Vec<Forwarder>, RelayError> {
-    relays.into_iter().map(|relay| Ok(Forwarder::start(relay)?)).collect()
+pub(crate) fn start(relays: Vec<RelaySettings>) -> Result<Forwarders, RelayError> {
+    Ok(Forwarders::start(relays)?)
 }

@@ -175,6 +175,8 @@ fn what_cannot_be_used_is_refused_with_its_place() {
             "network-connections-per-peer = 65537",
             "write a number of connections from 1 to 65536".into(),
         ),
+        ("network-open = maybe", "write true or false".into()),
+        ("spooler-network-pickle = disabled", "write true or false".into()),
         ("network-idle-timeout = 0", "write seconds from 0.1 to 86400".into()),
         ("network-task-bytes-max = 1K", "write bytes from 4K to 2147479552, as in 64M".into()),
         ("network-task-bytes-max = 2G", "write bytes from 4K to 2147479552, as in 64M".into()),

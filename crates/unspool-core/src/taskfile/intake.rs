@@ -147,6 +147,14 @@ impl Intake {
         self.theirs.id
     }
 
+    /// What is wrong with its signature, as far as its start tells.
+    pub fn bad_signature(&self) -> Option<&BadSignature> {
+        match &self.their_mac {
+            Their::Bad(error) => Some(error),
+            Their::Unasked | Their::Begun { .. } => None,
+        }
+    }
+
     /// The pairs that stand at the file's start, what else its mark says, and no body.
     pub fn message(&self) -> &Message {
         &self.message

@@ -3,7 +3,7 @@ use std::sync::mpsc::channel;
 
 use unspool_core::taskfile::TaskId;
 use unspool_core::taskfile::{TaskFile, encode};
-use unspool_remote::{LinkError, Opened, Options, Session, submit};
+use unspool_remote::{LinkError, Opened, Options, RemoteError, Session, submit};
 use unspool_wire::peer::{Frame, Verdict, refusal};
 
 use crate::peer::{
@@ -205,6 +205,22 @@ fn whoever_is_not_wanted_or_cannot_be_trusted_gets_no_task() {
         let played = Played::new(1, part);
         let error = submit(&played.remote(options), &message(0)).unwrap_err();
         assert!(error.to_string().contains(text), "{error}");
+        played.finish();
+    }
+}
+
+#[test]
+fn no_is_no_answer_once_the_task_was_sent_whole_before() {
+    for verdict in [Verdict::Later, Verdict::Refused] {
+        let played = Played::new(2, move |turn, stream| {
+            let mut connection = Connection::welcome(stream, None, MOST, 4);
+            let (begin, _) = connection.task().unwrap();
+            if turn > 0 {
+                connection.answer(begin.number, verdict, "another connection brings it");
+            }
+        });
+        let error = submit(&played.remote(Options::default()), &message(0)).unwrap_err();
+        assert!(matches!(error, RemoteError::Unanswered { .. }), "{error}");
         played.finish();
     }
 }

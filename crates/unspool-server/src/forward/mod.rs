@@ -20,6 +20,7 @@ use unspool_remote::Remote;
 use unspool_spool::{SpoolDir, lead_relay};
 use unspool_sys::poll::{Poll, Waker};
 
+use self::moment::Moment;
 use self::sending::Sending;
 
 /// How long the end of a thread is waited for: answers that are on their way may come.
@@ -42,16 +43,18 @@ pub struct RelaySettings {
     pub frequency: Duration,
 }
 
-/// A running forwarder. It ends when it is dropped.
+/// Running forwarders. They end when this is dropped.
 #[derive(Debug)]
-pub struct Forwarder {
+pub struct Forwarders(Vec<Forwarder>);
+
+#[derive(Debug)]
+struct Forwarder {
     stop: Arc<Waker>,
     ended: Receiver<()>,
 }
 
 impl Forwarder {
-    /// Starts its thread.
-    pub fn start(relay: RelaySettings) -> io::Result<Self> {
+    fn start(relay: RelaySettings) -> io::Result<Self> {
         let stop = Arc::new(Waker::new()?);
         let (sender, ended) = sync_channel(1);
         let stopping = Arc::clone(&stop);
@@ -64,11 +67,25 @@ impl Forwarder {
     }
 }
 
-impl Drop for Forwarder {
+impl Forwarders {
+    /// Starts a thread for each relay.
+    pub fn start(relays: Vec<RelaySettings>) -> io::Result<Self> {
+        relays.into_iter().map(Forwarder::start).collect::<io::Result<_>>().map(Self)
+    }
+}
+
+impl Drop for Forwarders {
     fn drop(&mut self) {
-        self.stop.wake();
-        if self.ended.recv_timeout(END_WAIT) == Err(RecvTimeoutError::Timeout) {
-            warn!("a forwarder does not end; leaving it: its tasks stay in their outbox");
+        // All have the same time.
+        for forwarder in &self.0 {
+            forwarder.stop.wake();
+        }
+        let until = Moment::now() + END_WAIT;
+        for forwarder in &self.0 {
+            let left = until.saturating_duration_since(Moment::now());
+            if forwarder.ended.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                warn!("a forwarder does not end; leaving it: its tasks stay in their outbox");
+            }
         }
     }
 }

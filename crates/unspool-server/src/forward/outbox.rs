@@ -16,6 +16,8 @@ use super::moment::Moment;
 
 /// Tasks that are kept in memory, the first ones; the others are looked for again.
 const KNOWN_MAX: usize = 20_000;
+/// Tasks that are known to be paused; of more each look asks again.
+const PAUSED_MAX: usize = 200_000;
 /// Folders of priorities.
 const FOLDERS_MAX: usize = 1024;
 /// Entries of a folder that are looked at in one go.
@@ -43,8 +45,11 @@ pub(super) struct Outbox<'a> {
     waiting: BTreeSet<Waiting>,
     /// Of what was put aside: when it is looked at again.
     later: BTreeMap<Waiting, Moment>,
+    /// What is paused, until that changes.
+    paused: BTreeSet<Waiting>,
     /// There are more than are known.
     has_more: bool,
+    looked_at: Moment,
     look_every: Duration,
     look_at: Moment,
     /// What is paused; `None`: that cannot be told, so everything is.
@@ -72,7 +77,9 @@ impl<'a> Outbox<'a> {
             folders: vec![None],
             waiting: BTreeSet::new(),
             later: BTreeMap::new(),
+            paused: BTreeSet::new(),
             has_more: false,
+            looked_at: Moment::now(),
             look_every,
             look_at: Moment::now(),
             pauses: None,
@@ -116,10 +123,11 @@ impl<'a> Outbox<'a> {
 
     fn read_pauses(&mut self) {
         self.pauses = read_pauses(self.spool.view()).inspect_err(|error| warn!("{error}")).ok();
+        self.waiting.append(&mut self.paused);
     }
 
-    /// The next task that may go.
-    pub(super) fn next(&mut self) -> io::Result<Option<Waiting>> {
+    /// Brings what may go by now, once before a number of tasks is taken: each is tried once in that.
+    pub(super) fn refresh(&mut self) -> io::Result<()> {
         let now = Moment::now();
         let due: Vec<Waiting> =
             self.later.iter().filter(|(_, at)| **at <= now).map(|(task, _)| task.clone()).collect();
@@ -127,19 +135,33 @@ impl<'a> Outbox<'a> {
             self.later.remove(&task);
             self.waiting.insert(task);
         }
-        if self.look_at <= now || (self.has_more && self.waiting.is_empty()) {
+        // A look is not cheap, and what it finds may all be paused.
+        let is_short = self.has_more && self.waiting.is_empty();
+        if self.look_at <= now || (is_short && self.looked_at.elapsed() >= AGAIN_AFTER) {
             self.look()?;
         }
-        if self.pauses.as_ref().is_none_or(|pauses| pauses.spool().is_some()) {
-            return Ok(None);
+        Ok(())
+    }
+
+    /// The next task that may go.
+    pub(super) fn next(&mut self) -> Option<Waiting> {
+        loop {
+            let next = self.waiting.pop_first()?;
+            let pauses = self.pauses.as_ref();
+            if pauses.is_some_and(|it| it.of_task(next.priority.as_ref(), None).next().is_none()) {
+                return Some(next);
+            }
+            self.pause(next);
         }
-        let pauses = self.pauses.clone().unwrap_or_default();
-        let free = |task: &&Waiting| pauses.folder(task.priority.as_ref()).is_none();
-        let next = self.waiting.iter().find(free).cloned();
-        if let Some(next) = &next {
-            self.waiting.remove(next);
+    }
+
+    /// Puts a task aside until what is paused changes.
+    pub(super) fn pause(&mut self, task: Waiting) {
+        if self.paused.len() < PAUSED_MAX {
+            self.paused.insert(task);
+        } else {
+            self.has_more = true;
         }
-        Ok(next)
     }
 
     /// Whether a function's tasks are paused.
@@ -160,7 +182,11 @@ impl<'a> Outbox<'a> {
 
     /// When something is to be looked at that nobody tells of.
     pub(super) fn wakes_at(&self) -> Moment {
-        self.later.values().min().copied().unwrap_or(self.look_at).min(self.look_at)
+        let mut at = self.later.values().min().copied().unwrap_or(self.look_at).min(self.look_at);
+        if self.has_more && self.waiting.is_empty() {
+            at = at.min(self.looked_at + AGAIN_AFTER);
+        }
+        at
     }
 
     pub(super) fn folder(&self, priority: Option<&Priority>) -> io::Result<Option<Folder>> {
@@ -192,7 +218,10 @@ impl<'a> Outbox<'a> {
 
     fn insert(&mut self, priority: Option<Priority>, name: Vec<u8>, submitted_ns: i64) {
         let task = Waiting { has_no_priority: priority.is_none(), priority, submitted_ns, name };
-        self.later.remove(&task);
+        // Of those that were put aside our own look at them raises hints, too.
+        if self.later.contains_key(&task) || self.paused.contains(&task) {
+            return;
+        }
         self.waiting.insert(task);
         if self.waiting.len() > KNOWN_MAX {
             self.waiting.pop_last();
@@ -203,6 +232,7 @@ impl<'a> Outbox<'a> {
     /// Looks at everything.
     fn look(&mut self) -> io::Result<()> {
         self.has_more = false;
+        self.looked_at = Moment::now();
         self.look_at = Moment::now() + self.look_every;
         let priorities = self.look_in(0)?;
         let new = priorities.into_iter().filter(|it| !self.folders.contains(&Some(it.clone())));

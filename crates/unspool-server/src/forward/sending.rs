@@ -7,12 +7,15 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
+use unspool_core::limits::PEEK_BYTES;
+use unspool_core::taskfile::signer;
 use unspool_remote::{LinkError, Opened, RemoteError, Session};
 use unspool_spool::{
     Attempt, Claim, Claimed, Ending, Link, RelayState, bury_claimed, claim, complete, note_attempt,
     read_all, say_relay,
 };
 use unspool_sys::clock;
+use unspool_sys::file::read_at;
 use unspool_sys::poll::{Poll, Waker};
 use unspool_wire::peer::{Answer, Verdict};
 
@@ -33,7 +36,7 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 const COMPLAIN_EVERY: Duration = Duration::from_mins(10);
 /// How long answers are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
-/// The longest task of a uWSGI's that is given a mark.
+/// The longest task that is given a mark, or a signature, before it is sent.
 const FOREIGN_BYTES_MAX: u64 = 64 << 20;
 
 const STOP: u64 = 0;
@@ -142,11 +145,12 @@ impl<'a> Sending<'a> {
             return Ok(());
         }
         self.tries.again_at = None;
+        self.outbox.refresh()?;
         loop {
             if self.session.as_ref().is_some_and(|session| !session.has_room()) {
                 return Ok(());
             }
-            let Some(task) = self.outbox.next()? else { return Ok(()) };
+            let Some(task) = self.outbox.next() else { return Ok(()) };
             if !self.connect()? {
                 self.outbox.put_back(task);
                 return Ok(());
@@ -166,7 +170,7 @@ impl<'a> Sending<'a> {
         match claim(&folder, &task.name, i64::MAX) {
             Ok(Claimed::Task(claim)) if self.outbox.is_paused(claim.function.as_deref()) => {
                 drop(claim);
-                self.outbox.put_off(task.clone());
+                self.outbox.pause(task.clone());
                 Ok(None)
             }
             Ok(Claimed::Task(claim)) => Ok(Some(claim)),
@@ -215,19 +219,23 @@ impl<'a> Sending<'a> {
             return Ok(Some(Err(LinkError::Closed)));
         };
         let (bytes, mut ours, mut file);
-        let source: &mut dyn Read = if claim.id.is_some() {
+        let keys = self.relay.remote.options.keys.as_ref();
+        let is_signed = keys.is_none() || is_signed(claim)?;
+        let is_short = claim.stat.bytes <= FOREIGN_BYTES_MAX;
+        let source: &mut dyn Read = if claim.id.is_some() && (is_signed || !is_short) {
             bytes = claim.stat.bytes;
             file = File::from(claim.file.try_clone()?);
             file.seek(SeekFrom::Start(0))?;
             &mut file
         } else {
-            if claim.stat.bytes > FOREIGN_BYTES_MAX {
+            if !is_short {
                 return Ok(None);
             }
             let (stat, content) = read_all(claim.file.as_fd())?;
-            let key = self.relay.remote.options.keys.as_ref().map(|keys| keys.first());
+            let key = keys.map(|keys| keys.first());
             let submitted_ns = unspool_spool::submitted_ns(&task.name).unwrap_or(stat.mtime_ns);
-            let Some(made) = foreign::as_ours(&content, &task.name, submitted_ns, key) else {
+            let Some(made) = foreign::as_ours(&content, claim.id, &task.name, submitted_ns, key)
+            else {
                 return Ok(None);
             };
             bytes = made.len() as u64;
@@ -410,6 +418,13 @@ impl<'a> Sending<'a> {
             debug!(%error, "the state of a relay cannot be written");
         }
     }
+}
+
+/// Whether a task of ours was signed when it was submitted.
+fn is_signed(claim: &Claim) -> io::Result<bool> {
+    let mut head = [0; PEEK_BYTES];
+    let got = read_at(claim.file.as_fd(), &mut head, 0)?;
+    Ok(signer(&head[..got]).is_some())
 }
 
 /// Half of it at least: so that those who lost one receiver do not come back at once.

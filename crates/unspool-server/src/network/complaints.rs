@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
+use unspool_wire::peer::printable;
 
 /// Lines within each [`SPAN`]; what is beyond is counted.
 const LINES_MAX: u32 = 20;
@@ -40,6 +41,7 @@ impl Complaints {
             return;
         }
         drop(state);
-        warn!(%peer, "network: {problem}");
+        // What a peer sent may be part of it.
+        warn!(%peer, "network: {}", printable(problem.as_bytes()));
     }
 }

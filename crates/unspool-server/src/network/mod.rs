@@ -190,7 +190,7 @@ impl Serving {
             return None;
         }
         let peer = Peer {
-            who: Who::Address(ip),
+            who: Who::address(ip),
             shown: ip.to_string(),
             is_known: self.knows_clients,
             may_be_unsigned: false,

@@ -17,6 +17,16 @@ pub(super) enum Who {
     User(u32),
 }
 
+impl Who {
+    /// Whoever has one address of IPv6 has all that share its first half.
+    pub(super) fn address(ip: IpAddr) -> Self {
+        Self::Address(match ip {
+            IpAddr::V4(_) => ip,
+            IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
+        })
+    }
+}
+
 /// All places.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -189,6 +199,14 @@ mod tests {
         // A place that was taken away counts no more when its holder goes.
         drop(first);
         assert_eq!(places.taken().of_peer[&A], 2);
+    }
+
+    #[test]
+    fn half_an_address_of_ipv6_is_one_peer() {
+        let who = |text: &str| Who::address(text.parse().unwrap());
+        assert_eq!(who("2001:db8::1"), who("2001:db8::ffff:1"));
+        assert_ne!(who("2001:db8:0:1::1"), who("2001:db8::1"));
+        assert_ne!(who("10.0.0.1"), who("10.0.0.2"));
     }
 
     #[tokio::test]

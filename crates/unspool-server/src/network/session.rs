@@ -18,12 +18,13 @@ use unspool_core::taskfile::HEADER_BYTES;
 use unspool_spool::{Begun, Incoming, ReceiveError, Source, Stored};
 use unspool_sys::{clock, host};
 use unspool_wire::peer::{
-    Answer, Begin, Frame, Hello, HelloError, NONCE_BYTES, Receiver, Sender, Side, Verdict, Welcome,
+    Answer, Begin, FRAME_BYTES_MAX, Frame, Hello, HelloError, NONCE_BYTES, Receiver, Sender, Side,
+    Verdict, Welcome,
 };
 
 use super::connection::{READ_BYTES, refuse, with_causes};
 use super::places::Place;
-use super::spools::Taking;
+use super::spools::{NoSpool, Taking};
 use super::{Peer, Shared};
 
 /// Tasks of a connection that may be on their way at once.
@@ -70,6 +71,7 @@ pub(super) async fn serve<S>(
         window: Arc::new(Semaphore::new(WINDOW as usize)),
         answers,
         coming: None,
+        came: 0,
     };
     if let Err(problem) = connection.read(reading, rest).await {
         shared.complaints.say(&peer.shown, &format!("{problem}; closed"));
@@ -110,6 +112,8 @@ struct Connection<'a> {
     window: Arc<Semaphore>,
     answers: mpsc::Sender<Answer>,
     coming: Option<Coming>,
+    /// Bytes of tasks that came since their time began.
+    came: usize,
 }
 
 /// A task whose bytes come.
@@ -156,7 +160,7 @@ impl Connection<'_> {
                 Ok(Ok(got)) => got,
                 Ok(Err(error)) => return Err(format!("the connection broke: {error}")),
                 Err(_) if is_idle => return Ok(()),
-                Err(_) => return Err("no whole frame within `socket-timeout`".to_owned()),
+                Err(_) => return Err("too little came within `socket-timeout`".to_owned()),
             };
             if got == 0 {
                 if is_idle {
@@ -171,17 +175,27 @@ impl Connection<'_> {
         }
     }
 
-    /// Takes what came; whether a frame became whole by it.
+    /// Takes what came; whether enough came for the time to begin anew: a task or its start, or as much
+    /// of one as a frame may have. Small frames now and then do not keep a place.
     async fn take(&mut self, mut bytes: &[u8]) -> Result<bool, String> {
         let mut took = false;
         while let Some(frame) = self.frames.take(&mut bytes).map_err(|error| error.to_string())? {
             match frame {
-                Frame::Begin(begin) => self.begin(begin).await?,
-                Frame::Data(data) => self.data(data).await?,
+                Frame::Begin(begin) => {
+                    self.begin(begin).await?;
+                    took = true;
+                }
+                Frame::Data(data) => {
+                    self.came += data.len();
+                    self.data(data).await?;
+                    took |= self.coming.is_none() || self.came >= FRAME_BYTES_MAX;
+                }
                 // The receiver takes none of these from a client.
                 Frame::Answer(_) => return Err("an answer from a client".to_owned()),
             }
-            took = true;
+        }
+        if took {
+            self.came = 0;
         }
         Ok(took)
     }
@@ -201,7 +215,12 @@ impl Connection<'_> {
         } else {
             match self.shared.spools.find(&begin.spooler) {
                 Ok(taking) => State::Head { held: Vec::new(), taking },
-                Err(error) => State::Answered(Verdict::Refused, error.to_string()),
+                Err(error) => {
+                    // A configuration that has none is a mistake that somebody mends.
+                    let is_for_now = matches!(error, NoSpool::Inactive);
+                    let verdict = if is_for_now { Verdict::Later } else { Verdict::Refused };
+                    State::Answered(verdict, error.to_string())
+                }
             }
         };
         let Begin { number, bytes, .. } = begin;

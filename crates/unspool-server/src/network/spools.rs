@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use unspool_core::taskfile::KEY_PRIORITY;
 use unspool_core::{Durability, Message};
 use unspool_spool::{Reception, SpoolDir, SubmitError, Submitted, submit_measured};
+use unspool_wire::peer::printable;
 
 /// A spool that takes tasks of the network.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl Spools {
             .filter(|taking| relative.is_relative() && taking.spool.path.ends_with(relative));
         match (ends.next(), ends.next()) {
             (Some(found), None) => Ok(Arc::clone(found)),
-            _ => Err(NoSpool::Unknown(String::from_utf8_lossy(spooler).into_owned())),
+            _ => Err(NoSpool::Unknown(printable(spooler))),
         }
     }
 

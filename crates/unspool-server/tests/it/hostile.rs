@@ -120,12 +120,24 @@ fn slow_peers_are_closed_in_time() {
     }
     assert!(clock::monotonic_ns() - began_ns < 10_000_000_000);
     assert_eq!(fixture.incoming(), 0);
+    // Small frames, each in time, do not keep a place either.
+    let mut trickle = fixture.session(None);
+    let bytes = trickle.frames_of(3, &file(3, &vec![0; 9000], None), 10);
+    let mut sent = 0;
+    for frame in bytes.chunks(15) {
+        if trickle.stream.write_all(frame).is_err() {
+            break;
+        }
+        sent += frame.len();
+        clock::pause(Duration::from_millis(20));
+    }
+    assert!(sent < bytes.len() && trickle.answer().is_none());
     // One that sends a long task in many frames, each in time, is not slow.
     let mut steady = fixture.session(None);
     let bytes = steady.frames_of(2, &file(2, &vec![0; 90_000], None), 10_000);
     for piece in bytes.chunks(11_000) {
         steady.stream.write_all(piece).unwrap();
-        clock::pause(Duration::from_millis(100));
+        clock::pause(Duration::from_millis(20));
     }
     assert_eq!(steady.answer().unwrap().verdict, Verdict::Stored);
 }

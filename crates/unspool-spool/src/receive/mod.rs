@@ -269,6 +269,12 @@ impl Reception {
         let rules =
             IntakeRules { origin: source.origin, verify: keys, sign: keys.map(Keyring::first) };
         let intake = Intake::new(head, file_bytes, rules)?;
+        if let Some(error) = intake.bad_signature()
+            && !(source.may_be_unsigned && *error == BadSignature::Missing)
+        {
+            // Before a byte of it is written.
+            return Err(error.clone().into());
+        }
         let id = intake.id();
         let name = name_of(id);
         if self.seen().knows(id).map_err(|source| self.io("read the ids that were seen", source))? {

@@ -201,6 +201,11 @@ fn signatures_are_asked_for_where_there_are_keys() {
     let keys = || Arc::new(Keyring::parse(KEYS.as_bytes()).unwrap());
     let spool = Received::with(|spool| spool.sign_with(Some(keys())));
     assert!(matches!(spool.take(&file(1)), Err(ReceiveError::Signature(_))));
+    // Before a byte of it is written.
+    let bare = file(1);
+    let head = 4 + usize::from(u16::from_le_bytes([bare[1], bare[2]]));
+    let begun = spool.reception.begin(&bare[..head], bare.len() as u64, FROM);
+    assert!(matches!(begun, Err(ReceiveError::Signature(_))));
     let signed = encode(&message(&[("a", "1")], b""), id(2), Some(keys().first())).unwrap();
     assert_eq!(spool.take(&signed).unwrap(), Stored::New);
     let trusted = Source { may_be_unsigned: true, ..FROM };

@@ -10,7 +10,7 @@
 use unspool_core::limits::TASK_BYTES_MAX;
 use unspool_core::signing::{MAC_BYTES, SigningKey};
 
-use super::Side;
+use super::{Side, printable};
 
 /// Bytes of a payload.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
@@ -267,8 +267,7 @@ fn read_payload(kind: u8, payload: &[u8]) -> Option<Frame> {
             Some(Frame::Answer(Answer {
                 number: u32::from_le_bytes(*number),
                 verdict: Verdict::read(*code)?,
-                text: String::from_utf8_lossy(text.get(..TEXT_BYTES_MAX.min(text.len()))?)
-                    .into_owned(),
+                text: printable(text),
             }))
         }
     }

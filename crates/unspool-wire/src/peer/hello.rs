@@ -6,6 +6,7 @@
 
 use unspool_core::signing::{Keyring, MAC_BYTES, SigningKey};
 
+use super::printable;
 use crate::packet::{PING, Packet, Pair, read_pairs, write_packet};
 
 /// Bytes of a nonce.
@@ -137,7 +138,7 @@ impl Hello {
     /// The key that it proves to have.
     pub fn check<'k>(&self, keys: &'k Keyring, now_s: u64) -> Result<&'k SigningKey, HelloError> {
         let (name, mac) = self.proof.as_ref().ok_or(HelloError::NoKey)?;
-        let shown = || String::from_utf8_lossy(name).into_owned();
+        let shown = || printable(name);
         let key = keys.find(name).ok_or_else(|| HelloError::UnknownKey(shown()))?;
         let parts: [&[u8]; 4] = [OF_HELLO, name, &self.time_s.to_le_bytes(), &self.nonce];
         if !key.is_mac(&parts, mac) {
@@ -236,7 +237,7 @@ impl Greeting {
         }
         let Some(pairs) = Pairs::read(packet)? else { return Ok(Self::Uwsgi) };
         if let Some(error) = pairs.get(KEY_ERROR) {
-            return Ok(Self::Refused(String::from_utf8_lossy(error).into_owned()));
+            return Ok(Self::Refused(printable(error)));
         }
         let mac = match pairs.get(KEY_MAC) {
             None => None,

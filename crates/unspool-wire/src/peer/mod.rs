@@ -18,5 +18,31 @@ pub use hello::{
     WelcomeError, refusal,
 };
 
+/// Characters of a peer's text that are kept.
+const TEXT_CHARS_MAX: usize = 300;
+
+/// A text of a peer's as it can stand in a log or on a terminal: one short line, without what would
+/// command either.
+pub fn printable(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let mut shown = String::new();
+    for (count, letter) in text.chars().enumerate() {
+        if count == TEXT_CHARS_MAX {
+            shown.push('…');
+            break;
+        }
+        let is_safe = !letter.is_control()
+            && !matches!(letter, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}' | '\u{2029}')
+            && !('\u{202a}'..='\u{202e}').contains(&letter)
+            && !('\u{2066}'..='\u{2069}').contains(&letter);
+        if is_safe {
+            shown.push(letter);
+        } else {
+            shown.extend(letter.escape_unicode());
+        }
+    }
+    shown
+}
+
 /// Tasks that a client may have sent and not yet heard of, whatever a server says.
 pub const WINDOW_MAX: u32 = 256;

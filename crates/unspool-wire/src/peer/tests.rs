@@ -139,6 +139,16 @@ fn a_hello_needs_its_key_and_its_time() {
 }
 
 #[test]
+fn texts_of_peers_are_one_short_line() {
+    let text = printable("a\nb\u{1b}[31m\u{202e}é\u{0}".as_bytes());
+    assert_eq!(text, r"a\u{a}b\u{1b}[31m\u{202e}é\u{0}");
+    assert_eq!(printable(&[0xff; 3]), "\u{fffd}\u{fffd}\u{fffd}");
+    assert_eq!(printable(&[b'x'; 5000]).chars().count(), 301);
+    let hello = Greeting::read(&packet(&refusal("no\nyes")));
+    assert_eq!(hello, Ok(Greeting::Refused(r"no\u{a}yes".to_owned())));
+}
+
+#[test]
 fn pings_and_a_real_uwsgi_are_told_from_ours() {
     assert_eq!(Hello::read(&packet(&[100, 0, 0, 0])), Ok(None));
     assert_eq!(Greeting::read(&packet(&PONG)), Ok(Greeting::Uwsgi));

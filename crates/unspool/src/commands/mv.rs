@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::json;
 use unspool_core::{InvalidPriority, Priority};
-use unspool_spool::{Kept, Place, Relocated, Relocation, SpoolDir, Whereabouts, relocate};
+use unspool_spool::{
+    Kept, Place, Relocated, Relocation, SpoolDir, Whereabouts, read_relay, relocate,
+};
 use unspool_sys::clock;
 
 use crate::cli::MvOptions;
@@ -31,6 +33,11 @@ enum MvError {
     Held { path: String },
     #[error("`{path}` cannot be moved: `{to}` is another task of that name")]
     Taken { path: String, to: String },
+    #[error(
+        "`{path}` waits in an outbox, and goes to {address} with the priority and the time that it was submitted \
+         with: move it there once it has arrived"
+    )]
+    Outbox { path: String, address: String },
     #[error("cannot move `{path}`")]
     Move { path: String, source: io::Error },
     #[error("`{path}` is moved, and a power cut may undo it: a folder cannot be flushed")]
@@ -113,6 +120,10 @@ fn move_one(spool: &SpoolDir, task: &Whereabouts, to: &Relocation) -> Result<Str
         Whereabouts::Kept(Kept::Dead, _) => return Err(MvError::Dead { path }),
         Whereabouts::Kept(Kept::Corrupt, _) => return Err(MvError::Corrupt { path }),
     };
+    // What nobody can read, the next forwarder writes anew.
+    if let Ok(Some((relay, _))) = read_relay(spool.view()) {
+        return Err(MvError::Outbox { path, address: relay.address });
+    }
     let shown = |place: &Place| place.path(spool.view()).to_string_lossy().into_owned();
     match relocate(spool, place, to) {
         Ok(Relocated::Done(new)) => {

@@ -77,6 +77,8 @@ struct Opened {
 struct Counted {
     path: PathBuf,
     daemon: Option<u32>,
+    /// Of an outbox: where its tasks go.
+    relay: Option<String>,
     census: Census,
     /// All folders.
     all: Depth,
@@ -171,7 +173,11 @@ fn counted(spool: &Looked, options: &StatsOptions, now_ns: i64) -> Result<Counte
     };
     let opened = options.functions.map(|_| open_all(spool, now_ns));
     let pauses = spool.pauses.as_ref().ok().map(|pauses| pauses.iter().cloned().collect());
-    Ok(Counted { daemon: live_daemon(&path), path, census, all, pauses, opened })
+    let relay = spool.relay.as_ref();
+    let forwarder = relay.filter(|(_, lives)| *lives).map(|(relay, _)| relay.pid);
+    let daemon = live_daemon(&path).or(forwarder);
+    let relay = relay.map(|(relay, _)| relay.address.clone());
+    Ok(Counted { path, daemon, relay, census, all, pauses, opened })
 }
 
 /// Looks into every file.
@@ -210,6 +216,15 @@ fn open_all(spool: &Looked, now_ns: i64) -> Opened {
     Opened { states, functions, unread, failed }
 }
 
+/// Who does something about the tasks.
+fn who(spool: &Counted) -> String {
+    match (spool.daemon, &spool.relay) {
+        (None, _) => "no daemon runs here".to_owned(),
+        (Some(pid), Some(address)) => format!("process {pid} sends them on to {}", clean(address)),
+        (Some(pid), None) => format!("the daemon is process {pid}"),
+    }
+}
+
 fn print(spool: &Counted, functions: usize, now_ns: i64) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let coloured = out.is_terminal() && Environment::current().wants_colour();
@@ -218,10 +233,7 @@ fn print(spool: &Counted, functions: usize, now_ns: i64) -> io::Result<()> {
         |tasks: &Option<u64>| tasks.map_or_else(|| "?".to_owned(), |tasks| tasks.to_string());
     let (dead, corrupt) = (kept(dead), kept(corrupt));
     let all = &spool.all;
-    let daemon = spool.daemon.map_or_else(
-        || "no daemon runs here".to_owned(),
-        |pid| format!("the daemon is process {pid}"),
-    );
+    let daemon = who(spool);
     writeln!(
         out,
         "{}: {} pending, {dead} dead, {corrupt} corrupt; {daemon}",
@@ -324,6 +336,7 @@ fn json_of(spool: &Counted, functions: usize, now_ns: i64) -> Value {
     let mut object = json!({
         "spool": spool.path.to_string_lossy(),
         "daemon": spool.daemon,
+        "relay": spool.relay,
         "pending": json_of_depth(&spool.all, now_ns),
         "dead": spool.census.dead,
         "corrupt": spool.census.corrupt,
