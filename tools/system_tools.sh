@@ -1,5 +1,5 @@
 #!/bin/sh
-# What tests need of the system: makers of file systems, strace, shells, sshfs, namespaces. Installs what is
+# What tests need of the system: makers of file systems, strace, shells, servers, namespaces. Installs what is
 # missing where that can be done, else says so: the tests that need it are then "not run".
 # With the argument `machine` also QEMU, and a kernel for its guests, which is unpacked and not installed.
 set -eu
@@ -16,8 +16,11 @@ need zsh zsh
 need fish fish
 need sshfs sshfs
 need ip iproute2
-# Under a service manager its package starts a server for all the world, which is not ours to decide.
-[ -d /run/systemd/system ] || need sshd openssh-server
+# Under a service manager their packages start servers for all the world, which is not ours to decide.
+if [ ! -d /run/systemd/system ]; then
+    need sshd openssh-server
+    need nginx nginx
+fi
 parts=
 if [ "${1:-}" = machine ] && [ "$(uname -m)" = x86_64 ]; then
     need qemu-system-x86_64 qemu-system-x86
