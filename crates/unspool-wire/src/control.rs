@@ -31,8 +31,8 @@ pub enum ToZygote {
         role: Role,
         /// Index of its spool.
         spool: u32,
-        /// Its row of slots; of a mule, and of a worker for ticks, the number that the
-        /// application knows it by, from 1.
+        /// Its row of slots; of a mule, of a worker for ticks and of a web worker the number that
+        /// the application knows it by, from 1.
         row: u32,
     },
     /// Part of what comes with the settings: the ends of the queues of messages, see [`Setup`].
@@ -49,6 +49,11 @@ pub enum Role {
     Signal,
     /// Handles messages, or runs a program of its own.
     Mule,
+    /// Answers requests with the application, on sockets of the daemon. With its fork come its
+    /// socket, the memory in which it says what it does (a row for each of its threads), the socket
+    /// over which it hands over connections that are not for the application, and the sockets of
+    /// [`Web`], in their order.
+    Web,
 }
 
 /// What a zygote needs to know.
@@ -124,6 +129,79 @@ pub struct Setup {
     pub lines: Lines,
     /// What processes are called.
     pub titles: Titles,
+    /// How requests are answered; `None`: there are no web workers.
+    pub web: Option<Web>,
+}
+
+/// How web workers answer requests.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Web {
+    /// How many there are.
+    pub processes: u32,
+    /// Requests that each of them answers at a time.
+    pub threads: u32,
+    /// What they accept on, in the order in which the descriptors come.
+    pub sockets: Vec<WebSocket>,
+    /// Bytes that the head of a request may have.
+    pub buffer_size: u32,
+    /// Bytes of a body above which it is read into a file before the application is called; 0: the
+    /// application reads it as it comes.
+    pub post_buffering: u64,
+    /// Bytes that a body may have; 0: any number.
+    pub limit_post: u64,
+    /// Requests after which a worker leaves for another one; 0: never.
+    pub max_requests: u64,
+    /// Seconds that a client may take between two bytes that are waited for.
+    pub socket_timeout: f64,
+    /// Seconds that a client of HTTP may take for the head of a request.
+    pub http_timeout: f64,
+    /// Seconds that a connection may be idle between two requests; 0: it is closed after one.
+    pub keep_alive: f64,
+    /// Connections that a worker keeps at a time.
+    pub connections: u32,
+    /// Prefixes of paths that are files, and the directory of each.
+    pub static_maps: Vec<(String, String)>,
+    /// A line for each request.
+    pub log_requests: bool,
+    /// One for those that are answered with 400 to 499, without `log_requests` too.
+    pub log_4xx: bool,
+    /// One for those that are answered with 500 to 599, without `log_requests` too.
+    pub log_5xx: bool,
+    /// One for those that took so many milliseconds, without `log_requests` too.
+    pub log_slow_ms: Option<u64>,
+    /// Seconds that a request may take before its worker is killed; the daemon looks at that.
+    pub harakiri: Option<f64>,
+    /// What answers.
+    pub application: Option<WebApplication>,
+}
+
+/// A socket that web workers accept on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WebSocket {
+    /// What is spoken on it.
+    pub protocol: WebProtocol,
+    /// Its address, as it may be shown.
+    pub shown: String,
+}
+
+/// What clients of a web worker speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WebProtocol {
+    /// Packets of uwsgi. Those that are no requests are handed over to the daemon.
+    Uwsgi,
+    /// HTTP/1.0 and HTTP/1.1.
+    Http,
+}
+
+/// The application of web workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct WebApplication {
+    /// Its place among [`Setup::imports`].
+    pub number: usize,
+    /// The name of the callable in it; `None`: `application`. With `()` behind it a function that
+    /// makes the callable.
+    pub callable: Option<String>,
 }
 
 /// A step that a process of the application takes.

@@ -2,8 +2,8 @@
 //!
 //! `task` is the hot path, between dispatcher and worker: binary packets of a `SOCK_SEQPACKET`
 //! pair. `control` is the cold one, between supervisor and zygote: a JSON object a packet. `request`
-//! is what any process may ask of the daemon, `cancel` and `schedule` parts of that. The specification is
-//! `docs/design/worker-protocol.md`.
+//! is what any process may ask of the daemon, `cancel` and `schedule` parts of that. `handover` is how a web
+//! worker gives a connection away. The specification is `docs/design/worker-protocol.md`.
 //!
 //! Of the network are `packet`, uwsgi's protocol, `peer`, the one between two of ours, and `address`,
 //! who is where.
@@ -11,6 +11,7 @@
 pub mod address;
 pub mod cancel;
 pub mod control;
+pub mod handover;
 pub mod packet;
 pub mod peer;
 pub mod request;

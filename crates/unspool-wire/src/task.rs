@@ -54,6 +54,9 @@ pub enum FromWorker {
         /// The traceback, if it raised.
         error: Option<String>,
     },
+    /// A web worker has answered as many requests as it may: it accepts no more and ends once those
+    /// that it has are answered, so that another one may take its place now.
+    Leaving,
 }
 
 /// What became of one task in a worker.
@@ -102,6 +105,7 @@ const DRAIN: u8 = 4;
 const READY: u8 = 65;
 const REPORTS: u8 = 66;
 const TICK_DONE: u8 = 67;
+const LEAVING: u8 = 68;
 const REVOKED: u8 = 255;
 
 impl ToWorker {
@@ -180,6 +184,7 @@ impl FromWorker {
                 out.extend_from_slice(&duration_ns.to_le_bytes());
                 push_text(out, error.as_deref().unwrap_or_default());
             }
+            Self::Leaving => out.push(LEAVING),
         }
         debug_assert!(out.len() <= PACKET_BYTES_MAX);
     }
@@ -203,6 +208,7 @@ impl FromWorker {
                 let text = reader.text()?;
                 Self::TickDone { signal, duration_ns, error: raised.then_some(text) }
             }
+            LEAVING => Self::Leaving,
             value => return Err(InvalidPacket::Value { what: "kind", value }),
         };
         reader.end()?;
@@ -323,6 +329,7 @@ mod tests {
             Handed { slot: 63, folder: 9, name: vec![0xff; 255] },
         ]));
         both_ways_from(&FromWorker::Ready { version: 1, pid: 77 });
+        both_ways_from(&FromWorker::Leaving);
         both_ways_from(&FromWorker::TickDone { signal: 3, duration_ns: 5, error: None });
         both_ways_from(&FromWorker::TickDone {
             signal: 3,

@@ -118,6 +118,7 @@ fn packets(seeds: &Seeds) {
             report(2, None, ""),
         ]),
         FromWorker::TickDone { signal: 9, duration_ns: 5, error: Some("x".to_owned()) },
+        FromWorker::Leaving,
     ] {
         let mut bytes = Vec::new();
         packet.encode(&mut bytes);

@@ -90,6 +90,7 @@ impl Dispatcher {
                 let done = ToSupervisor::TickDone { worker: id, signal, duration_ns, error };
                 self.outbox.send(done);
             }
+            FromWorker::Leaving => {}
         }
     }
 

@@ -193,7 +193,7 @@ impl Supervisor {
         }
         match role {
             Role::Mule => self.mules.add(id, number, ours),
-            Role::Spool | Role::Signal => self.ticks.add(id, ours),
+            Role::Spool | Role::Signal | Role::Web => self.ticks.add(id, ours),
         }
         true
     }
@@ -217,7 +217,7 @@ impl Supervisor {
                 match worker.role {
                     Role::Spool => uwsgi_lines::spawned(&self.spools[worker.spool].path, pid),
                     Role::Mule => uwsgi_lines::spawned_mule(self.mules.number_of(id), pid),
-                    Role::Signal => {}
+                    Role::Signal | Role::Web => {}
                 }
                 self.reap_strangers();
                 // It may have said that it is ready before the zygote said that it is there.

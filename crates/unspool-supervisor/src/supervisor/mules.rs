@@ -491,7 +491,7 @@ impl Supervisor {
                 self.tick_log.ended(&Tick { signal, mule, pid, duration_ns, error });
                 self.tell_signals(number);
             }
-            FromWorker::Reports(_) => {}
+            FromWorker::Reports(_) | FromWorker::Leaving => {}
         }
     }
 

@@ -228,6 +228,8 @@ impl Supervisor {
                 true
             }
             Role::Signal | Role::Mule => self.send_tick(worker, signal),
+            // It looks at requests alone.
+            Role::Web => false,
         }
     }
 

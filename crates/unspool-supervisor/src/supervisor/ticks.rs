@@ -266,7 +266,7 @@ impl Supervisor {
                 self.ticks.backoff.reset();
                 self.tick_done(id, signal, duration_ns, error);
             }
-            FromWorker::Reports(_) => {}
+            FromWorker::Reports(_) | FromWorker::Leaving => {}
         }
     }
 
