@@ -4,6 +4,8 @@
 //! A header of 4 bytes (`modifier1`, length of the pairs as u16 little endian, `modifier2`), then the
 //! pairs: u16 length, key, u16 length, value. Owns the bytes, not what a modifier means.
 
+use std::ops::Range;
+
 /// Bytes before the pairs.
 pub const HEADER_BYTES: usize = 4;
 /// `modifier1` of a task, also of a task file.
@@ -122,22 +124,33 @@ pub type Pair<'a> = (&'a [u8], &'a [u8]);
 
 /// Key and value of each pair, in their order.
 pub fn read_pairs(block: &[u8]) -> Result<Vec<Pair<'_>>, BrokenPair> {
-    let mut pairs = Vec::new();
-    let mut rest = block;
-    while !rest.is_empty() {
-        let broken = BrokenPair { offset: block.len() - rest.len() };
-        let key = take_text(&mut rest).ok_or(broken)?;
-        let value = take_text(&mut rest).ok_or(broken)?;
-        pairs.push((key, value));
-    }
-    Ok(pairs)
+    let text = |place| block.get(place).unwrap_or_default();
+    pair_places(block).map(|place| place.map(|(key, value)| (text(key), text(value)))).collect()
 }
 
-fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, after) = rest.split_first_chunk::<2>()?;
-    let (text, after) = after.split_at_checked(usize::from(u16::from_le_bytes(*length)))?;
-    *rest = after;
-    Some(text)
+/// Where key and value of each pair lie. Behind a broken one there is nothing.
+pub fn pair_places(
+    block: &[u8],
+) -> impl Iterator<Item = Result<(Range<usize>, Range<usize>), BrokenPair>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        (at < block.len()).then(|| {
+            let broken = BrokenPair { offset: at };
+            // Whatever is wrong, there is no way to go on behind it.
+            let start = std::mem::replace(&mut at, block.len());
+            let key = text_at(block, start).ok_or(broken)?;
+            let value = text_at(block, key.end).ok_or(broken)?;
+            at = value.end;
+            Ok((key, value))
+        })
+    })
+}
+
+/// Where the text lies whose length is at `offset`.
+fn text_at(block: &[u8], offset: usize) -> Option<Range<usize>> {
+    let (length, rest) = block.get(offset..)?.split_first_chunk::<2>()?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    (length <= rest.len()).then_some(offset + 2..offset + 2 + length)
 }
 
 /// Pairs that no packet can hold.
