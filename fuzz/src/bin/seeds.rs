@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{TaskId, encode};
 use unspool_core::{Message, Outcome, TaskPolicy};
+use unspool_http::{CHUNK_END, LAST_CHUNK, chunk_head};
 use unspool_spool::{
     Adoption, Selection, SpoolDir, Trace, Verdict, begin_adoption, change_adoption,
 };
 use unspool_sys::slots::HandedTask;
 use unspool_wire::PROTOCOL_VERSION;
-use unspool_wire::packet::{PONG, SPOOL, write_packet};
+use unspool_wire::packet::{HEADER_BYTES, PONG, SPOOL, write_packet};
 use unspool_wire::peer::{
     Answer, Begin, Frame, Hello, NONCE_BYTES, Sender, Side, Welcome, refusal,
 };
@@ -44,6 +45,7 @@ fn main() {
     tasks(&seeds);
     packets(&seeds);
     network(&seeds);
+    web(&seeds);
     records(&seeds);
     running(&seeds);
     for name in ["uwsgi_spoolfile_on_host_77_12_0_1795417858_508096", "1795417858", "5\n10\nmail"] {
@@ -176,6 +178,34 @@ fn network(seeds: &Seeds) {
         }
         let how = if side == Side::Client { 2 } else { 3 };
         seeds.add("peer_frames", &[&[how, 5], &bytes[..]].concat());
+    }
+}
+
+fn web(seeds: &Seeds) {
+    let add = |what: u8, content: &[u8]| {
+        seeds.add("http_requests", &[&[what, 3], content].concat());
+    };
+    for head in [
+        "GET /a%20b?c=d HTTP/1.1\r\nHost: a:1\r\nX-A: 1\r\nx-a: 2\r\nCookie: a\r\ncookie: b\r\n\r\n",
+        "POST http://b/c HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Type: t\r\n\r\nhello",
+        "PUT * HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n",
+        "HEAD / HTTP/1.0\r\nConnection: keep-alive, close\r\nX_A: 1\r\nProxy: p\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        add(0, head.as_bytes());
+    }
+    let (line, length) = chunk_head(3);
+    add(1, &[&line[..length], b"abc", CHUNK_END, LAST_CHUNK].concat());
+    add(1, b"3;a=b\r\nabc\r\n0\r\nT: 1\r\n\r\nrest");
+    let pairs: [(&[u8], &[u8]); 3] =
+        [(b"REQUEST_METHOD", b"POST"), (b"CONTENT_LENGTH", b"5"), (b"CONTENT_LENGTH", b"")];
+    add(2, &write_packet(0, 0, &pairs).expect("a small packet")[HEADER_BYTES..]);
+    for given in [
+        "GET / HTTP/1.1\n200 OK\nContent-Type:text/html\nContent-Length:5",
+        "GET /a HTTP/1.0\n404 Not Found\nConnection:close\nX:1",
+        "HEAD / HTTP/1.1\n204 No Content\nTransfer-Encoding:chunked",
+    ] {
+        add(3, given.as_bytes());
     }
 }
 
