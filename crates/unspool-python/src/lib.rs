@@ -25,6 +25,7 @@ mod settings;
 mod spool;
 mod stack;
 mod watch;
+mod web;
 mod worker;
 
 use pyo3::prelude::*;
@@ -70,6 +71,8 @@ mod _native {
     use crate::stack::stack_channel;
     #[pymodule_export]
     use crate::watch::LateNote;
+    #[pymodule_export]
+    use crate::web::{FileWrapper, Input, StartResponse, Web};
     #[pymodule_export]
     use crate::worker::{Worker, end_with_daemon};
     #[pymodule_export]

@@ -1,10 +1,14 @@
 //! Rows of numbers that child processes write and their parent reads: memory without a name.
 //!
 //! A writer maps it and stores one aligned number at a time; the reader reads it as a file, so that
-//! no mapping has to be kept here. What a row means is its users' business.
+//! it keeps no mapping. What a row means is its users' business.
+#![expect(unsafe_code, reason = "a row of shared memory")]
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::rows::{Row, Rows};
 
 /// Numbers in a row.
 pub const NUMBERS: usize = 8;
@@ -53,6 +57,49 @@ impl AsFd for Board {
     }
 }
 
+/// The memory as a process sees it that writes.
+#[derive(Debug)]
+pub struct BoardWriter {
+    rows: Rows<Numbers>,
+}
+
+#[derive(Debug)]
+#[repr(transparent)]
+struct Numbers([AtomicU64; NUMBERS]);
+
+// SAFETY: any bytes are numbers, there are some, and each is reached as an atomic.
+unsafe impl Row for Numbers {}
+
+impl BoardWriter {
+    /// Maps the memory of a [`Board`].
+    pub fn map(file: OwnedFd) -> io::Result<Self> {
+        Ok(Self { rows: Rows::map(file)? })
+    }
+
+    /// Stores a number; nothing where there is no such row or number.
+    pub fn set(&self, row: usize, number: usize, value: u64) {
+        if let Some(cell) = self.cell(row, number) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds to a number of a row that no other process writes.
+    pub fn add(&self, row: usize, number: usize, more: u64) {
+        if let Some(cell) = self.cell(row, number) {
+            cell.fetch_add(more, Ordering::Relaxed);
+        }
+    }
+
+    /// A number; 0 where there is none.
+    pub fn get(&self, row: usize, number: usize) -> u64 {
+        self.cell(row, number).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    fn cell(&self, row: usize, number: usize) -> Option<&AtomicU64> {
+        self.rows.get(row)?.0.get(number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +114,18 @@ mod tests {
         board.clear(1).unwrap();
         assert_eq!(board.read(1).unwrap(), [0; NUMBERS]);
         assert!(board.read(2).is_err());
+    }
+
+    #[test]
+    fn a_writer_is_read() {
+        let board = Board::new(2).unwrap();
+        let writer = BoardWriter::map(board.file.try_clone().unwrap()).unwrap();
+        writer.set(1, 2, 7);
+        writer.add(1, 2, 3);
+        writer.set(2, 0, 1);
+        writer.set(0, NUMBERS, 1);
+        assert_eq!(writer.get(1, 2), 10);
+        assert_eq!(board.read(1).unwrap(), [0, 0, 10, 0, 0, 0, 0, 0]);
+        assert_eq!(board.read(0).unwrap(), [0; NUMBERS]);
     }
 }

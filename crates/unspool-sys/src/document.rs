@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{
-    MemfdFlags, SealFlags, SeekFrom, fcntl_add_seals, fcntl_get_seals, memfd_create, seek,
+    MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, fcntl_add_seals, fcntl_get_seals, memfd_create,
+    open, seek,
 };
 
 use crate::file::{read_at, stat_file, write_all};
@@ -25,6 +26,15 @@ impl Document {
     /// The number that the program finds it under.
     pub fn number(&self) -> i32 {
         self.0.as_raw_fd()
+    }
+}
+
+/// A file without a name, in the system's folder of temporary files; in memory where that cannot be.
+pub fn unnamed() -> io::Result<OwnedFd> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    match open("/tmp", flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => Ok(file),
+        Err(_) => Ok(memfd_create(c"unspool-body", MemfdFlags::CLOEXEC)?),
     }
 }
 

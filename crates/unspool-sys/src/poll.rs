@@ -18,6 +18,7 @@ pub struct Poll {
 }
 
 const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
+const ONCE_ROOM: epoll::EventFlags = epoll::EventFlags::OUT.union(epoll::EventFlags::ONESHOT);
 
 /// Members reported by one call of [`Poll::wait`].
 const EVENTS_MAX: usize = 64;
@@ -44,6 +45,19 @@ impl Poll {
     pub fn rearm(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(key);
         Ok(epoll::modify(&self.fd, member, data, ONCE)?)
+    }
+
+    /// Reports `key` once, when there is room to write or the member was hung up.
+    pub fn rearm_for_room(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::modify(&self.fd, member, data, ONCE_ROOM)?)
+    }
+
+    /// Reports `key` like [`Poll::add`], but of all processes that wait for this member only to one or few.
+    pub fn add_shared(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
+        Ok(epoll::add(&self.fd, member, data, flags)?)
     }
 
     /// Stops to report a member.

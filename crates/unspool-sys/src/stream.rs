@@ -3,7 +3,7 @@
 //! No socket is switched to non-blocking: one that somebody else handed over is shared with them, and
 //! that switch too.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -12,8 +12,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    self, AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags,
+    SocketType, sockopt,
 };
 
 /// Seconds of silence after which the kernel asks whether the other machine is still there.
@@ -81,6 +83,50 @@ pub fn is_socket(path: &Path) -> bool {
 /// Writes what there is room for. `WouldBlock` if there is none.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+}
+
+/// Writes what there is room for of two pieces, the second behind the first. `WouldBlock` if there is none.
+pub fn send_both(socket: BorrowedFd<'_>, first: &[u8], second: &[u8]) -> io::Result<usize> {
+    let pieces = [IoSlice::new(first), IoSlice::new(second)];
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    Ok(net::sendmsg(socket, &pieces, &mut SendAncillaryBuffer::default(), flags)?)
+}
+
+/// Writes from a file what there is room for, and moves `offset` on; 0 is the file's end. May wait where
+/// the socket is one that blocks.
+pub fn send_file(
+    socket: BorrowedFd<'_>,
+    file: BorrowedFd<'_>,
+    offset: &mut u64,
+    most: usize,
+) -> io::Result<usize> {
+    Ok(rustix::fs::sendfile(socket, file, Some(offset), most)?)
+}
+
+/// Accepts a connection that nothing waits on, and where it came from over TCP. `Ok(None)`: there is none.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<(OwnedFd, Option<SocketAddr>)>> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    match net::acceptfrom_with(listener, flags) {
+        Ok((socket, peer)) => Ok(Some((socket, peer.and_then(|peer| peer.try_into().ok())))),
+        Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where a listener listens over TCP; `None` for others.
+pub fn local_address(listener: BorrowedFd<'_>) -> Option<SocketAddr> {
+    net::getsockname(listener).ok()?.try_into().ok()
+}
+
+/// What is written to connections that this listener accepts goes at once. Nothing for others than TCP.
+pub fn send_at_once(listener: BorrowedFd<'_>) {
+    // The system knows none of this for Unix sockets, and needs none.
+    let _ = sockopt::set_tcp_nodelay(listener, true);
+}
+
+/// Sends no more, so that the peer reads what was sent and then the end.
+pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(net::shutdown(socket, net::Shutdown::Write)?)
 }
 
 /// Reads what is there; 0 is the end. `WouldBlock` if nothing is.

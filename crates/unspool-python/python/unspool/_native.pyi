@@ -13,6 +13,10 @@ __all__ = [
     "SpoolError",
     "SpoolFullError",
     "UnansweredError",
+    "FileWrapper",
+    "Input",
+    "StartResponse",
+    "Web",
     "Worker",
     "__version__",
     "ask_daemon",
@@ -127,6 +131,55 @@ class LateNote:
     def end(self) -> None: ...
 
 @final
+class FileWrapper:
+    def __new__(cls, filelike: Any, blksize: int = 32768) -> FileWrapper: ...
+    @property
+    def filelike(self) -> Any: ...
+    @property
+    def blksize(self) -> int: ...
+    def __iter__(self) -> FileWrapper: ...
+    def __next__(self) -> bytes: ...
+    def close(self) -> None: ...
+
+class Input:
+    def read(self, size: int | None = None, /) -> bytes: ...
+    def readline(self, size: int | None = None, /) -> bytes: ...
+    def readlines(self, hint: int | None = None, /) -> list[bytes]: ...
+    def __iter__(self) -> Input: ...
+    def __next__(self) -> bytes: ...
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+class StartResponse:
+    def __call__(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: Any = None,
+    ) -> Callable[[bytes], None]: ...
+    def write(self, data: bytes) -> None: ...
+
+class Web:
+    def __new__(
+        cls,
+        setup: dict[str, Any],
+        number: int,
+        board: int,
+        hand_over: int,
+        control: int,
+        listeners: list[int],
+    ) -> Web: ...
+    @property
+    def threads(self) -> int: ...
+    def drain(self) -> None: ...
+    def serve(
+        self,
+        application: Any | None,
+        core: int,
+        control: Callable[[], object],
+        full: Callable[[], object],
+    ) -> None: ...
+
 class Worker:
     def __new__(
         cls,

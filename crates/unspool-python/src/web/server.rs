@@ -1,0 +1,264 @@
+//! The threads of a web worker: each takes a request, answers it, and takes the next.
+
+use std::io::Write;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use unspool_sys::board::BoardWriter;
+use unspool_sys::{clock, host};
+use unspool_web::{Exchange, Front, FrontSettings, Next, WebProtocol, WebSocket};
+
+use super::answer::{Answered, answer};
+use super::environ::Environ;
+use super::log_line::{About, Asked};
+use super::shared::Shared;
+
+/// Numbers of a row of the board.
+const SINCE: usize = 0;
+const REQUESTS: usize = 1;
+const LIMIT: usize = 2;
+const EXCEPTIONS: usize = 3;
+const MICROSECONDS: usize = 4;
+const BYTES: usize = 5;
+
+/// Which requests get a line.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    all: bool,
+    refused: bool,
+    failed: bool,
+    slow_ms: Option<u64>,
+}
+
+impl Lines {
+    fn wants(self, answered: &Answered, milliseconds: u64) -> bool {
+        self.all
+            || self.refused && (400..500).contains(&answered.status)
+            || self.failed && answered.status >= 500
+            || self.slow_ms.is_some_and(|slow| milliseconds >= slow)
+    }
+}
+
+/// What the threads of a worker share.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub(super) environ: Environ,
+    board: BoardWriter,
+    /// The worker's first row.
+    row: usize,
+    rows: usize,
+    threads: usize,
+    lines: Lines,
+    requests_max: u64,
+    answered: AtomicU64,
+    is_full: AtomicBool,
+    /// The second that the date was made for, and it.
+    date: Mutex<(i64, String)>,
+}
+
+impl Serving {
+    /// Logs a line.
+    #[expect(clippy::unused_self, reason = "what is logged is the worker's")]
+    pub(super) fn say(&self, line: &str) {
+        say(line);
+    }
+
+    fn date(&self, py: Python<'_>) -> PyResult<String> {
+        let second = clock::now_ns() / 1_000_000_000;
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        if date.0 != second {
+            let text = py.import(intern!(py, "time"))?.call_method0(intern!(py, "ctime"))?;
+            *date = (second, text.extract()?);
+        }
+        Ok(date.1.clone())
+    }
+
+    fn requests_of_all(&self) -> u64 {
+        (0..self.rows).map(|row| self.board.get(row, REQUESTS)).sum()
+    }
+}
+
+/// Logs a line on standard error.
+fn say(line: &str) {
+    // Nobody could be told that this failed.
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// The web worker's requests.
+#[pyclass(module = "unspool._native", frozen)]
+#[derive(Debug)]
+pub(crate) struct Web {
+    front: Arc<Front>,
+    serving: Serving,
+}
+
+/// A descriptor that Python gives up.
+#[expect(unsafe_code, reason = "descriptors arrive as numbers from Python")]
+fn own(number: RawFd) -> OwnedFd {
+    // SAFETY: the zygote received this descriptor for us and gives up its number.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+fn sockets(setup: &Bound<'_, PyDict>, listeners: Vec<RawFd>) -> PyResult<Vec<WebSocket>> {
+    let sockets: Vec<Bound<'_, PyDict>> = item(setup, "sockets")?;
+    let mut numbers = listeners.into_iter().map(own);
+    let mut made = Vec::with_capacity(sockets.len());
+    for (told, socket) in sockets.iter().zip(numbers.by_ref()) {
+        let protocol: String = item(told, "protocol")?;
+        let protocol = if protocol == "http" { WebProtocol::Http } else { WebProtocol::Uwsgi };
+        made.push(WebSocket { socket, protocol, shown: item(told, "shown")? });
+    }
+    Ok(made)
+}
+
+fn item<'py, T: pyo3::conversion::FromPyObjectOwned<'py>>(
+    setup: &Bound<'py, PyDict>,
+    name: &str,
+) -> PyResult<T> {
+    setup.as_any().get_item(name)?.extract().map_err(Into::into)
+}
+
+fn seconds(setup: &Bound<'_, PyDict>, name: &str) -> PyResult<Duration> {
+    Ok(Duration::try_from_secs_f64(item(setup, name)?).unwrap_or(Duration::MAX / 4))
+}
+
+#[pymethods]
+impl Web {
+    /// Takes over the descriptors: the board, the socket for connections that are the daemon's, one that
+    /// becomes readable when the daemon says something (or -1), and those that listen. `setup` is that of
+    /// the web workers.
+    #[new]
+    fn new(
+        setup: &Bound<'_, PyDict>,
+        number: usize,
+        board: RawFd,
+        hand_over: RawFd,
+        control: RawFd,
+        listeners: Vec<RawFd>,
+    ) -> PyResult<Self> {
+        let py = setup.py();
+        let threads: usize = item(setup, "threads")?;
+        let processes: usize = item(setup, "processes")?;
+        let buffer_size: usize = item(setup, "buffer_size")?;
+        let post_buffering: usize = item(setup, "post_buffering")?;
+        let limit_post: u64 = item(setup, "limit_post")?;
+        let front = Front::new(FrontSettings {
+            sockets: sockets(setup, listeners)?,
+            hand_over: (hand_over >= 0).then(|| own(hand_over)),
+            control: (control >= 0).then(|| own(control)),
+            threads,
+            packet_bytes_max: u16::try_from(buffer_size).unwrap_or(u16::MAX),
+            head_bytes_max: buffer_size,
+            body_bytes_max: (limit_post > 0).then_some(limit_post),
+            buffer_bodies: (post_buffering > 0).then_some(post_buffering),
+            wait: seconds(setup, "socket_timeout")?,
+            keep_alive: seconds(setup, "keep_alive")?,
+            connections_max: item::<usize>(setup, "connections")?.max(threads + 1),
+            say,
+        })?;
+        let serving = Serving {
+            environ: Environ::new(py, threads > 1, processes > 1, &host::hostname())?,
+            board: BoardWriter::map(own(board))?,
+            row: number.saturating_sub(1) * threads,
+            rows: processes * threads,
+            threads,
+            lines: Lines {
+                all: item(setup, "log_requests")?,
+                refused: item(setup, "log_4xx")?,
+                failed: item(setup, "log_5xx")?,
+                slow_ms: item(setup, "log_slow_ms")?,
+            },
+            requests_max: item(setup, "max_requests")?,
+            answered: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
+            date: Mutex::default(),
+        };
+        Ok(Self { front: Arc::new(front), serving })
+    }
+
+    /// Threads that are to call `serve`.
+    #[getter]
+    fn threads(&self) -> usize {
+        self.serving.threads
+    }
+
+    /// Takes no more requests; `serve` returns once those that are there are answered.
+    fn drain(&self) {
+        self.front.drain();
+    }
+
+    /// Answers requests by `application` (`None`: with an error) until the worker is drained, as the thread
+    /// of this number. Calls `control` when the daemon said something, and `full` once, when the worker has
+    /// answered as many requests as it may and drains.
+    fn serve(
+        &self,
+        py: Python<'_>,
+        application: Option<&Bound<'_, PyAny>>,
+        core: usize,
+        control: &Bound<'_, PyAny>,
+        full: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        loop {
+            match py.detach(|| self.front.next())? {
+                Next::Request(exchange) => self.answer(py, application, exchange, core)?,
+                Next::Control => {
+                    control.call0()?;
+                }
+                Next::Look => py.check_signals()?,
+                Next::Over => return Ok(()),
+            }
+            if self.serving.is_full.load(Ordering::Relaxed) && !self.front.is_draining() {
+                self.front.drain();
+                full.call0()?;
+            }
+        }
+    }
+}
+
+impl Web {
+    fn answer(
+        &self,
+        py: Python<'_>,
+        application: Option<&Bound<'_, PyAny>>,
+        exchange: Box<Exchange>,
+        core: usize,
+    ) -> PyResult<()> {
+        let serving = &self.serving;
+        let (board, row) = (&serving.board, serving.row + core);
+        let began_ns = clock::monotonic_ns();
+        board.set(row, SINCE, began_ns);
+        let asked = Asked::of(exchange.request());
+        let shared = Shared::new(exchange);
+        let answered = answer(py, serving, application, &shared, core);
+        let took_ns = clock::monotonic_ns() - began_ns;
+        board.set(row, SINCE, 0);
+        board.set(row, LIMIT, 0);
+        board.add(row, REQUESTS, 1);
+        board.add(row, EXCEPTIONS, u64::from(answered.has_raised));
+        board.add(row, MICROSECONDS, took_ns / 1000);
+        board.add(row, BYTES, answered.body_bytes + answered.head_bytes as u64);
+        let count = serving.answered.fetch_add(1, Ordering::Relaxed) + 1;
+        if serving.requests_max > 0 && count >= serving.requests_max {
+            serving.is_full.store(true, Ordering::Relaxed);
+        }
+        let milliseconds = took_ns / 1_000_000;
+        if serving.lines.wants(&answered, milliseconds) {
+            let about = About {
+                pid: host::pid(),
+                requests: (count, serving.requests_of_all()),
+                date: &serving.date(py)?,
+                milliseconds,
+                core,
+            };
+            let line = asked.line(&answered, &about);
+            // Nobody could be told that this failed.
+            let _ = std::io::stderr().write_all(line.as_bytes());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! A request as the objects have it that an application gets: the exchange, and what it said of its answer.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::prelude::*;
+use unspool_web::Exchange;
+
+/// What an application said of its answer.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) status: Vec<u8>,
+    pub(super) headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) is_said: bool,
+}
+
+/// Shared by all that belong to a request. Nothing here is held while the interpreter's lock is waited for.
+#[derive(Debug)]
+pub(super) struct Shared {
+    exchange: Mutex<Option<Box<Exchange>>>,
+    said: Mutex<Said>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(exchange: Box<Exchange>) -> Arc<Self> {
+        Arc::new(Self { exchange: Mutex::new(Some(exchange)), said: Mutex::default() })
+    }
+
+    pub(super) fn said(&self) -> MutexGuard<'_, Said> {
+        lock(&self.said)
+    }
+
+    /// Takes the exchange for good; `None` once the request is over.
+    pub(super) fn take(&self) -> Option<Box<Exchange>> {
+        lock(&self.exchange).take()
+    }
+
+    /// Looks at the exchange; `None` while another thread uses it, or once the request is over.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Exchange) -> R) -> Option<R> {
+        lock(&self.exchange).as_deref().map(look)
+    }
+
+    /// Does something that may wait, without the interpreter's lock.
+    pub(super) fn with<R: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Exchange) -> R + Send,
+    ) -> PyResult<R> {
+        let Some(mut exchange) = self.take() else {
+            return Err(PyRuntimeError::new_err(
+                "the request is over, or another thread reads or writes it now",
+            ));
+        };
+        let (done, exchange) = py.detach(|| {
+            let done = act(&mut exchange);
+            (done, exchange)
+        });
+        *lock(&self.exchange) = Some(exchange);
+        Ok(done)
+    }
+
+    /// Sends the head, as it was said, before the first bytes.
+    pub(super) fn start(&self, length: Option<u64>) -> PyResult<()> {
+        let said = self.said();
+        if !said.is_said {
+            return Err(PyRuntimeError::new_err(
+                "the application returned a body and has not called start_response",
+            ));
+        }
+        let mut exchange = lock(&self.exchange);
+        let Some(exchange) = exchange.as_deref_mut() else { return Ok(()) };
+        if exchange.is_started() {
+            return Ok(());
+        }
+        let headers = said.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        exchange
+            .start(&said.status, headers, length)
+            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.look(Exchange::is_started).unwrap_or(true)
+    }
+
+    /// Sends a piece of the body.
+    pub(super) fn write(&self, py: Python<'_>, data: &[u8], last: bool) -> PyResult<()> {
+        self.with(py, |exchange| exchange.write(data, last))?.map_err(os_error)
+    }
+}
+
+/// An error of a connection as Python has it.
+pub(super) fn os_error(error: io::Error) -> PyErr {
+    if error.raw_os_error().is_some() {
+        return error.into();
+    }
+    PyOSError::new_err(error.to_string())
+}
