@@ -244,8 +244,6 @@ impl Exchange {
         };
         let socket = connection.socket.as_fd();
         let (mut first, mut second) = (first, second);
-        let wait = self.front.settings.wait;
-        let mut deadline_ns = 0;
         while !(first.is_empty() && second.is_empty()) {
             let sent = if second.is_empty() {
                 stream::send(socket, first)
@@ -257,7 +255,6 @@ impl Exchange {
                     let of_first = bytes.min(first.len());
                     first = &first[of_first..];
                     second = &second[bytes - of_first..];
-                    deadline_ns = 0;
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -268,13 +265,7 @@ impl Exchange {
                 self.rest.extend_from_slice(second);
                 return Ok(());
             }
-            let now_ns = clock::monotonic_ns();
-            if deadline_ns == 0 {
-                deadline_ns = now_ns + wait.as_nanos() as u64;
-            } else if now_ns >= deadline_ns {
-                return Err(too_slow());
-            }
-            stream::wait_for_room(socket, Duration::from_nanos(deadline_ns - now_ns))?;
+            wait_for_room(socket, self.front.settings.wait)?;
         }
         Ok(())
     }
@@ -315,9 +306,7 @@ impl Exchange {
                     self.left = self.left.saturating_sub(bytes as u64);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if !stream::wait_for_room(socket, self.front.settings.wait)? {
-                        return Err(too_slow());
-                    }
+                    wait_for_room(socket, self.front.settings.wait)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -382,9 +371,17 @@ impl Drop for Exchange {
     }
 }
 
-fn too_slow() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        "the client has taken nothing of the answer for `socket-timeout`",
-    )
+/// Waits until the peer has taken something.
+fn wait_for_room(socket: BorrowedFd<'_>, wait: Duration) -> io::Result<()> {
+    let deadline_ns = clock::monotonic_ns() + wait.as_nanos() as u64;
+    loop {
+        let left = deadline_ns.saturating_sub(clock::monotonic_ns());
+        if stream::wait_for_room(socket, Duration::from_nanos(left))? {
+            return Ok(());
+        }
+        if left == 0 {
+            let problem = "the client has taken nothing of the answer for `socket-timeout`";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, problem));
+        }
+    }
 }

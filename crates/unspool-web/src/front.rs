@@ -32,6 +32,8 @@ const ACCEPTS_MAX: usize = 16;
 const LOOK_NS: u64 = 1_000_000_000;
 /// The same while a worker ends.
 const DRAIN_LOOK_NS: u64 = 20_000_000;
+/// How long an idle connection may still ask for something then.
+const DRAIN_IDLE_NS: u64 = 1_000_000_000;
 /// How long the peer's end is waited for.
 const LINGER_NS: u64 = 1_000_000_000;
 /// Bytes that are read then.
@@ -139,8 +141,8 @@ impl Front {
                 return Ok(Next::Look);
             }
         }
-        lead.is_taken = true;
         let mut mine = std::mem::take(&mut *lead);
+        lead.is_taken = true;
         drop(lead);
         mine.buffer.resize(READ_BYTES, 0);
         let next = self.wait(&mut mine);
@@ -168,6 +170,7 @@ impl Front {
                 for socket in &self.settings.sockets {
                     self.poll.remove(socket.socket.as_fd())?;
                 }
+                lock(&self.seats).end_idle_by(clock::monotonic_ns() + DRAIN_IDLE_NS);
             }
             self.end_late(lead);
             let is_empty = lock(&self.seats).len() == 0;

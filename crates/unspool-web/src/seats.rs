@@ -78,6 +78,15 @@ impl Seats {
         self.each().filter(|(_, each)| each.deadline_ns <= now_ns).map(|(key, _)| key).collect()
     }
 
+    /// Has those that are idle end at that time at the latest.
+    pub(crate) fn end_idle_by(&mut self, deadline_ns: u64) {
+        for (_, seat) in &mut self.places {
+            if let Some(connection) = seat.as_mut().filter(|each| each.is_idle()) {
+                connection.deadline_ns = connection.deadline_ns.min(deadline_ns);
+            }
+        }
+    }
+
     /// The one that may go first: that holds most, or of those that hold nothing the one that waits longest.
     pub(crate) fn least_worthy(&self, by_bytes: bool) -> Option<u64> {
         let most = |each: &Connection| if by_bytes { each.bytes_held() } else { 0 };
