@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
-use rustix::fs::{self, Gid, Mode, OFlags, Uid};
+use rustix::fs::{self, Gid, Mode, OFlags, ResolveFlags, Uid};
 use rustix::io::Errno;
 
 use crate::file;
@@ -19,6 +19,29 @@ pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
     Ok(fs::open(path, flags | OFlags::NOCTTY | OFlags::NONBLOCK, mode)?)
+}
+
+/// Opens a regular file beneath a directory, to which no `..` and no link leads out. `Ok(None)`: there is
+/// none, or it is something else.
+pub fn open_beneath(directory: &Path, path: &[u8]) -> io::Result<Option<(OwnedFd, Stat)>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let root =
+        fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let opened = root.and_then(|root| {
+        let path = if path.is_empty() { b"." } else { path };
+        fs::openat2(root, OsStr::from_bytes(path), flags, Mode::empty(), stay)
+    });
+    match opened {
+        Ok(opened) => {
+            let stat = file::stat_file(opened.as_fd())?;
+            Ok((stat.kind == FileKind::File).then_some((opened, stat)))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::INVAL | Errno::NXIO) => {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What a file is, so that one that was replaced is told from it: device and inode.

@@ -15,7 +15,9 @@ mod front;
 mod hand_over;
 mod seats;
 mod settings;
+mod static_files;
 
 pub use exchange::{Exchange, StartError};
 pub use front::{Front, Next};
 pub use settings::{FrontSettings, WebProtocol, WebSocket};
+pub use static_files::StaticFiles;

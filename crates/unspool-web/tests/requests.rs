@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use unspool_web::{Exchange, Front, FrontSettings, Next, WebProtocol, WebSocket};
+use unspool_web::{Exchange, Front, FrontSettings, Next, StaticFiles, WebProtocol, WebSocket};
 
 const LATE: Duration = Duration::from_secs(20);
 
@@ -92,10 +92,16 @@ fn serve(front: &Arc<Front>) -> u32 {
     }
 }
 
+/// Files for paths below `/static`, if somebody has said where.
+static FILES: std::sync::OnceLock<StaticFiles> = std::sync::OnceLock::new();
+
 /// Answers with the path and the length of the body; `/big` with 8 MiB, `/chunks` with three pieces,
 /// `/unread` without a look at the body, `/wait` once a line came on the body.
 fn answer(mut exchange: Box<Exchange>) {
     let path = exchange.request().get(b"PATH_INFO").unwrap_or_default().to_vec();
+    if FILES.get().is_some_and(|files| files.answer(&mut exchange).unwrap()) {
+        return exchange.finish().unwrap();
+    }
     let mut body = Vec::new();
     if path != b"/unread" {
         while let Ok(1..) = exchange.read(&mut body, 1 << 20) {}
@@ -227,7 +233,10 @@ fn packets_are_requests_and_others_go_to_the_daemon() {
     stream.write_all(&packet(0, &[("PATH_INFO", "/u"), ("CONTENT_LENGTH", "2")])).unwrap();
     stream.write_all(b"hi").unwrap();
     let answer = String::from_utf8(rest(&mut stream)).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n/u 2"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n/u 2"),
+        "{answer}"
+    );
 
     let task = packet(17, &[("ud_spool_func", "f")]);
     let mut stream = connect(server.uwsgi);
@@ -267,7 +276,11 @@ fn bad_requests_are_refused_and_their_connections_end() {
         stream.write_all(GET).unwrap_or_default();
         let answer = String::from_utf8(rest(&mut stream)).unwrap();
         assert!(answer.starts_with("HTTP/1.") && answer.contains(status), "{bytes:?}: {answer}");
-        assert_eq!(answer.matches("Content-Length").count(), 1, "nothing behind it is answered: {answer}");
+        assert_eq!(
+            answer.matches("Content-Length").count(),
+            1,
+            "nothing behind it is answered: {answer}"
+        );
     }
     assert_eq!(server.stop(), 0);
 }
@@ -330,15 +343,21 @@ fn an_unread_body_does_not_become_the_next_request() {
     let server = Server::start(|_| {});
     let smuggled = b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut stream = server.http();
-    write!(stream, "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", smuggled.len())
-        .unwrap();
+    write!(
+        stream,
+        "POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        smuggled.len()
+    )
+    .unwrap();
     stream.write_all(smuggled).unwrap();
     assert_eq!(read_answer(&mut stream).1, b"/unread 0");
     stream.write_all(GET).unwrap();
     assert_eq!(read_answer(&mut stream).1, b"/a 0");
     // One that is still to come ends the connection, and the answer arrives all the same.
     let mut stream = server.http();
-    stream.write_all(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n").unwrap();
+    stream
+        .write_all(b"POST /unread HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
+        .unwrap();
     stream.write_all(&vec![b'x'; 128 * 1024]).unwrap();
     assert_eq!(read_answer(&mut stream).1, b"/unread 0");
     assert_eq!(rest(&mut stream), b"");
@@ -381,7 +400,10 @@ fn a_long_answer_arrives_whole_at_a_slow_reader() {
     let mut chunks = server.http();
     chunks.write_all(b"GET /chunks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let answer = String::from_utf8(rest(&mut chunks)).unwrap();
-    assert!(answer.ends_with("\r\n\r\n4\r\none \r\n4\r\ntwo \r\n5\r\nthree\r\n0\r\n\r\n"), "{answer}");
+    assert!(
+        answer.ends_with("\r\n\r\n4\r\none \r\n4\r\ntwo \r\n5\r\nthree\r\n0\r\n\r\n"),
+        "{answer}"
+    );
     server.stop();
 }
 
@@ -456,4 +478,69 @@ fn a_worker_that_drains_answers_what_is_there_and_says_that_it_closes() {
     assert!(head.contains("Connection: close") && body == b"/a 0", "{head}");
     assert_eq!(rest(&mut stream), b"");
     assert_eq!(server.stop(), 2);
+}
+
+#[test]
+fn files_are_answers_and_nothing_leads_out_of_their_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("files");
+    std::fs::create_dir_all(root.join("deep")).unwrap();
+    for (name, content) in [("files/a.css", "p {}"), ("files/deep/b", "b"), ("secret", "no")] {
+        std::fs::write(folder.path().join(name), content).unwrap();
+    }
+    std::os::unix::fs::symlink("../secret", root.join("out")).unwrap();
+    std::os::unix::fs::symlink("a.css", root.join("link")).unwrap();
+    // Other tests have no paths that begin so.
+    FILES.get_or_init(|| StaticFiles::new(vec![(b"/static".to_vec(), root.clone())]));
+    let server = Server::start(|_| {});
+    let mut stream = server.http();
+    let mut ask = |method: &str, path: &str, more: &str| {
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: x\r\n{more}\r\n").unwrap();
+        if method == "HEAD" {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            return (String::from_utf8(head).unwrap(), String::new());
+        }
+        let (head, body) = read_answer(&mut stream);
+        (head, String::from_utf8(body).unwrap())
+    };
+    let (head, body) = ask("GET", "/static/a.css", "");
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK") && head.contains("Content-Type: text/css"),
+        "{head}"
+    );
+    assert_eq!(body, "p {}");
+    let date =
+        head.lines().find_map(|line| line.strip_prefix("Last-Modified: ")).unwrap().to_owned();
+    let (head, _) = ask("GET", "/static/a.css", &format!("If-Modified-Since: {date}\r\n"));
+    assert!(head.starts_with("HTTP/1.1 304 "), "{head}");
+    let (head, _) = ask("HEAD", "/static/a.css", "");
+    assert!(head.contains("Content-Length: 4"), "{head}");
+    assert_eq!(ask("GET", "/static//deep/b", "").1, "b");
+    assert_eq!(ask("GET", "/static/link", "").1, "p {}");
+    for out in
+        ["/static/out", "/static/../secret", "/static/%2e%2e/secret", "/static/deep/../../secret"]
+    {
+        let (head, body) = ask("GET", out, "");
+        assert!(head.starts_with("HTTP/1.1 403 ") && body == "Forbidden", "{out}: {head}{body}");
+    }
+    for other in [
+        "/static",
+        "/static/",
+        "/static/deep",
+        "/statics/a.css",
+        "/static/none",
+        "/static/a.css%00",
+    ] {
+        let (head, body) = ask("GET", other, "");
+        assert!(head.starts_with("HTTP/1.1 200 ") && body.ends_with(" 0"), "{other}: {head}{body}");
+    }
+    let (_, body) = ask("POST", "/static/a.css", "Content-Length: 0\r\n");
+    assert_eq!(body, "/static/a.css 0");
+    drop(stream);
+    server.stop();
 }

@@ -27,6 +27,18 @@ pub(super) struct Answered {
     pub(super) has_raised: bool,
 }
 
+impl Answered {
+    pub(super) fn of(exchange: &Exchange, has_raised: bool) -> Self {
+        Self {
+            status: exchange.status(),
+            headers: exchange.headers(),
+            head_bytes: exchange.head_bytes(),
+            body_bytes: exchange.sent(),
+            has_raised,
+        }
+    }
+}
+
 /// Has the application answer a request, and sends what it returns.
 pub(super) fn answer(
     py: Python<'_>,
@@ -35,7 +47,6 @@ pub(super) fn answer(
     shared: &Arc<Shared>,
     core: usize,
 ) -> Answered {
-    let mut answered = Answered::default();
     let done = match application {
         Some(application) => call(py, serving, application, shared, core),
         None => {
@@ -45,16 +56,14 @@ pub(super) fn answer(
         }
     };
     let failed = done.err().map(|error| fail(py, serving, shared, &error));
-    answered.has_raised = failed.is_some_and(|failed| failed.is_the_applications);
-    if let Some(exchange) = shared.take() {
-        answered.status = exchange.status();
-        answered.headers = exchange.headers();
-        answered.head_bytes = exchange.head_bytes();
-        answered.body_bytes = exchange.sent();
-        if failed.is_none_or(|failed| failed.is_answered) {
-            // Who has gone meanwhile gets no rest.
-            let _ = py.detach(|| exchange.finish());
-        }
+    let has_raised = failed.is_some_and(|failed| failed.is_the_applications);
+    let Some(exchange) = shared.take() else {
+        return Answered { has_raised, ..Answered::default() };
+    };
+    let answered = Answered::of(&exchange, has_raised);
+    if failed.is_none_or(|failed| failed.is_answered) {
+        // Who has gone meanwhile gets no rest.
+        let _ = py.detach(|| exchange.finish());
     }
     answered
 }

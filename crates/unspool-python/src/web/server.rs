@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use unspool_sys::board::BoardWriter;
 use unspool_sys::{clock, host};
-use unspool_web::{Exchange, Front, FrontSettings, Next, WebProtocol, WebSocket};
+use unspool_web::{Exchange, Front, FrontSettings, Next, StaticFiles, WebProtocol, WebSocket};
 
 use super::answer::{Answered, answer};
 use super::environ::Environ;
@@ -54,6 +55,7 @@ pub(super) struct Serving {
     rows: usize,
     threads: usize,
     lines: Lines,
+    files: StaticFiles,
     requests_max: u64,
     answered: AtomicU64,
     is_full: AtomicBool,
@@ -123,6 +125,11 @@ fn item<'py, T: pyo3::conversion::FromPyObjectOwned<'py>>(
     setup.as_any().get_item(name)?.extract().map_err(Into::into)
 }
 
+fn static_maps(setup: &Bound<'_, PyDict>) -> PyResult<Vec<(Vec<u8>, PathBuf)>> {
+    let maps: Vec<(String, PathBuf)> = item(setup, "static_maps")?;
+    Ok(maps.into_iter().map(|(prefix, directory)| (prefix.into_bytes(), directory)).collect())
+}
+
 fn seconds(setup: &Bound<'_, PyDict>, name: &str) -> PyResult<Duration> {
     Ok(Duration::try_from_secs_f64(item(setup, name)?).unwrap_or(Duration::MAX / 4))
 }
@@ -173,6 +180,7 @@ impl Web {
                 failed: item(setup, "log_5xx")?,
                 slow_ms: item(setup, "log_slow_ms")?,
             },
+            files: StaticFiles::new(static_maps(setup)?),
             requests_max: item(setup, "max_requests")?,
             answered: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
@@ -225,7 +233,7 @@ impl Web {
         &self,
         py: Python<'_>,
         application: Option<&Bound<'_, PyAny>>,
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
         core: usize,
     ) -> PyResult<()> {
         let serving = &self.serving;
@@ -233,8 +241,15 @@ impl Web {
         let began_ns = clock::monotonic_ns();
         board.set(row, SINCE, began_ns);
         let asked = Asked::of(exchange.request());
-        let shared = Shared::new(exchange);
-        let answered = answer(py, serving, application, &shared, core);
+        // An error is one of the connection's, which is over then.
+        let is_file = py.detach(|| serving.files.answer(&mut exchange)).unwrap_or(true);
+        let answered = if is_file {
+            let answered = Answered::of(&exchange, false);
+            let _ = py.detach(|| exchange.finish());
+            answered
+        } else {
+            answer(py, serving, application, &Shared::new(exchange), core)
+        };
         let took_ns = clock::monotonic_ns() - began_ns;
         board.set(row, SINCE, 0);
         board.set(row, LIMIT, 0);
