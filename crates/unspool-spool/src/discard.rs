@@ -6,7 +6,7 @@ use crate::SpoolDir;
 use crate::attempts::{BURIED, buried_name};
 use crate::cancel::Removal;
 use crate::find::{Kept, priorities};
-use crate::hold::{Held, hold};
+use crate::hold::{Held, hold_kept};
 use crate::is_task_name;
 use crate::records::{Owner, find_owner};
 
@@ -17,7 +17,7 @@ use crate::records::{Owner, find_owner};
 /// What the system says; the file is untouched.
 pub fn discard(spool: &SpoolDir, kept: Kept, name: &[u8]) -> io::Result<Removal> {
     let Some(folder) = spool.view().sub(kept.folder())? else { return Ok(Removal::Gone) };
-    let _lease = match hold(&folder, name)? {
+    let _lease = match hold_kept(&folder, name)? {
         Held::Ours(lease) => lease,
         Held::Gone => return Ok(Removal::Gone),
         Held::Theirs(holder) => return Ok(Removal::Held(holder)),

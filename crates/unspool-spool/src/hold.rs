@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use unspool_sys::clock;
 use unspool_sys::file::{set_mtime, set_mtime_now, stat_file};
@@ -50,6 +51,23 @@ pub(crate) enum Held {
     Gone,
     /// Somebody else has it.
     Theirs(Holder),
+}
+
+/// How long a file is waited for that is not pending: nobody runs it, and whoever has it has just moved it
+/// there or is about to be done with it.
+const KEPT_WAIT: Duration = Duration::from_secs(1);
+/// How often it is tried.
+const KEPT_EVERY: Duration = Duration::from_millis(10);
+
+/// Like [`hold`], of a file that was given up or put aside, and waits a moment for it.
+pub(crate) fn hold_kept(folder: &Folder, name: &[u8]) -> io::Result<Held> {
+    let deadline_ns = clock::monotonic_ns() + KEPT_WAIT.as_nanos() as u64;
+    loop {
+        match hold(folder, name)? {
+            Held::Theirs(_) if clock::monotonic_ns() < deadline_ns => clock::pause(KEPT_EVERY),
+            held => return Ok(held),
+        }
+    }
 }
 
 /// Locks a file, and looks again whether it has its name.

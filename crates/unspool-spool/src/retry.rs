@@ -18,7 +18,7 @@ use crate::attempts::{
     Attempt, Ending, last_attempt, note_buried, settle_buried_attempts, unbury_attempts,
 };
 use crate::find::{Kept, Place, Whereabouts};
-use crate::hold::{Held, Lease, hold};
+use crate::hold::{Held, Lease, hold, hold_kept};
 use crate::list::listed;
 use crate::submit::priority_folder;
 use crate::{SpoolDir, SpoolView};
@@ -53,7 +53,11 @@ pub enum Retried {
 /// What the system says; the task is where it was.
 pub fn retry(spool: &SpoolDir, task: &Whereabouts) -> io::Result<Retried> {
     let Some(listed) = listed(spool.view(), task)? else { return Ok(Retried::Gone) };
-    let lease = match hold(listed.folder(), listed.name())? {
+    let held = match task {
+        Whereabouts::Pending(_) => hold(listed.folder(), listed.name())?,
+        Whereabouts::Kept(..) => hold_kept(listed.folder(), listed.name())?,
+    };
+    let lease = match held {
         Held::Ours(lease) => lease,
         Held::Gone => return Ok(Retried::Gone),
         Held::Theirs(holder) => return Ok(Retried::Held(holder)),
