@@ -137,7 +137,10 @@ impl Chunks {
             State::DataFeed if byte == b'\n' => Ok(State::Size { digits: 0, size: 0 }),
             State::DataReturn | State::DataFeed => Err("a chunk is longer than its size"),
             State::Line | State::Trailer => self.in_trailers(byte),
-            State::TrailerFeed if byte == b'\n' => Ok(State::Line),
+            State::TrailerFeed if byte == b'\n' => {
+                self.trailers += 1;
+                Ok(State::Line)
+            }
             State::EndFeed if byte == b'\n' => Ok(State::End),
             State::TrailerFeed | State::EndFeed => Err("a trailer does not end in CR LF"),
             State::Data { .. } | State::End | State::Bad(_) => Ok(self.state),

@@ -6,12 +6,14 @@
 use httparse::Header;
 
 use crate::refusal::BadRequest;
-use crate::request::{BodyLength, Protocol, Variables};
+use crate::request::{BodyLength, Protocol, Seen, Variables};
 use crate::target::is_host;
 
 /// Headers that were judged.
 pub(crate) struct Fields<'a> {
     headers: &'a [Header<'a>],
+    /// Whether two have the same name.
+    has_same: bool,
     pub(crate) body: BodyLength,
     pub(crate) keep_alive: bool,
     pub(crate) expects_continue: bool,
@@ -46,7 +48,7 @@ impl Kind {
             14 if is("content-length") => Self::ContentLength,
             17 if is("transfer-encoding") => Self::TransferEncoding,
             // `X_Real` would be the same variable as `X-Real`, which a proxy in front sets or takes away.
-            _ if name.contains('_') => Self::Dropped,
+            _ if name.bytes().any(|byte| byte == b'_') => Self::Dropped,
             _ => Self::Other,
         }
     }
@@ -60,7 +62,11 @@ impl<'a> Fields<'a> {
         let mut coding = None;
         let mut host = None;
         let (mut close, mut keep, mut expects_continue) = (false, false, false);
-        for header in headers {
+        let mut names = Seen::default();
+        let mut has_same = false;
+        for (at, header) in headers.iter().enumerate() {
+            has_same |= names.may_have(header.name.as_bytes())
+                && headers[..at].iter().any(|other| is_same(other, header));
             let value = header.value;
             match Kind::of(header.name) {
                 Kind::ContentLength => {
@@ -107,6 +113,7 @@ impl<'a> Fields<'a> {
         };
         Ok(Self {
             headers,
+            has_same,
             body,
             keep_alive: !close && (is_11 || keep),
             expects_continue: expects_continue && is_11 && body != BodyLength::Bytes(0),
@@ -129,25 +136,24 @@ impl<'a> Fields<'a> {
             variables.push(b"HTTP_HOST", authority);
         }
         for (at, header) in self.headers.iter().enumerate() {
-            let is_same = |other: &&Header<'_>| other.name.eq_ignore_ascii_case(header.name);
             let kind = Kind::of(header.name);
-            if kind == Kind::Dropped
-                || (kind == Kind::Host && authority.is_some())
-                || self.headers[..at].iter().any(|other| is_same(&other))
-            {
+            if kind == Kind::Dropped || (kind == Kind::Host && authority.is_some()) {
                 continue;
             }
+            let (before, mut more) = (&self.headers[..at], &self.headers[at + 1..]);
+            if self.has_same && before.iter().any(|other| is_same(other, header)) {
+                continue;
+            }
+            // Two lengths are the same.
+            if !self.has_same || kind == Kind::ContentLength {
+                more = &[];
+            }
             let separator: &[u8] = if kind == Kind::Cookie { b"; " } else { b", " };
-            let more = match kind {
-                // Where there are two they are the same.
-                Kind::ContentLength => &[],
-                _ => &self.headers[at + 1..],
-            };
             variables.push_with(
                 |bytes| push_name(kind, header.name, bytes),
                 |bytes| {
                     bytes.extend_from_slice(header.value);
-                    for other in more.iter().filter(is_same) {
+                    for other in more.iter().filter(|other| is_same(other, header)) {
                         bytes.extend_from_slice(separator);
                         bytes.extend_from_slice(other.value);
                     }
@@ -157,15 +163,27 @@ impl<'a> Fields<'a> {
     }
 }
 
+fn is_same(one: &Header<'_>, other: &Header<'_>) -> bool {
+    one.name.eq_ignore_ascii_case(other.name)
+}
+
+/// What a byte of a header's name is in that of its variable.
+const IN_VARIABLES: [u8; 256] = {
+    let mut bytes = [0; 256];
+    let mut byte = 0;
+    while byte < bytes.len() {
+        bytes[byte] = if byte == b'-' as usize { b'_' } else { (byte as u8).to_ascii_uppercase() };
+        byte += 1;
+    }
+    bytes
+};
+
 /// The variable of a header: `X-Real` becomes `HTTP_X_REAL`.
 fn push_name(kind: Kind, name: &str, bytes: &mut Vec<u8>) {
     if !matches!(kind, Kind::ContentType | Kind::ContentLength) {
         bytes.extend_from_slice(b"HTTP_");
     }
-    bytes.extend(name.bytes().map(|byte| match byte {
-        b'-' => b'_',
-        byte => byte.to_ascii_uppercase(),
-    }));
+    bytes.extend(name.bytes().map(|byte| IN_VARIABLES[usize::from(byte)]));
 }
 
 /// The number, of digits alone: where a sign, a blank or a comma is allowed by one server and not by

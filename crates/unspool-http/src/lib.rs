@@ -12,6 +12,7 @@ mod head;
 mod refusal;
 mod request;
 mod response;
+mod status;
 mod target;
 mod uwsgi;
 

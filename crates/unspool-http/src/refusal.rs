@@ -1,6 +1,7 @@
 //! What is no request that can be served, and the response that says so.
 
 use crate::request::Protocol;
+use crate::status::words;
 
 /// Bytes that are no request, or one that is not served. The connection is to be closed after the
 /// answer: nobody knows where the next request would begin.
@@ -35,27 +36,4 @@ pub fn refusal(protocol: Protocol, status: u16, text: &str) -> Vec<u8> {
     response.push_str(text);
     response.push('\n');
     response.into_bytes()
-}
-
-/// What stands behind the number of a status.
-fn words(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
-    }
 }

@@ -4,6 +4,7 @@
 //! Owns the bytes of all variables in one buffer. Judges nothing: that the readers did.
 
 use std::fmt;
+use std::ops::Range;
 
 /// By which protocol a request came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +115,24 @@ impl Span {
     }
 }
 
+/// Names that were there. It may take one for another, of any case, so that few are compared.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen([u64; 4]);
+
+impl Seen {
+    /// Whether a name may have been there; now it has.
+    pub(crate) fn may_have(&mut self, name: &[u8]) -> bool {
+        let byte = |at: usize| name.get(at).map_or(0, |byte| byte | 0x20);
+        let last = byte(name.len().saturating_sub(1));
+        let sum = (name.len() as u8).wrapping_mul(29).wrapping_add(last.wrapping_mul(3));
+        let sum = sum.wrapping_add(byte(name.len() / 2));
+        let (word, bit) = (&mut self.0[usize::from(sum >> 6)], 1 << (sum & 63));
+        let may_have = *word & bit != 0;
+        *word |= bit;
+        may_have
+    }
+}
+
 /// Names and values in one buffer.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Variables {
@@ -153,10 +172,11 @@ impl Variables {
     }
 
     /// Names one that lies in the buffer. The last one of a name holds.
-    pub(crate) fn set_place(&mut self, key: std::ops::Range<usize>, value: std::ops::Range<usize>) {
+    pub(crate) fn set_place(&mut self, seen: &mut Seen, key: Range<usize>, value: Range<usize>) {
         let (key, value) = (Span::new(key.start, key.end), Span::new(value.start, value.end));
         let name = key.of(&self.bytes);
-        let same = self.places.iter().position(|(other, _)| other.of(&self.bytes) == name);
+        let is_same = |(other, _): &(Span, Span)| other.of(&self.bytes) == name;
+        let same = if seen.may_have(name) { self.places.iter().position(is_same) } else { None };
         match same.and_then(|at| self.places.get_mut(at)) {
             Some(place) => *place = (key, value),
             None => self.places.push((key, value)),

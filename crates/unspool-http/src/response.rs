@@ -7,6 +7,7 @@ use std::io::Write;
 
 use crate::fields::{content_length, has_token};
 use crate::request::{Protocol, Request, Variable};
+use crate::status::words;
 
 /// What a client that waits before it sends its body is told.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -88,7 +89,11 @@ pub fn response_head<'h>(
     let code = status_code(status)?;
     let version: &[u8] = match request.protocol() {
         Protocol::Http10 => b"HTTP/1.0 ",
-        Protocol::Uwsgi if request.get(b"SERVER_PROTOCOL") == Some(b"HTTP/1.0") => b"HTTP/1.0 ",
+        Protocol::Uwsgi
+            if request.get(b"SERVER_PROTOCOL").is_none_or(|said| said == b"HTTP/1.0") =>
+        {
+            b"HTTP/1.0 "
+        }
         Protocol::Http11 | Protocol::Uwsgi => b"HTTP/1.1 ",
     };
     let mut bytes = Vec::with_capacity(512);
@@ -96,6 +101,7 @@ pub fn response_head<'h>(
     bytes.extend_from_slice(status);
     if status.len() == 3 {
         bytes.push(b' ');
+        bytes.extend_from_slice(words(code).as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
     let never_has_body = code < 200 || code == 204;
@@ -172,7 +178,7 @@ fn write_headers<'h>(
         }
         said.count += 1;
     }
-    if said.coded && said.length.is_some() {
+    if said.coded && said.length.is_some() && !never_has_body {
         return Err(InvalidHeader::TwoLengths);
     }
     Ok(said)

@@ -1,13 +1,15 @@
 //! What a request asks for: the forms of a target, and the path in it.
 
+use std::borrow::Cow;
+
 use crate::refusal::BadRequest;
 
 /// The parts of a target.
 pub(crate) struct Target<'a> {
     /// Host and port, where the target names them; then they hold instead of the header `Host`.
     pub(crate) authority: Option<&'a [u8]>,
-    /// The path, with its escapes.
-    pub(crate) path: &'a [u8],
+    /// The path, with its escapes and without steps.
+    pub(crate) path: Cow<'a, [u8]>,
     /// What stands behind the `?`; empty without one.
     pub(crate) query: &'a [u8],
 }
@@ -23,7 +25,7 @@ impl<'a> Target<'a> {
         }
         if uri.starts_with(b"/") || (uri == b"*" && method == "OPTIONS") {
             let (path, query) = split_query(uri);
-            return Ok(Self { authority: None, path, query });
+            return Ok(Self { authority: None, path: without_steps(path), query });
         }
         let Some(rest) = without_scheme(uri) else {
             return Err(BadRequest::new(400, "the target is neither a path nor a URL of HTTP"));
@@ -35,7 +37,7 @@ impl<'a> Target<'a> {
         }
         let (path, query) = split_query(rest);
         let path = if path.is_empty() { b"/" } else { path };
-        Ok(Self { authority: Some(authority), path, query })
+        Ok(Self { authority: Some(authority), path: without_steps(path), query })
     }
 }
 
@@ -44,6 +46,35 @@ fn split_query(uri: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (&uri[..at], &uri[at + 1..]),
         None => (uri, b""),
     }
+}
+
+/// Takes the steps of RFC 3986, `.` and `..`, as uWSGI does: those that are written out, since escapes
+/// are not decoded yet. An empty part of a path is one.
+fn without_steps(path: &[u8]) -> Cow<'_, [u8]> {
+    let Some(rest) = path.strip_prefix(b"/") else { return Cow::Borrowed(path) };
+    if !path.windows(2).any(|pair| pair == b"/.") {
+        return Cow::Borrowed(path);
+    }
+    let mut made = Vec::with_capacity(path.len());
+    let mut parts = rest.split(|&byte| byte == b'/').peekable();
+    while let Some(part) = parts.next() {
+        match part {
+            b"." | b".." => {
+                if part == b".." {
+                    made.truncate(made.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
+                }
+                // Behind the last one the path is that of a folder.
+                if parts.peek().is_none() {
+                    made.push(b'/');
+                }
+            }
+            part => {
+                made.push(b'/');
+                made.extend_from_slice(part);
+            }
+        }
+    }
+    Cow::Owned(made)
 }
 
 fn without_scheme(uri: &[u8]) -> Option<&[u8]> {
@@ -65,22 +96,15 @@ pub(crate) fn decode(path: &[u8], into: &mut Vec<u8>) {
     while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
         let (plain, escape) = rest.split_at(at);
         into.extend_from_slice(plain);
-        rest = match escape {
-            [_, high, low, behind @ ..] => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    into.push(high << 4 | low);
-                    behind
-                }
-                _ => {
-                    into.push(b'%');
-                    &escape[1..]
-                }
-            },
-            _ => {
-                into.extend_from_slice(escape);
-                return;
-            }
-        };
+        if let [_, high, low, behind @ ..] = escape
+            && let (Some(high), Some(low)) = (digit(*high), digit(*low))
+        {
+            into.push(high << 4 | low);
+            rest = behind;
+        } else {
+            into.push(b'%');
+            rest = &escape[1..];
+        }
     }
     into.extend_from_slice(rest);
 }

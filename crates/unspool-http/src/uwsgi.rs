@@ -4,7 +4,7 @@ use unspool_wire::packet::{Packet, pair_places};
 
 use crate::fields::content_length;
 use crate::refusal::BadRequest;
-use crate::request::{BodyLength, Facts, Protocol, Request, Variables};
+use crate::request::{BodyLength, Facts, Protocol, Request, Seen, Variables};
 
 /// Variables of a packet. To find that none is there twice takes half the square of it.
 const VARIABLES_MAX: usize = 1024;
@@ -14,7 +14,11 @@ const VARIABLES_MAX: usize = 1024;
 pub fn read_uwsgi(packet: Packet) -> Result<Request, BadRequest> {
     let mut places = Vec::with_capacity(48);
     for place in pair_places(&packet.block) {
-        places.push(place.map_err(|_| BadRequest::new(400, "a variable is cut"))?);
+        let place = place.map_err(|_| BadRequest::new(400, "a variable is cut"))?;
+        if place.0.is_empty() {
+            return Err(BadRequest::new(400, "a variable has no name"));
+        }
+        places.push(place);
         if places.len() > VARIABLES_MAX {
             return Err(BadRequest::new(431, "the request has too many variables"));
         }
@@ -23,8 +27,9 @@ pub fn read_uwsgi(packet: Packet) -> Result<Request, BadRequest> {
         return Err(BadRequest::new(400, "the request has no variables"));
     }
     let mut variables = Variables::of(packet.block);
+    let mut seen = Seen::default();
     for (key, value) in places {
-        variables.set_place(key, value);
+        variables.set_place(&mut seen, key, value);
     }
     let length = match variables.get(b"CONTENT_LENGTH") {
         None | Some(b"") => 0,

@@ -2,8 +2,11 @@
 
 use unspool_http::{BadChunk, CHUNK_END, Chunk, Chunks, LAST_CHUNK, chunk_head};
 
-/// The body and what is left behind it.
-fn read(bytes: &[u8]) -> Result<Option<(Vec<u8>, &[u8])>, BadChunk> {
+/// A body and what is left behind it.
+type Read<'a> = (Vec<u8>, &'a [u8]);
+
+/// Reads a body that came at once.
+fn read(bytes: &[u8]) -> Result<Option<Read<'_>>, BadChunk> {
     let mut chunks = Chunks::new();
     let mut rest = bytes;
     let mut body = Vec::new();

@@ -152,7 +152,8 @@ fn nothing_becomes_another_header_or_another_response() {
         assert!(matches!(error, InvalidHeader::Status(_)), "{status}");
         assert!(!error.to_string().contains('\n'));
     }
-    assert!(make("200", &[]).unwrap().bytes.starts_with(b"HTTP/1.1 200 \r\n"));
+    assert!(make("200", &[]).unwrap().bytes.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    assert!(make("299", &[]).unwrap().bytes.starts_with(b"HTTP/1.1 299 \r\n"));
     assert!(make("299 \u{e4}", &[("X", "\u{e4}\t")]).is_ok());
     for length in ["", "-1", "1 1", "x"] {
         assert_eq!(make("200 OK", &[("Content-Length", length)]), Err(InvalidHeader::Length));

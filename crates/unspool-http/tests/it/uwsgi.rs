@@ -49,6 +49,7 @@ fn the_length_of_the_body_is_a_number() {
 #[test]
 fn packets_that_are_no_requests_are_refused() {
     assert_eq!(read_uwsgi(packet(&[])).unwrap_err().reason, "the request has no variables");
+    assert_eq!(read_uwsgi(packet(&[(b"", b"a")])).unwrap_err().reason, "a variable has no name");
     let whole = packet(&[(b"a", b"b")]);
     for cut in 1..whole.block.len() {
         let packet = Packet { block: whole.block[..cut].to_vec(), ..whole };
