@@ -22,10 +22,10 @@ INI = """
     spooler-processes = 3
     spooler-import = tasks
     env = COLOUR=red
-    http-socket = :8000
+    req-logger = stdio
     fastrouter = :9000
     master = true
-    max-requests = %(base)
+    chroot = %(base)
 """
 
 
@@ -81,7 +81,7 @@ def test_each_setting_has_its_value_its_place_and_its_effect(ini: Project) -> No
     assert setting(answer, "spooler-quiet") == ("true", COMMAND_LINE, "in effect")
     assert setting(answer, "umask") == ("077", {"variable": "UWSGI_UMASK"}, "in effect")
     assert setting(answer, "spooler-frequency") == ("30", None, "in effect")
-    assert setting(answer, "http-socket") == (":8000", at(7), "not yet in effect")
+    assert setting(answer, "req-logger") == ("stdio", at(7), "not yet in effect")
     assert setting(answer, "fastrouter") == (":9000", at(8), "no effect")
     assert setting(answer, "master") == ("true", at(9), "so anyway")
     assert setting(answer, "base") == (str(ini.root), at(2), "placeholder")
@@ -104,9 +104,9 @@ def test_text_is_a_line_for_each_setting(ini: Project) -> None:
     shown = {line.split(" = ")[0].strip(): line.split("  # ")[-1] for line in settings}
     assert shown["spooler-processes"] == "app.ini:4"
     assert shown["spooler-frequency"] == "default"
-    assert shown["http-socket"] == "app.ini:7; not yet in effect"
+    assert shown["req-logger"] == "app.ini:7; not yet in effect"
     assert "# warning: these options of uWSGI have no effect in unspool: `fastrouter`" in lines
-    names = "`http-socket`, `max-requests`"
+    names = "`req-logger`, `chroot`"
     assert f"# warning: these options are read but not yet in effect: {names}" in lines
 
 
@@ -119,7 +119,7 @@ SECRETS = """
     callable = %(db_password)
     module = site
     stats-push = redis://me:hunter4@host/1
-    threads = $(SECRET_COUNT)
+    cheaper = $(SECRET_COUNT)
     pyargv = --token=hunter5
     keyboard = plain-text
 """

@@ -14,6 +14,7 @@ use crate::retry::RetryOptions;
 use crate::security::SecurityOptions;
 use crate::stats::StatsOptions;
 use crate::watch::Watched;
+use crate::web::WebOptions;
 use crate::workers::WorkerOptions;
 
 /// One spool directory, as written or joined to the start directory; it may not exist yet.
@@ -159,6 +160,8 @@ pub struct Config {
     pub security: SecurityOptions,
     /// Where the daemon listens and for whom, and what a client needs.
     pub network: NetworkOptions,
+    /// What answers requests, and how.
+    pub web: WebOptions,
     pub stats: StatsOptions,
     /// Numbered from 1 in this order.
     pub mules: Vec<Mule>,

@@ -157,10 +157,11 @@ const OTHER_BUILDS: [(&str, bool); 79] = [
 ];
 
 /// Options of the same meaning, and the name under which they are shown.
-const ALIASES: [(&str, &str); 30] = [
+const ALIASES: [(&str, &str); 32] = [
     ("chmod", "chmod-socket"),
     ("file", "wsgi-file"),
     ("home", "virtualenv"),
+    ("httprouter", "http"),
     ("lazy", "lazy-apps"),
     ("log-prefix", "log-date"),
     ("logdate", "log-date"),
@@ -184,6 +185,7 @@ const ALIASES: [(&str, &str); 30] = [
     ("stats-min", "stats-minified"),
     ("stats-server", "stats"),
     ("venv", "virtualenv"),
+    ("workers", "processes"),
     ("wsgi", "module"),
     ("xmlconfig", "xml"),
     ("yml", "yaml"),

@@ -48,6 +48,7 @@ mod stats;
 mod suggest;
 mod values;
 mod watch;
+mod web;
 mod workers;
 mod xml;
 mod yaml;
@@ -76,6 +77,7 @@ pub use security::{FileMode, SecurityOptions};
 pub use settings::Setting;
 pub use stats::StatsOptions;
 pub use watch::{Touch, TouchAction, Watched};
+pub use web::{StaticMap, WebOptions};
 pub use workers::{Fork, WorkerOptions};
 
 /// Where options come from.

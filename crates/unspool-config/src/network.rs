@@ -313,7 +313,7 @@ fn tls_socket(value: Value<'_>, start: &Path) -> Result<ListenSocket, ConfigErro
     Ok(ListenSocket { address, tls: Some(tls), option, origin: value.origin().clone() })
 }
 
-fn listen_address(text: &str, value: Value<'_>) -> Result<String, ConfigError> {
+pub(crate) fn listen_address(text: &str, value: Value<'_>) -> Result<String, ConfigError> {
     const FORM: &str = "write HOST:PORT, :PORT, a path or @NAME";
     if text.is_empty() {
         return Err(value.invalid(FORM));

@@ -31,6 +31,7 @@ use crate::stats::StatsOptions;
 use crate::suggest;
 use crate::values::Value;
 use crate::watch::Watched;
+use crate::web::WebOptions;
 use crate::workers::WorkerOptions;
 
 /// A waiting task is looked at again this soon at the earliest: less would keep a core busy.
@@ -171,6 +172,7 @@ impl Resolver {
             || self.apply_process(value)?
             || self.apply_stats(value)?
             || self.config.network.apply(value, &start, &mut self.notices)?
+            || self.config.web.apply(value, &mut self.notices)?
             || self.apply_mules(value)?
             || self.config.workers.apply(value, &start)?
             || self.config.watched.apply(value, &mut self.notices)?
@@ -193,7 +195,8 @@ impl Resolver {
     fn take_back(&mut self, name: &str) -> bool {
         match name {
             "shared-import" | "import" | "spooler-import" | "pythonpath" | "unenv" | "socket"
-            | "uwsgi-socket" | "suwsgi-socket" => {}
+            | "uwsgi-socket" | "suwsgi-socket" | "http-socket" | "http11-socket" | "http"
+            | "static-map" | "static-map2" => {}
             "module" => self.module = None,
             "wsgi-file" => self.wsgi_file = None,
             "callable" => self.callable = None,
@@ -442,6 +445,7 @@ impl Resolver {
         config.security.finish();
         config.network.finish(|name| self.places.of(name).unwrap_or(Origin::CommandLine))?;
         relay::finish(&mut config.spoolers, config.network.outbox.as_deref())?;
+        config.web.finish(&base, |name| self.places.of(name).unwrap_or(Origin::CommandLine))?;
         config.daemon.finish(&Bases { start, chdir: &base });
         config.chdir2 = config.chdir2.take().map(|path| base.join(path));
         config.spooler_chdir = config.spooler_chdir.take().map(|path| base.join(path));
@@ -476,6 +480,7 @@ impl Resolver {
         config.imports.append(&mut self.imports);
         config.imports.extend(application);
         config.imports.append(&mut self.spooler_imports);
+        self.notices.extend(config.idle_http());
         Ok(())
     }
 }
@@ -503,6 +508,7 @@ fn empty_config(start: &Path, config_files: Vec<PathBuf>) -> Config {
         stop_timeout: Duration::from_mins(1),
         security: SecurityOptions::default(),
         network: NetworkOptions::default(),
+        web: WebOptions::default(),
         stats: StatsOptions::default(),
         mules: Vec::new(),
         farms: Vec::new(),

@@ -137,6 +137,7 @@ pub(crate) fn list(config: &Config, places: &Places) -> Vec<Setting> {
     watched(&mut list, config);
     stats(&mut list, config);
     config.network.list(&mut list, config.stats.address.is_some());
+    config.web.list(&mut list, config);
     others(&mut list, config);
     list.settings
 }

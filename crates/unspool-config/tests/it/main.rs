@@ -12,6 +12,7 @@ mod network;
 mod robust;
 mod settings;
 mod watch;
+mod web;
 
 use std::ffi::OsString;
 use std::fs::File;

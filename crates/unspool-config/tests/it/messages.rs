@@ -271,8 +271,8 @@ fn notices() {
            write `set-placeholder = hourglass_config=...`"],
     );
     check(
-        "http = :80\nthreads = 2\nthreads = 4\nhttp-socket = :81\n",
-        &["these options are read but not yet in effect: `http`, `threads`, `http-socket`"],
+        "chroot = /\nreq-logger = stdio\nreq-logger = syslog\n",
+        &["these options are read but not yet in effect: `chroot`, `req-logger`"],
     );
 }
 
