@@ -68,6 +68,10 @@ pub const COUNT_WAIT_NS_MAX: u64 = 10_000_000_000;
 /// Worker processes of one daemon, those of an earlier generation included.
 pub const WORKERS_MAX: usize = 8192;
 
+/// Sockets that web workers accept on: with their fork come these and three more descriptors, and a
+/// packet has at most 64.
+pub const WEB_SOCKETS_MAX: usize = 60;
+
 /// Functions whose durations the dispatcher remembers.
 pub const FUNCTIONS_MAX: usize = 4096;
 

@@ -178,10 +178,13 @@ def masterpid() -> int:
 
 
 def worker_id() -> int:
-    """The number of a worker that runs signal handlers, from 1; 0 in a spooler and in a producer.
+    """The number of a web worker, or of a worker that runs signal handlers, from 1; 0 in a spooler
+    and in a producer.
 
     In a handler whose target is a worker it is the number of that worker.
     """
+    if _process.role() is _process.Role.WEB_WORKER:
+        return _process.number()
     if _process.role() is _process.Role.SIGNAL_WORKER and not _signals.acts_as_spooler():
         return _signals.acts_as_worker() or _process.number()
     return 0

@@ -8,6 +8,8 @@ use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use unspool_supervisor::snapshot::{CommandSnapshot, DaemonSnapshot, Snapshot, WorkerSnapshot};
 use unspool_sys::{host, memory};
 
+use crate::web_document::{WebSocket, WebWorker};
+
 /// What the document says that no snapshot does.
 #[derive(Debug)]
 pub struct Identity {
@@ -38,8 +40,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     daemons: Vec<Daemon<'a>>,
     locks: [(); 0],
-    sockets: [(); 0],
-    workers: [(); 0],
+    sockets: Vec<WebSocket<'a>>,
+    workers: Vec<WebWorker>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     spoolers: Vec<Spooler>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -116,8 +118,8 @@ pub(crate) fn render(
         cwd: text(&identity.cwd),
         daemons: snapshot.daemons.iter().map(daemon).collect(),
         locks: NONE,
-        sockets: NONE,
-        workers: NONE,
+        sockets: snapshot.web_sockets.iter().map(WebSocket::of).collect(),
+        workers: snapshot.web.iter().map(|worker| WebWorker::of(worker, &identity.cwd)).collect(),
         spoolers: spoolers(snapshot, identity),
         crons: snapshot.cron_commands.iter().map(cron).collect(),
         unspool: Own { version: identity.version, rss, vsz, daemon: snapshot },
@@ -188,11 +190,11 @@ fn nobody(dir: String) -> Spooler {
 }
 
 /// Resident and mapped bytes; zeros for a process that is gone.
-fn memory(pid: u32) -> (u64, u64) {
+pub(crate) fn memory(pid: u32) -> (u64, u64) {
     memory::memory(pid).map_or((0, 0), |found| (found.resident, found.address_space))
 }
 
-fn text(path: &Path) -> String {
+pub(crate) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 

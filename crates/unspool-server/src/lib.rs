@@ -12,11 +12,14 @@ mod network;
 mod server;
 mod stats;
 mod tls;
+mod web_document;
 
 pub use document::Identity;
 pub use forward::{Forwarders, RelaySettings};
 pub use listener::{BindError, ListenOptions, Listener, SOCKET_MODE};
-pub use network::{NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError};
+pub use network::{
+    HandedOver, HandedSocket, NetworkSettings, NetworkSocket, NetworkSpool, SpoolsError,
+};
 pub use server::{Serve, Server};
 pub use stats::StatsSettings;
 pub use tls::{TlsError, TlsFiles, TlsServer};

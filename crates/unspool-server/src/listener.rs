@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{TcpListener, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 
 use unspool_sys::listen::{BACKLOG, SocketName, listen_abstract, listen_at, set_backlog};
@@ -83,8 +83,23 @@ impl Listener {
         &self.shown
     }
 
+    /// Whether its connections are of TCP, and not of a Unix socket.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.socket, Socket::Tcp(_))
+    }
+
+    /// The socket, for somebody else to serve. Its file goes with this all the same; `None` once it
+    /// was taken.
+    pub fn take_socket(&mut self) -> Option<OwnedFd> {
+        match std::mem::replace(&mut self.socket, Socket::Taken) {
+            Socket::Tcp(socket) => Some(socket.into()),
+            Socket::Unix(socket) => Some(socket.into()),
+            Socket::Taken => None,
+        }
+    }
+
     /// The number of its descriptor; -1 once its socket was taken.
-    pub(crate) fn number(&self) -> i32 {
+    pub fn number(&self) -> i32 {
         match &self.socket {
             Socket::Tcp(socket) => socket.as_raw_fd(),
             Socket::Unix(socket) => socket.as_raw_fd(),

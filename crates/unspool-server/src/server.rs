@@ -113,12 +113,16 @@ fn begin_network(runtime: &Runtime, settings: NetworkSettings) -> io::Result<Vec
         info!(target: "uwsgi", "uwsgi socket bound to address {address} fd {descriptor}");
     }
     let _entered = runtime.enter();
-    let (shared, serving, listeners) = settings.start()?;
-    for socket in serving {
+    let started = settings.start()?;
+    let shared = started.shared;
+    for socket in started.serving {
         runtime.spawn(socket.run(Arc::clone(&shared)));
     }
+    if let Some(receiving) = started.receiving {
+        runtime.spawn(receiving.run(Arc::clone(&shared)));
+    }
     runtime.spawn(network::settle(shared));
-    Ok(listeners)
+    Ok(started.listeners)
 }
 
 impl Drop for Server {

@@ -25,7 +25,8 @@ pub use programs::{AttachedDaemon, CronCommand, CronFields, ProgramSettings, Sur
 pub use python::python_program;
 pub use settings::{
     AdoptChoice, AdoptSettings, ForkPolicy, HookStep, Moment, Moments, MuleSettings, OnQuit,
-    RetrySettings, Settings, SpoolSettings, Touch, TouchAction, WatchSettings, ZygoteSettings,
+    RetrySettings, Settings, SpoolSettings, Touch, TouchAction, WatchSettings, WebSettings,
+    ZygoteSettings,
 };
 pub use snapshot::Snapshot;
 pub use supervisor::{RunError, configured_entries, next_minute, run};

@@ -1,5 +1,6 @@
 //! What the binary decides before it starts the daemon.
 
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub schedule: SchedulePlace,
     /// The mules.
     pub mules: MuleSettings,
+    /// The web workers; how they answer is part of the zygote's setup. `None`: there are none.
+    pub web: Option<WebSettings>,
     /// How long a stop waits for running tasks.
     pub stop_timeout: Duration,
     /// What limits its workers.
@@ -202,6 +205,19 @@ pub struct MuleSettings {
     pub reload_mercy: Duration,
     /// Bytes that a queue of messages holds.
     pub queue_bytes: usize,
+}
+
+/// What web workers have in common, besides what the zygote's setup says.
+#[derive(Debug)]
+pub struct WebSettings {
+    /// What they accept on, in the order of that setup: they listen already.
+    pub sockets: Vec<OwnedFd>,
+    /// Over which they hand connections over that are no requests.
+    pub handover: OwnedFd,
+    /// How long one may take to answer what it has when it is to leave.
+    pub mercy: Duration,
+    /// If the application cannot be imported, the daemon ends.
+    pub need_app: bool,
 }
 
 /// What the configuration says about tasks that uWSGI left behind.

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use unspool_wire::control::WebProtocol;
 
 /// The daemon.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +28,12 @@ pub struct Snapshot {
     pub ticks: TickSnapshot,
     /// In the order of their numbers.
     pub mules: Vec<MuleSnapshot>,
+    /// Web workers, in the order of their numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub web: Vec<WebSnapshot>,
+    /// What they accept on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub web_sockets: Vec<WebSocketSnapshot>,
     /// Timers of the application.
     pub timers: Vec<TimerSnapshot>,
     /// Crons of the application.
@@ -127,6 +134,62 @@ pub struct MuleSnapshot {
     pub message_ms: Option<u64>,
     /// Signals whose handlers wait for it or run in it.
     pub signals: usize,
+}
+
+/// A web worker: what is known of its seat, and of the process in it that came last.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct WebSnapshot {
+    /// Its number, from 1.
+    pub id: u32,
+    /// Its process, 0 while it has none.
+    pub pid: u32,
+    /// The import that it was forked from.
+    pub generation: u32,
+    /// It answers requests.
+    pub ready: bool,
+    /// When it was asked for.
+    pub started_at: Option<i64>,
+    /// How often a process was started after one that had ended by itself, or was killed.
+    pub respawns: u64,
+    /// Processes that there were in this seat, this one included.
+    pub spawned: u64,
+    /// How often one was killed for the time of a request.
+    pub harakiris: u64,
+    /// Processes before it that answer what they have and end.
+    pub leaving: usize,
+    /// Requests that were answered.
+    pub requests: u64,
+    /// Of those, the ones that this process has answered.
+    pub requests_of_process: u64,
+    /// Requests that ended with an exception.
+    pub exceptions: u64,
+    /// Sum of the times that requests took.
+    pub run_time_us: u64,
+    /// Bytes that were sent.
+    pub bytes: u64,
+    /// The threads of the process.
+    pub threads: Vec<WebThreadSnapshot>,
+}
+
+/// A thread of a web worker.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct WebThreadSnapshot {
+    /// Requests that it has answered.
+    pub requests: u64,
+    /// How long it has been at its request, if it has one.
+    pub since_ms: Option<u64>,
+}
+
+/// A socket that web workers accept on.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct WebSocketSnapshot {
+    /// Where.
+    pub address: String,
+    /// `uwsgi` or `http`.
+    pub protocol: WebProtocol,
 }
 
 /// A timer.

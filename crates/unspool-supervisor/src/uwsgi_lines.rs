@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use tracing::info;
+use unspool_sys::process::Exit;
 
 /// The master runs.
 pub(crate) fn master(pid: u32) {
@@ -41,6 +42,47 @@ pub(crate) fn recycling(spool: &Path, pid: u32, tasks: u64) {
         target: "uwsgi",
         "[spooler {spool} pid: {pid}] maximum number of tasks reached ({tasks}) recycling ..."
     );
+}
+
+/// A web worker was forked; they count from 1.
+pub(crate) fn spawned_worker(number: u32, pid: u32, cores: u32) {
+    info!(target: "uwsgi", "spawned uWSGI worker {number} (pid: {pid}, cores: {cores})");
+}
+
+/// The same in the place of one that has ended.
+pub(crate) fn respawned_worker(number: u32, pid: u32) {
+    info!(target: "uwsgi", "Respawned uWSGI worker {number} (new pid: {pid})");
+}
+
+/// A web worker has ended, and another one takes its place.
+pub(crate) fn died(number: u32, pid: u32, exit: Exit) {
+    match exit {
+        Exit::Killed(signal) => info!(
+            target: "uwsgi",
+            "DAMN ! worker {number} (pid: {pid}) died, killed by signal {signal} :( trying respawn ..."
+        ),
+        Exit::Status(_) => {
+            info!(target: "uwsgi", "DAMN ! worker {number} (pid: {pid}) died :( trying respawn ...");
+        }
+    }
+}
+
+/// A web worker is killed, because one of its requests takes too long.
+pub(crate) fn harakiri_worker(number: u32, pid: u32) {
+    info!(target: "uwsgi", "*** HARAKIRI ON WORKER {number} (pid: {pid}, try: 1) ***");
+}
+
+/// A web worker has answered as many requests as it may.
+pub(crate) fn work_is_done(pid: u32, requests: u64, most: u64) {
+    info!(
+        target: "uwsgi",
+        "...The work of process {pid} is done (max requests reached ({requests} >= {most})). Seeya!"
+    );
+}
+
+/// A web worker ended with the daemon's stop, or has been replaced.
+pub(crate) fn buried(number: u32) {
+    info!(target: "uwsgi", "worker {number} buried after 1 seconds");
 }
 
 /// A mule was forked; they count from 1.

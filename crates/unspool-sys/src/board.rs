@@ -29,18 +29,25 @@ impl Board {
     }
 
     /// What a row holds now, in the machine's byte order.
-    #[expect(clippy::host_endian_bytes, reason = "both ends run on this machine")]
     pub fn read(&self, row: usize) -> io::Result<[u64; NUMBERS]> {
         let mut bytes = [0u8; ROW_BYTES];
-        let read = rustix::io::pread(&self.file, &mut bytes, (row * ROW_BYTES) as u64)?;
-        if read != ROW_BYTES {
+        self.read_into(row, &mut bytes)?;
+        Ok(numbers(&bytes))
+    }
+
+    /// The same for several rows.
+    pub fn read_all(&self, first: usize, count: usize) -> io::Result<Vec<[u64; NUMBERS]>> {
+        let mut bytes = vec![0u8; count * ROW_BYTES];
+        self.read_into(first, &mut bytes)?;
+        Ok(bytes.as_chunks::<ROW_BYTES>().0.iter().map(numbers).collect())
+    }
+
+    fn read_into(&self, row: usize, bytes: &mut [u8]) -> io::Result<()> {
+        let read = rustix::io::pread(&self.file, &mut *bytes, (row * ROW_BYTES) as u64)?;
+        if read != bytes.len() {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "no such row"));
         }
-        let mut numbers = [0; NUMBERS];
-        for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks::<8>().0) {
-            *number = u64::from_ne_bytes(*bytes);
-        }
-        Ok(numbers)
+        Ok(())
     }
 
     /// Makes a row zeros again.
@@ -48,6 +55,15 @@ impl Board {
         rustix::io::pwrite(&self.file, &[0u8; ROW_BYTES], (row * ROW_BYTES) as u64)?;
         Ok(())
     }
+}
+
+#[expect(clippy::host_endian_bytes, reason = "both ends run on this machine")]
+fn numbers(row: &[u8; ROW_BYTES]) -> [u64; NUMBERS] {
+    let mut numbers = [0; NUMBERS];
+    for (number, bytes) in numbers.iter_mut().zip(row.as_chunks::<8>().0) {
+        *number = u64::from_ne_bytes(*bytes);
+    }
+    numbers
 }
 
 impl AsFd for Board {
@@ -111,6 +127,8 @@ mod tests {
         rustix::io::pwrite(&board.file, &row, ROW_BYTES as u64).unwrap();
         assert_eq!(board.read(0).unwrap(), [0; NUMBERS]);
         assert_eq!(board.read(1).unwrap(), [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(board.read_all(0, 2).unwrap(), [[0; NUMBERS], [1, 2, 3, 4, 5, 6, 7, 8]]);
+        assert!(board.read_all(1, 2).is_err());
         board.clear(1).unwrap();
         assert_eq!(board.read(1).unwrap(), [0; NUMBERS]);
         assert!(board.read(2).is_err());

@@ -151,6 +151,10 @@ pub struct Web {
     pub limit_post: u64,
     /// Requests after which a worker leaves for another one; 0: never.
     pub max_requests: u64,
+    /// How many more each one may answer, times its number.
+    pub max_requests_delta: u64,
+    /// Seconds since its fork before which none leaves for its requests.
+    pub lifetime_min: f64,
     /// Seconds that a client may take between two bytes that are waited for.
     pub socket_timeout: f64,
     /// Seconds that a client of HTTP may take for the head of a request.
@@ -350,6 +354,9 @@ pub struct Ready {
     /// Imports that failed.
     #[serde(default)]
     pub failures: Vec<ImportFailure>,
+    /// The places of all that failed in [`Setup::imports`].
+    #[serde(default)]
+    pub failed: Vec<usize>,
     /// Timers.
     #[serde(default)]
     pub timers: Vec<TimerSpec>,

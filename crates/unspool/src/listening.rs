@@ -1,5 +1,8 @@
 //! The listeners of the network: from options to sockets that are bound, and to what they serve.
 //!
+//! Where there is an application, web workers accept on those of uwsgi's protocol without TLS and on those
+//! of HTTP, and hand over what is no request.
+//!
 //! Whether they may be as they are is `network`'s to say, before anything is bound.
 
 use std::os::unix::ffi::OsStrExt;
@@ -9,16 +12,20 @@ use tracing::warn;
 use unspool_config::{Config, ListenSocket};
 use unspool_core::Durability;
 use unspool_server::{
-    BindError, ListenOptions, Listener, NetworkSettings, NetworkSocket, NetworkSpool, SOCKET_MODE,
+    BindError, HandedOver, HandedSocket, ListenOptions, Listener, NetworkSettings, NetworkSocket,
+    NetworkSpool, SOCKET_MODE,
 };
 use unspool_spool::{OpenError, SpoolDir};
-use unspool_sys::host;
+use unspool_sys::{host, socket};
+use unspool_wire::address::Address;
+use unspool_wire::control::WebProtocol;
 
 use crate::bounds;
 use crate::exit;
 use crate::network::{self, Guard, NetworkError};
 use crate::resolve::is_priority_of;
 use crate::security::{self, SecurityError};
+use crate::web::{self, WebListening};
 
 /// What keeps the daemon from listening.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,21 @@ pub(crate) enum ListenError {
     Security(#[from] SecurityError),
     #[error(transparent)]
     Spool(#[from] OpenError),
+    #[error(
+        "these are {sockets} sockets for web workers, more than they can be given; remove some"
+    )]
+    TooMany { sockets: usize },
+    #[error("cannot make a socket for web workers")]
+    Socket(#[source] std::io::Error),
+}
+
+/// What is bound.
+#[derive(Debug, Default)]
+pub(crate) struct Listening {
+    /// For tasks.
+    pub(crate) network: Option<NetworkSettings>,
+    /// For requests.
+    pub(crate) web: Option<WebListening>,
 }
 
 impl ListenError {
@@ -39,27 +61,62 @@ impl ListenError {
         match self {
             Self::Network(error) => error.exit_status(),
             Self::Security(error) => error.exit_status(),
-            Self::Bind(_) | Self::Spool(_) => exit::FAILED,
+            Self::TooMany { .. } => exit::USAGE,
+            Self::Bind(_) | Self::Spool(_) | Self::Socket(_) => exit::FAILED,
         }
     }
 }
 
-/// Binds the sockets of the network, by the user that the daemon becomes. `None`: there are none.
-pub(crate) fn bind(config: &Config) -> Result<Option<NetworkSettings>, ListenError> {
+/// Binds all sockets but that of the statistics, by the user that the daemon becomes.
+pub(crate) fn bind(config: &Config) -> Result<Listening, ListenError> {
+    let has_web = config.has_web_workers();
+    let (mut sockets, mut requests, mut handed) = (Vec::new(), Vec::new(), Vec::new());
+    for socket in &config.network.sockets {
+        let bound = bind_one(config, socket)?;
+        if has_web && socket.tls.is_none() {
+            for NetworkSocket { listener, needs_key, .. } in bound {
+                handed.push(HandedSocket { tcp: listener.is_tcp(), needs_key });
+                requests.push((listener, WebProtocol::Uwsgi));
+            }
+        } else {
+            sockets.extend(bound);
+        }
+    }
+    for socket in config.web.sockets.iter().filter(|_| has_web) {
+        let listeners = bind_listeners(config, network::address(config, socket)?)?;
+        requests.extend(listeners.into_iter().map(|listener| (listener, WebProtocol::Http)));
+    }
+    if web::too_many(requests.len()) {
+        return Err(ListenError::TooMany { sockets: requests.len() });
+    }
+    let mut listening = Listening::default();
+    let mut handed_over = None;
+    if !requests.is_empty() {
+        let (ours, theirs) = socket::pair().map_err(ListenError::Socket)?;
+        // No connection of HTTP is handed over.
+        handed_over = (!handed.is_empty()).then_some(HandedOver { socket: ours, sockets: handed });
+        listening.web = Some(WebListening::new(requests, theirs));
+    }
+    if !sockets.is_empty() || handed_over.is_some() {
+        listening.network = Some(network_settings(config, sockets, handed_over)?);
+    }
+    Ok(listening)
+}
+
+/// What is served to the network on these sockets.
+fn network_settings(
+    config: &Config,
+    sockets: Vec<NetworkSocket>,
+    handed: Option<HandedOver>,
+) -> Result<NetworkSettings, ListenError> {
     let options = &config.network;
-    if options.sockets.is_empty() {
-        return Ok(None);
-    }
-    let mut sockets = Vec::new();
-    for socket in &options.sockets {
-        sockets.extend(bind_one(config, socket)?);
-    }
     let signing = security::keys(config)?;
     let proving = network::keys(config)?;
     let keys_sign = proving.is_none();
     let unsigned_uids = security::of_workers(config)?.unsigned_uids;
-    Ok(Some(NetworkSettings {
+    Ok(NetworkSettings {
         sockets,
+        handed,
         spools: spools(config)?,
         allow_from: options.allow_from.as_ref().map(|list| list.networks().to_vec()),
         uids: network::users(config)?,
@@ -73,7 +130,7 @@ pub(crate) fn bind(config: &Config) -> Result<Option<NetworkSettings>, ListenErr
         idle_wait: options.idle_timeout,
         connections_max: connections_max(options.connections as usize),
         connections_per_peer_max: options.connections_per_peer as usize,
-    }))
+    })
 }
 
 /// Connections that leave the rest of the daemon as many descriptors as they may take.
@@ -91,22 +148,24 @@ fn connections_max(wanted: usize) -> usize {
 
 /// One socket, and its twin where it has one.
 fn bind_one(config: &Config, socket: &ListenSocket) -> Result<Vec<NetworkSocket>, ListenError> {
+    let address = network::address(config, socket)?;
+    let needs_key = network::check_trust(config, socket, &address)? == Guard::Keys;
+    let tls = network::tls(socket)?;
+    let listeners = bind_listeners(config, address)?.into_iter();
+    Ok(listeners.map(|listener| NetworkSocket { listener, tls: tls.clone(), needs_key }).collect())
+}
+
+/// What listens at an address, and at its twin.
+fn bind_listeners(config: &Config, address: Address) -> Result<Vec<Listener>, ListenError> {
     let options = &config.network;
     let listen = ListenOptions {
         mode: options.socket_mode.unwrap_or(SOCKET_MODE),
         owner: network::owner(config)?,
         backlog: options.backlog,
     };
-    let address = network::address(config, socket)?;
-    let needs_key = network::check_trust(config, socket, &address)? == Guard::Keys;
-    let tls = network::tls(socket)?;
     let twin = address.twin();
-    let mut bound = Vec::new();
-    for address in std::iter::once(address).chain(twin) {
-        let listener = Listener::bind(&address, listen)?;
-        bound.push(NetworkSocket { listener, tls: tls.clone(), needs_key });
-    }
-    Ok(bound)
+    let addresses = std::iter::once(address).chain(twin);
+    Ok(addresses.map(|address| Listener::bind(&address, listen)).collect::<Result<_, _>>()?)
 }
 
 /// The spools that take tasks: those that are run here, and those that others run.

@@ -27,6 +27,7 @@ mod setup;
 mod spools;
 mod tasks;
 mod terminal;
+mod web;
 mod why;
 mod workers;
 

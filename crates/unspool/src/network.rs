@@ -94,6 +94,10 @@ pub(crate) fn check(config: &Config) -> Result<(), NetworkError> {
         tls(socket)?;
         check_trust(config, socket, &address)?;
     }
+    // Those of HTTP take no tasks: whoever reaches them has nothing run but requests.
+    for socket in &config.web.sockets {
+        address(config, socket)?;
+    }
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use crate::bounds;
 use crate::logging::date_of_lines;
 use crate::network::{self, NetworkError};
 use crate::security::{self, SecurityError};
-use crate::{exit, hooks, programs, relays, serving, workers};
+use crate::{exit, hooks, programs, relays, serving, web, workers};
 
 /// Options that do not amount to a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub(crate) enum ResolveError {
     Stats(#[from] InvalidAddress),
     #[error(
         "{workers} workers are too many: those of all spools (`spooler-processes`, \
-         `spooler-processes-of`) may be {most} at most"
+         `spooler-processes-of`) and web workers (`processes`) may be {most} at most"
     )]
     Workers { workers: usize, most: usize },
     #[error(
@@ -119,7 +119,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
     serving::stats_address(config)?;
     python(config)?;
     programs::settings(config)?;
-    let setup = setup(config)?;
+    let mut setup = setup(config)?;
+    setup.web = web::setup(config, web::sockets_as_written(config))?;
     // What the packet with these settings may still need for other things.
     let most = PACKET_BYTES_MAX - 1024;
     match serde_json::to_vec(&setup).map_or(0, |packet| packet.len()) {
@@ -184,6 +185,7 @@ pub(crate) fn settings(config: &Config, states: Vec<PathBuf>) -> Result<Settings
             reload_mercy: config.mule_reload_mercy,
             queue_bytes: usize::try_from(config.mule_queue_bytes).unwrap_or(usize::MAX),
         },
+        web: None,
         stop_timeout: config.stop_timeout,
         limits: workers::limits(config),
         config_files: config.config_files.clone(),

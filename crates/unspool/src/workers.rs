@@ -58,6 +58,8 @@ pub(crate) fn check(config: &Config) -> Result<(), ResolveError> {
             (general(config, spooler) + dedicated) as usize
         })
         .sum();
+    let web = if config.has_web_workers() { config.web.processes as usize } else { 0 };
+    let workers = workers + web;
     let most = WORKERS_MAX / 2;
     if workers > most { Err(ResolveError::Workers { workers, most }) } else { Ok(()) }
 }

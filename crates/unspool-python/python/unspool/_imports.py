@@ -19,13 +19,27 @@ from typing import Any
 
 from unspool import _errors
 
+# By their numbers: the modules that were imported for `load_all`, and what a factory has made.
+_loaded_imports: dict[int, tuple[ModuleType, Any]] = {}
+
+
+def is_loaded(number: int) -> bool:
+    """Whether the import of this number was done, and did not fail."""
+    return number in _loaded_imports
+
+
+def loaded(number: int) -> tuple[ModuleType, Any] | None:
+    """The module that was imported under this number, and what the factory has made, if its
+    callable is one; None if that failed."""
+    return _loaded_imports.get(number)
+
 
 def load_all(imports: Iterable[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
     """Imports what the options name, in order. Returns what failed, with its number."""
     failures = []
     for number, item in imports:
         try:
-            load(item["kind"], item["target"], item["callable"])
+            _loaded_imports[number] = load(item["kind"], item["target"], item["callable"])
         except BaseException:
             failure = {"number": number, "target": item["target"], "traceback": _traceback()}
             failures.append(failure)
@@ -37,8 +51,13 @@ def _traceback() -> str:
     return text if len(text) <= 16_384 else text[:8192] + "\n[...]\n" + text[-8192:]
 
 
-def load(kind: str, target: str, callable: str | None = None) -> None:  # noqa: A002
-    """Imports what an option names and raises what the import raises.
+def load(
+    kind: str,
+    target: str,
+    callable: str | None = None,  # noqa: A002
+) -> tuple[ModuleType, Any]:
+    """Imports what an option names and raises what the import raises. Returns the module and, if
+    there is a factory, what that has made.
 
     `kind` is `shared-import`, `import`, `module`, `wsgi-file` or `spooler-import`. A `callable` (or
     the part of a `module` after its colon) that ends with `()` is called, as uWSGI does: it is an
@@ -52,8 +71,10 @@ def load(kind: str, target: str, callable: str | None = None) -> None:  # noqa: 
         name, _, attribute = target.partition(":")
         callable = attribute.strip() or callable  # noqa: A001
         module = importlib.import_module(name.strip())
+    made = None
     if callable and callable.endswith("()"):
-        attrgetter(callable[:-2])(module)()
+        made = attrgetter(callable[:-2])(module)()
+    return module, made
 
 
 def _module_name(path: str) -> str:

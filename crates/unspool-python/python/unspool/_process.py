@@ -46,6 +46,7 @@ class Role(enum.Enum):
     SPOOL_WORKER = "spool"
     SIGNAL_WORKER = "signal"
     MULE = "mule"
+    WEB_WORKER = "web"
 
 
 class Security(TypedDict):
@@ -287,7 +288,7 @@ def announce(role: str, number: int) -> None:
 
 
 def become_worker(role: str, worker_id: int, number: int) -> None:
-    """Says what the forked child is for: "spool", "signal" or "mule".
+    """Says what the forked child is for: "spool", "signal", "mule" or "web".
 
     The daemon knows it by `worker_id`, the application by `number`.
     """

@@ -108,6 +108,11 @@ def _refuse_second(number: int, handler: Handler) -> None:
 
 
 def _register_at_run_time(number: int) -> None:
+    if _process.role() is _process.Role.WEB_WORKER:
+        raise ValueError(
+            f"unable to register signal {number}: a web worker runs no handlers; register it while "
+            "the application is imported"
+        )
     if not _process.worker_number():
         raise ValueError(
             f"unable to register signal {number}: this process was forked by a worker, and the "

@@ -1,8 +1,9 @@
 """The zygote: imports the application once and forks workers when the daemon asks.
 
 Owns the process that the daemon starts with a control socket as its standard input, and nothing
-else: what a worker does is in ``_worker``, what the application registers in ``_signals``, and how
-workers import it themselves in ``_own_import``. The protocol is one JSON object per packet;
+else: what a worker does is in ``_worker``, ``_mule`` and ``_web``, what the application registers
+in ``_signals``, and how workers import it themselves in ``_own_import``. The protocol is one JSON
+object per packet;
 ``docs/design/worker-protocol.md`` specifies it.
 """
 
@@ -31,15 +32,16 @@ from unspool import (
     _surroundings,
     _titles,
     _unarmed,
+    _web,
     _worker,
 )
 
 PACKET_BYTES = 128 * 1024
 PROTOCOL_VERSION = 1
-# A worker's socket, its slots, its spool directory, the memory of its output, and its notes.
-DESCRIPTORS = 5
-# Ends of queues in one packet.
-QUEUE_DESCRIPTORS = 64
+# In one packet: those of a web worker are the most, since all sockets are among them.
+DESCRIPTORS = 64
+# What workers are for, and whose life they have.
+_LIVES: dict[str, Any] = {"spool": _worker, "signal": _worker, "mule": _mule, "web": _web}
 
 
 def main() -> None:
@@ -79,7 +81,7 @@ def main() -> None:
 def _receive_queues(control: socket.socket, setup: dict[str, Any]) -> list[int]:
     descriptors: list[int] = []
     while len(descriptors) < _mules.descriptors_of(setup):
-        packet, more = _receive(control, QUEUE_DESCRIPTORS)
+        packet, more = _receive(control)
         if packet is None or not more:
             sys.exit("unspool: the daemon has sent no queues for its mules")
         descriptors += more
@@ -104,6 +106,7 @@ def _import_application(control: socket.socket, setup: dict[str, Any]) -> bool:
     """Imports the application, here or in a child, and tells the daemon. False in that child."""
     if not setup["own_import"]:
         failures = _imports.load_all(enumerate(setup["imports"]))
+        failures += _web.find_failure(setup)
         _steps.take(setup, "post-app")
         _tell_application(control, control, setup, failures, _threads())
         return True
@@ -114,6 +117,7 @@ def _import_application(control: socket.socket, setup: dict[str, Any]) -> bool:
 
     def tell(ready: socket.socket) -> None:
         failures.extend(_imports.load_all(own))
+        failures.extend(_web.find_failure(setup))
         _tell_application(control, ready, setup, failures, threads)
 
     packet = _own_import.learn(tell, PACKET_BYTES)
@@ -199,7 +203,7 @@ def _fork(
         _fork_again(question)
         control.close()
         try:
-            (_mule if request["role"] == "mule" else _worker).run(setup, request, descriptors)
+            _LIVES[request["role"]].run(setup, request, descriptors)
         finally:
             _own_import.leave()
         return True
@@ -235,10 +239,8 @@ def _tell_and_vanish(question: int, pid: int) -> NoReturn:
         os._exit(0)
 
 
-def _receive(
-    control: socket.socket, most: int = DESCRIPTORS
-) -> tuple[dict[str, Any] | None, list[int]]:
-    data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, most)
+def _receive(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(control, PACKET_BYTES, DESCRIPTORS)
     for descriptor in descriptors:
         # What a task starts must not hold the worker's socket or slots.
         os.set_inheritable(descriptor, False)

@@ -23,13 +23,18 @@ const DRAIN_WAIT: Duration = Duration::from_secs(1);
 /// The key under which our own pair stands in a file: nobody else may bring one.
 const KEY_OWN: &[u8] = b"unspool";
 
-/// Serves a connection to its end.
-pub(super) async fn serve<S>(shared: &Arc<Shared>, mut stream: S, peer: &Peer, place: &Place)
-where
+/// Serves a connection to its end. `read` was read of it before.
+pub(super) async fn serve<S>(
+    shared: &Arc<Shared>,
+    mut stream: S,
+    peer: &Peer,
+    place: &Place,
+    read: Vec<u8>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let wait = shared.settings.packet_wait;
-    let Ok(first) = timeout(wait, read_first(shared, &mut stream, peer)).await else {
+    let Ok(first) = timeout(wait, read_first(shared, &mut stream, peer, read)).await else {
         return shared
             .complaints
             .say(&peer.shown, "no whole packet within `socket-timeout`; closed");
@@ -61,11 +66,17 @@ async fn read_first<S: AsyncRead + Unpin>(
     shared: &Shared,
     stream: &mut S,
     peer: &Peer,
+    read: Vec<u8>,
 ) -> Option<(Packet, Vec<u8>)> {
     let mut assembly = Assembly::new(shared.settings.packet_bytes_max);
-    let mut buffer = vec![0; READ_BYTES];
+    let mut got = read.len();
+    let mut buffer = read;
+    let mut was_read = got > 0;
+    buffer.resize(got.max(READ_BYTES), 0);
     loop {
-        let got = stream.read(&mut buffer).await.unwrap_or(0);
+        if !std::mem::take(&mut was_read) {
+            got = stream.read(&mut buffer).await.unwrap_or(0);
+        }
         if got == 0 {
             // Who connects and says nothing looks whether somebody listens.
             if !assembly.is_empty() {

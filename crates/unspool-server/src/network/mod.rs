@@ -1,12 +1,13 @@
 //! The listeners of the network: uwsgi's packets, and the protocol between two of ours.
 //!
-//! `connection` is what comes first on any of them, `session` the protocol between two of ours, `places`
+//! `handed` are connections that web workers accepted, `connection` is what comes first on any of them, `session` the protocol between two of ours, `places`
 //! who is let in and how many, `spools` where tasks go. No peer can make it cost more than a place: what
 //! a connection may hold in memory is bounded, as are its times, and the file system is used by a few
 //! threads beside this one.
 
 mod complaints;
 mod connection;
+mod handed;
 mod places;
 mod session;
 mod spools;
@@ -25,6 +26,8 @@ use unspool_core::signing::Keyring;
 use unspool_sys::host;
 
 use self::complaints::Complaints;
+use self::handed::Receiving;
+pub use self::handed::{HandedOver, HandedSocket};
 use self::places::{Place, Places, Who};
 use self::spools::Spools;
 pub use self::spools::{NetworkSpool, SpoolsError};
@@ -43,6 +46,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 pub struct NetworkSettings {
     /// Where it is served.
     pub sockets: Vec<NetworkSocket>,
+    /// Connections that web workers accepted; `None`: there are no web workers.
+    pub handed: Option<HandedOver>,
     /// Where tasks go. The first one takes those that name none.
     pub spools: Vec<NetworkSpool>,
     /// Who may connect over TCP; `None`: everybody.
@@ -114,7 +119,7 @@ enum Accepting {
 
 impl NetworkSettings {
     /// Makes the sockets ready, within a runtime, and returns what serves them.
-    pub(crate) fn start(mut self) -> std::io::Result<(Arc<Shared>, Vec<Serving>, Vec<Listener>)> {
+    pub(crate) fn start(mut self) -> std::io::Result<Started> {
         let mut serving = Vec::new();
         let mut listeners = Vec::new();
         for mut socket in std::mem::take(&mut self.sockets) {
@@ -127,9 +132,11 @@ impl NetworkSettings {
             let needs_key = socket.needs_key;
             let knows_clients = socket.tls.as_ref().is_some_and(|tls| tls.knows_clients);
             let tls = socket.tls.map(|tls| TlsAcceptor::from(tls.config()));
-            serving.push(Serving { accepting, tls, needs_key, knows_clients });
+            let listening = Listening { tls, needs_key, knows_clients };
+            serving.push(Serving { accepting, listening });
             listeners.push(socket.listener);
         }
+        let receiving = self.handed.take().map(HandedOver::start).transpose()?;
         let places = Places::new(self.connections_max, self.connections_per_peer_max);
         let shared = Shared {
             places: Arc::new(places),
@@ -138,13 +145,27 @@ impl NetworkSettings {
             complaints: Complaints::default(),
             settings: self,
         };
-        Ok((Arc::new(shared), serving, listeners))
+        Ok(Started { shared: Arc::new(shared), serving, receiving, listeners })
     }
+}
+
+/// What is ready to be served.
+pub(crate) struct Started {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) serving: Vec<Serving>,
+    pub(crate) receiving: Option<Receiving>,
+    /// For their files.
+    pub(crate) listeners: Vec<Listener>,
 }
 
 /// A socket that is served.
 pub(crate) struct Serving {
     accepting: Accepting,
+    listening: Listening,
+}
+
+/// How connections are served that come by one socket.
+struct Listening {
     tls: Option<TlsAcceptor>,
     needs_key: bool,
     knows_clients: bool,
@@ -160,14 +181,14 @@ impl Serving {
                     // Answers are small, and somebody waits for each.
                     let _ = stream.set_nodelay(true);
                     let ip = address.ip().to_canonical();
-                    if let Some((peer, place)) = self.admit_address(&shared, ip) {
-                        self.begin(stream, &shared, peer, place);
+                    if let Some((peer, place)) = self.listening.admit_address(&shared, ip) {
+                        self.listening.begin(stream, &shared, peer, place, Vec::new());
                     }
                 }),
                 Accepting::Unix(socket) => socket.accept().await.map(|(stream, _)| {
                     let uid = stream.peer_cred().map(|peer| peer.uid());
-                    if let Some((peer, place)) = Self::admit_user(&shared, uid.ok()) {
-                        self.begin(stream, &shared, peer, place);
+                    if let Some((peer, place)) = Listening::admit_user(&shared, uid.ok()) {
+                        self.listening.begin(stream, &shared, peer, place, Vec::new());
                     }
                 }),
             };
@@ -182,7 +203,9 @@ impl Serving {
             }
         }
     }
+}
 
+impl Listening {
     fn admit_address(&self, shared: &Arc<Shared>, ip: IpAddr) -> Option<(Peer, Place)> {
         let allowed = shared.settings.allow_from.as_ref();
         if allowed.is_some_and(|networks| !networks.iter().any(|network| network.contains(&ip))) {
@@ -233,8 +256,9 @@ impl Serving {
         }
     }
 
-    /// Serves a connection in a task of its own, which whoever needs its place may end.
-    fn begin<S>(&self, stream: S, shared: &Arc<Shared>, peer: Peer, place: Place)
+    /// Serves a connection in a task of its own, which whoever needs its place may end. `read` are its
+    /// first bytes, if somebody has read some.
+    fn begin<S>(&self, stream: S, shared: &Arc<Shared>, peer: Peer, place: Place, read: Vec<u8>)
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
     {
@@ -242,12 +266,12 @@ impl Serving {
         let watched = place.watch();
         let task = tokio::spawn(async move {
             match tls {
-                None => connection::serve(&shared, stream, &peer, &place).await,
+                None => connection::serve(&shared, stream, &peer, &place, read).await,
                 Some(tls) => {
                     let wait = shared.settings.packet_wait;
                     match tokio::time::timeout(wait, tls.accept(stream)).await {
                         Ok(Ok(stream)) => {
-                            connection::serve(&shared, stream, &peer, &place).await;
+                            connection::serve(&shared, stream, &peer, &place, read).await;
                         }
                         Ok(Err(error)) => {
                             let text = format!("no TLS: {error}; closed");

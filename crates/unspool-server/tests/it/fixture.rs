@@ -60,6 +60,7 @@ impl Fixture {
                 spool,
                 durability: Durability::Group,
             }],
+            handed: None,
             allow_from: None,
             uids: Some(Vec::new()),
             unsigned_uids: Vec::new(),

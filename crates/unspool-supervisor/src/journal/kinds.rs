@@ -122,29 +122,29 @@ kinds! {
     /// A worker was asked for.
     WORKER_ASKED = "worker.asked" DEBUG [worker, role];
     /// Its process is there.
-    WORKER_STARTED = "worker.started" DEBUG [worker, pid];
+    WORKER_STARTED = "worker.started" DEBUG [worker, pid, kind];
     /// It takes tasks.
-    WORKER_READY = "worker.ready" DEBUG [worker, pid];
+    WORKER_READY = "worker.ready" DEBUG [worker, pid, kind];
     /// It cannot be forked.
     WORKER_NOT_FORKED = "worker.not_forked" ERROR [worker, error];
     /// A worker that imports the application itself cannot.
     WORKER_IMPORT_FAILED = "worker.import_failed" ERROR [pid, module, detail];
     /// It is not ready, or has not ended, in time. It is killed.
-    WORKER_LATE = "worker.late" ERROR [worker, pid];
+    WORKER_LATE = "worker.late" ERROR [worker, pid, kind];
     /// It has done enough, or grown too big or old: another one takes its place.
-    WORKER_RECYCLED = "worker.recycled" INFO [pid, reason];
+    WORKER_RECYCLED = "worker.recycled" INFO [pid, kind, reason];
     /// It has ended as it was told to.
-    WORKER_LEFT = "worker.left" INFO [pid, cause];
+    WORKER_LEFT = "worker.left" INFO [pid, kind, cause];
     /// It has ended by itself, or was killed. Another one starts after `again_ms`.
-    WORKER_DIED = "worker.died" WARN [pid, again_ms, cause];
+    WORKER_DIED = "worker.died" WARN [pid, kind, again_ms, cause];
     /// What its threads did as it was ended.
     WORKER_LAST_WORDS = "worker.last_words" ERROR [pid, detail];
     /// What it runs has passed a limit of time. It is killed.
-    WORKER_TIME_LIMIT = "worker.time_limit" ERROR [pid, limit_s, option];
+    WORKER_TIME_LIMIT = "worker.time_limit" ERROR [pid, kind, limit_s, option];
     /// It has passed a limit of memory. It is killed.
-    WORKER_MEMORY_LIMIT = "worker.memory_limit" ERROR [pid, reason];
+    WORKER_MEMORY_LIMIT = "worker.memory_limit" ERROR [pid, kind, reason];
     /// It is of the application before a reload, and its time to end is over.
-    WORKER_MERCY_OVER = "worker.mercy_over" WARN [pid, limit_s];
+    WORKER_MERCY_OVER = "worker.mercy_over" WARN [pid, kind, limit_s];
     /// Its task was cancelled and does not end. It is killed.
     WORKER_KILLED = "worker.killed" WARN [pid];
 
@@ -165,7 +165,7 @@ kinds! {
     RELOAD_ASKED = "reload.asked" INFO [pid];
     /// The application is imported anew.
     RELOAD_STARTED = "reload.started" INFO [];
-    /// All workers of a spool are of the new application.
+    /// All workers of a spool, or without one all web workers, are of the new application.
     RELOAD_DONE = "reload.done" INFO [spool];
     /// The new application cannot be imported. The workers go on with the old one.
     RELOAD_FAILED = "reload.failed" ERROR [];
@@ -173,10 +173,10 @@ kinds! {
     SOURCE_CHANGED = "reload.source_changed" INFO [path, files];
 
     /// The first workers take tasks.
-    DAEMON_READY = "daemon.ready" INFO [spools, workers, mules];
+    DAEMON_READY = "daemon.ready" INFO [spools, workers, mules, web];
     /// How the daemon is, for SIGUSR1.
     DAEMON_STATE = "daemon.state" INFO
-        [pid, spools, workers, mules, generation, zygote, importing, stopping];
+        [pid, spools, workers, mules, web, generation, zygote, importing, stopping];
     /// The machine's clock was set. Tasks that wait to run again are moved with it.
     CLOCK_SET = "daemon.clock_set" WARN [by_s];
     /// The command of a hook ended with status 0.

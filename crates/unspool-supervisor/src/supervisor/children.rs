@@ -11,7 +11,7 @@ use unspool_wire::control::{Role, ToZygote};
 
 use super::cancel::Cancelling;
 use super::limits::TRACEBACK_NS;
-use super::{KIND_MULE_SOCKET, KIND_TICK_SOCKET, KIND_WORKER, Supervisor};
+use super::{KIND_MULE_SOCKET, KIND_TICK_SOCKET, KIND_WEB_SOCKET, KIND_WORKER, Supervisor};
 use crate::events::{Cause, ToDispatcher, WorkerId};
 use crate::journal::journal;
 use crate::uwsgi_lines;
@@ -69,6 +69,13 @@ const SIGKILL: i32 = 9;
 
 /// How long a worker may take to end after it has closed its socket: interpreters have exit hooks.
 const END_NS_MAX: u64 = 5_000_000_000;
+
+impl WorkerProcess {
+    /// What events call it, besides a worker.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        (self.role == Role::Web).then_some("web")
+    }
+}
 
 impl Supervisor {
     /// The spool workers of the current generation.
@@ -140,6 +147,13 @@ impl Supervisor {
                 return false;
             }
         };
+        let board = match (role == Role::Web).then(|| self.web.board()).transpose() {
+            Ok(board) => board,
+            Err(error) => {
+                error!(%error, "cannot make the memory of a web worker");
+                return false;
+            }
+        };
         self.last_worker = self.last_worker.wrapping_add(1);
         let id = self.last_worker;
         let (pool, row) = (place.map_or(0, |(pool, _)| pool), place.map(|(_, row)| row));
@@ -151,6 +165,9 @@ impl Supervisor {
         let mut fds = vec![theirs.as_fd()];
         if role == Role::Spool {
             fds.extend(self.spools[spool].lent());
+        }
+        if let Some(board) = &board {
+            fds.extend(self.web.lent(board));
         }
         if !zygote.send(&packet, &fds) {
             warn!(worker = id, "the zygote does not take packets");
@@ -187,13 +204,18 @@ impl Supervisor {
             self.tell(spool, attach);
             return true;
         }
-        let kind = if role == Role::Mule { KIND_MULE_SOCKET } else { KIND_TICK_SOCKET };
+        let kind = match role {
+            Role::Mule => KIND_MULE_SOCKET,
+            Role::Web => KIND_WEB_SOCKET,
+            Role::Spool | Role::Signal => KIND_TICK_SOCKET,
+        };
         if let Err(error) = self.poll.add(ours.as_fd(), kind | u64::from(id)) {
             error!(%error, "cannot watch a worker");
         }
-        match role {
-            Role::Mule => self.mules.add(id, number, ours),
-            Role::Spool | Role::Signal | Role::Web => self.ticks.add(id, ours),
+        match (role, board) {
+            (Role::Mule, _) => self.mules.add(id, number, ours),
+            (Role::Web, Some(board)) => self.web.add(id, number, ours, board),
+            _ => self.ticks.add(id, ours),
         }
         true
     }
@@ -213,11 +235,13 @@ impl Supervisor {
         match watched {
             Ok(child) => {
                 worker.child = Some(child);
-                journal!(WORKER_STARTED, worker = id, pid, "worker started");
+                let kind = worker.kind();
+                journal!(WORKER_STARTED, worker = id, pid, kind, "worker started");
                 match worker.role {
                     Role::Spool => uwsgi_lines::spawned(&self.spools[worker.spool].path, pid),
                     Role::Mule => uwsgi_lines::spawned_mule(self.mules.number_of(id), pid),
-                    Role::Signal | Role::Web => {}
+                    Role::Web => self.web.forked(id, pid),
+                    Role::Signal => {}
                 }
                 self.reap_strangers();
                 // It may have said that it is ready before the zygote said that it is there.
@@ -236,13 +260,13 @@ impl Supervisor {
         worker.deadline_ns = None;
         worker.ready_ns = clock::monotonic_ns();
         let (ready_ns, replaces) = (worker.ready_ns, worker.replaces);
-        let (role, spool) = (worker.role, worker.spool);
+        let (role, spool, kind) = (worker.role, worker.spool, worker.kind());
         if worker.own_import {
             self.worker_imported();
         } else {
             self.forking.works();
         }
-        journal!(WORKER_READY, worker = id, pid, "worker is ready");
+        journal!(WORKER_READY, worker = id, pid, kind, "worker is ready");
         if role == Role::Spool {
             self.watch_from(ready_ns);
             self.succeed(spool, replaces);
@@ -328,6 +352,10 @@ impl Supervisor {
             self.mule_gone(id, exit, &worker);
             return;
         }
+        if worker.role == Role::Web {
+            self.web_worker_gone(id, exit, &worker);
+            return;
+        }
         // The end of a task that was cancelled says nothing about the application.
         let blameless = worker.useful || worker.cause == Cause::Cancelled;
         let cause = worker.cause.of_end(exit);
@@ -390,12 +418,13 @@ impl Supervisor {
                 continue;
             };
             worker.deadline_ns = Some(now_ns + END_NS_MAX);
-            let (worker_id, pid) = (*id, child.pid());
+            let (worker_id, pid, kind) = (*id, child.pid(), worker.kind());
             if worker.ready {
                 journal!(
                     WORKER_LATE,
                     worker = worker_id,
                     pid,
+                    kind,
                     "worker is not ended in time; killing it"
                 );
                 late.push(worker_id);
@@ -404,6 +433,7 @@ impl Supervisor {
                     WORKER_LATE,
                     worker = worker_id,
                     pid,
+                    kind,
                     "worker is not ready in time; killing it. Its threads do this:"
                 );
                 child.end_with_traceback();

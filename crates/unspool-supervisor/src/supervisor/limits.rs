@@ -146,7 +146,7 @@ impl Supervisor {
     pub(super) fn next_limit_ns(&self) -> Option<u64> {
         let ready = || self.workers.values().filter(|w| w.ready && w.cause == Cause::Own);
         let ages = self.patrol.limits.lifetime.and_then(|limit| {
-            let lasting = ready().filter(|w| w.role == Role::Spool && w.tenure == Tenure::Lasting);
+            let lasting = ready().filter(|w| may_grow_old(w));
             lasting.map(|w| w.ready_ns + nanoseconds(self.lifetime(limit, w))).min()
         });
         let memory = self.patrol.limits_memory() && ready().next().is_some();
@@ -196,7 +196,7 @@ impl Supervisor {
     }
 
     /// Ends a worker for the time that it takes, after it has shown what it does.
-    fn end_for_time(
+    pub(super) fn end_for_time(
         &mut self,
         id: WorkerId,
         what: &str,
@@ -208,10 +208,11 @@ impl Supervisor {
             return;
         };
         let Some(child) = &worker.child else { return };
-        let (pid, seconds) = (child.pid(), limit.as_secs_f64());
+        let (pid, seconds, kind) = (child.pid(), limit.as_secs_f64(), worker.kind());
         journal!(
             WORKER_TIME_LIMIT,
             pid,
+            kind,
             limit_s = seconds,
             option,
             "{what} runs longer than `{option}`; killing its worker"
@@ -271,7 +272,7 @@ impl Supervisor {
         let old: Vec<(WorkerId, u32, Duration)> = self
             .workers
             .iter()
-            .filter(|(_, w)| w.role == Role::Spool && w.ready && w.tenure == Tenure::Lasting)
+            .filter(|(_, w)| w.ready && may_grow_old(w))
             .map(|(id, w)| (id, w, self.lifetime(limit, w)))
             .filter(|(_, w, limit)| w.ready_ns + nanoseconds(*limit) <= now_ns)
             .filter_map(|(id, w, limit)| Some((*id, w.child.as_ref()?.pid(), limit)))
@@ -284,7 +285,9 @@ impl Supervisor {
 
     /// How long a worker lasts: with `max-worker-lifetime-delta` each by its number, from 1.
     fn lifetime(&self, limit: Duration, worker: &WorkerProcess) -> Duration {
-        let number = worker.row.map_or(0, |row| u32::try_from(row + 1).unwrap_or(u32::MAX));
+        // Of a web worker the row is its number.
+        let first = usize::from(worker.role == Role::Spool);
+        let number = worker.row.map_or(0, |row| u32::try_from(row + first).unwrap_or(u32::MAX));
         limit.saturating_add(self.patrol.limits.lifetime_delta.saturating_mul(number))
     }
 
@@ -303,7 +306,7 @@ impl Supervisor {
             if let Some(why) = evil(&limits, now) {
                 journal!(WORKER_MEMORY_LIMIT, pid, reason = why, "killing a worker: {why}");
                 self.kill_for(id, why);
-            } else if role == Role::Spool
+            } else if matches!(role, Role::Spool | Role::Web)
                 && let Some(why) = soft(&limits, now)
             {
                 self.recycle(id, pid, &why);
@@ -344,6 +347,11 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whether a worker is replaced for its age.
+fn may_grow_old(worker: &WorkerProcess) -> bool {
+    matches!(worker.role, Role::Spool | Role::Web) && worker.tenure == Tenure::Lasting
 }
 
 fn evil(limits: &MemoryLimits, now: Memory) -> Option<String> {

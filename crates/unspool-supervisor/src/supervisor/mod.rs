@@ -35,6 +35,7 @@ mod ticks;
 mod timetable;
 mod watched;
 mod watcher;
+mod web;
 mod zygote;
 
 use std::collections::BTreeMap;
@@ -74,6 +75,7 @@ use self::tick_log::TickLog;
 use self::ticks::TickPool;
 use self::watched::TouchCommands;
 use self::watcher::Watcher;
+use self::web::WebWorkers;
 use self::zygote::Zygote;
 use crate::backoff::Backoff;
 use crate::dispatcher::Outbox;
@@ -102,6 +104,9 @@ pub enum RunError {
         /// The spool and what happened.
         why: String,
     },
+    /// The application cannot be imported, and the configuration says that it is needed.
+    #[error("the application cannot be imported, and `need-app` asks for it")]
+    NoApplication,
     /// A master FIFO cannot be made.
     #[error("cannot make the master FIFO `{}`", path.display())]
     Fifo {
@@ -139,6 +144,7 @@ const KIND_CRON: u64 = 16 << 32;
 const KIND_ATTACHED: u64 = 17 << 32;
 const KIND_MULE_SOCKET: u64 = 18 << 32;
 const KIND_HOOK: u64 = 19 << 32;
+const KIND_WEB_SOCKET: u64 = 20 << 32;
 const NUMBER: u64 = (1 << 32) - 1;
 
 /// Messages from dispatchers that wait: a few per worker, one of each spool, and what clients asked.
@@ -193,9 +199,10 @@ struct Supervisor {
     followers: Followers,
     reporting: Reporting,
     mules: Mules,
+    web: WebWorkers,
     ladder: Option<Ladder>,
-    /// What a dispatcher failed of.
-    failure: Option<String>,
+    /// Why the daemon stops, if nobody has told it to.
+    failure: Option<RunError>,
     announced: bool,
     over: bool,
 }
@@ -264,6 +271,7 @@ impl Supervisor {
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
             .map_err(system("make the queues of the mules"))?;
+        let web = WebWorkers::new(settings.web, settings.zygote.setup.web.as_ref());
         let patrol = Patrol::new(settings.limits);
         let spools = start_spools(settings.spools, &patrol, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;
@@ -314,6 +322,7 @@ impl Supervisor {
             requests,
             followers,
             mules,
+            web,
             ladder: None,
             failure: None,
             announced: false,
@@ -346,6 +355,7 @@ impl Supervisor {
             self.start_ticks();
             self.close_silent_clients();
             self.tend_mules();
+            self.tend_web();
             self.climb();
             self.go_on_reporting();
         }
@@ -358,7 +368,7 @@ impl Supervisor {
         journal!(DAEMON_STOPPED, "stopped");
         uwsgi_lines::goodbye();
         self.end_followers();
-        self.failure.take().map_or(Ok(()), |why| Err(RunError::Dispatcher { why }))
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     fn event(&mut self, key: u64) {
@@ -375,6 +385,7 @@ impl Supervisor {
             KIND_CRON => self.cron_ended(number),
             KIND_ATTACHED => self.attached_ended(number as usize),
             KIND_MULE_SOCKET => self.read_mule(number),
+            KIND_WEB_SOCKET => self.read_web_worker(number),
             _ => match key {
                 KEY_SIGNALS => self.read_signals(),
                 KEY_INBOX => self.read_inbox(),
@@ -417,6 +428,8 @@ impl Supervisor {
             self.reporting.until_ns(),
             if_so(forking, self.mules.next_start_ns()),
             self.mules.next_look_ns(),
+            if_so(forking, self.web.next_start_ns()),
+            self.web.next_look_ns(),
         ]
         .into_iter()
         .flatten()
@@ -431,7 +444,10 @@ impl Supervisor {
                 Asked::Quit if self.on_quit == OnQuit::Reload => self.reload(),
                 Asked::Quit => self.stop_now(),
                 Asked::State => self.log_state(),
-                Asked::Pause => info!("there are no web workers to pause; tasks go on"),
+                Asked::Pause if self.web.is_empty() => {
+                    info!("there are no web workers to pause; tasks go on");
+                }
+                Asked::Pause => info!("web workers are not paused: they and tasks go on"),
                 Asked::Reload => self.reload(),
                 Asked::ChildEnded => self.reap_strangers(),
             }
@@ -475,7 +491,7 @@ impl Supervisor {
                 ToSupervisor::Report { spool, snapshot } => self.reported(spool, *snapshot),
                 ToSupervisor::Failed { spool, why } => {
                     journal!(SPOOL_LOST, spool, "{why}");
-                    self.failure.get_or_insert(why);
+                    self.failure.get_or_insert(RunError::Dispatcher { why });
                     self.stop();
                 }
                 ToSupervisor::Ended { spool } => {
@@ -491,6 +507,7 @@ impl Supervisor {
     fn announce(&mut self) {
         let ready = self.zygote.is_some()
             && self.mules.all_started()
+            && self.web.all_started()
             && self.ticks.has_its_one()
             && (0..self.spools.len()).all(|spool| {
                 self.workers_of(spool).filter(|w| w.ready && w.child.is_some()).count() as u32
@@ -498,27 +515,30 @@ impl Supervisor {
             });
         if ready && !self.announced {
             self.announced = true;
-            let (workers, mules) = self.counts();
-            journal!(DAEMON_READY, spools = self.spools.len(), workers, mules, "unspool is ready");
+            let (workers, mules, web) = self.counts();
+            let spools = self.spools.len();
+            journal!(DAEMON_READY, spools, workers, mules, web, "unspool is ready");
             self.imports.show_now();
         }
     }
 
-    /// Workers and mules that there are.
-    fn counts(&self) -> (usize, usize) {
-        let mules = self.workers.values().filter(|worker| worker.role == Role::Mule).count();
-        (self.workers.len() - mules, mules)
+    /// Workers, mules and, if there should be some, web workers that there are.
+    fn counts(&self) -> (usize, usize, Option<usize>) {
+        let count = |role| self.workers.values().filter(|worker| worker.role == role).count();
+        let (mules, web) = (count(Role::Mule), count(Role::Web));
+        (self.workers.len() - mules - web, mules, (!self.web.is_empty()).then_some(web))
     }
 
     /// Says in the log how things stand.
     fn log_state(&self) {
-        let (workers, mules) = self.counts();
+        let (workers, mules, web) = self.counts();
         journal!(
             DAEMON_STATE,
             pid = host::pid(),
             spools = self.spools.len(),
             workers,
             mules,
+            web,
             generation = self.generation,
             zygote = self.zygote.as_ref().map_or(0, |zygote| zygote.child.pid()),
             importing = self.next_zygote.is_some(),

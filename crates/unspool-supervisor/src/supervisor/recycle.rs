@@ -17,8 +17,9 @@ impl Supervisor {
         };
         worker.tenure = Tenure::Worn;
         let current = worker.generation == self.generation && self.ladder.is_none();
+        let kind = worker.kind();
         if current {
-            journal!(WORKER_RECYCLED, pid, reason = why, "replacing a worker: {why}");
+            journal!(WORKER_RECYCLED, pid, kind, reason = why, "replacing a worker: {why}");
         }
     }
 

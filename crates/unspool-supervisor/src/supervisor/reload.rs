@@ -52,6 +52,7 @@ impl Supervisor {
             self.reload_attached();
         }
         self.replace_mules();
+        self.replace_web_workers();
         self.begin_hooks();
         self.announce();
         self.reload_again_if_wanted();

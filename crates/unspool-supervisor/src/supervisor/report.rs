@@ -217,6 +217,8 @@ impl Supervisor {
             zygote: self.zygote.as_ref().map(|zygote| zygote.child.pid()),
             ticks: self.ticks.account(pids.collect()),
             mules: self.mule_snapshots(now_ns),
+            web: self.web_snapshots(now_ns),
+            web_sockets: self.web_socket_snapshots(),
             timers,
             crons,
             leads: self.leader.standing(),

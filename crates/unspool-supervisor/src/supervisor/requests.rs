@@ -293,6 +293,7 @@ impl Supervisor {
             }
             Request::Wait { signal } => {
                 let worker = self.sender(worker, pid)?;
+                self.check_hears(worker)?;
                 self.wait_in(worker, signal);
             }
             Request::Message { mule, farm } => {

@@ -251,6 +251,7 @@ impl Supervisor {
         if self.routes.targets.contains_key(&signal) {
             return Err(format!("signal {signal} is registered by the application's import"));
         }
+        self.check_hears(worker)?;
         if let Some(owner) = self.routes.local.insert(signal, worker)
             && owner != worker
         {
@@ -259,6 +260,18 @@ impl Supervisor {
         }
         if self.routes.unclaimed.remove(&signal) {
             self.raise(signal);
+        }
+        Ok(())
+    }
+
+    /// Web workers hear of no signal: they look at requests alone.
+    pub(super) fn check_hears(&self, worker: WorkerId) -> Result<(), String> {
+        if self.workers.get(&worker).is_some_and(|worker| worker.role == Role::Web) {
+            return Err(
+                "a web worker neither handles signals nor waits for them: register handlers \
+                        where the application is imported"
+                    .into(),
+            );
         }
         Ok(())
     }

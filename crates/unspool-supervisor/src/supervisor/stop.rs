@@ -71,6 +71,7 @@ impl Supervisor {
                 self.ladder = Some(Ladder::Asked { since_ns, until_ns });
                 // Before it is said: who reads that has no mule take one more message.
                 self.retire_mules(|_| true);
+                self.drain_web(|_, _| true);
                 let wait_s = self.stop_timeout.as_secs_f64();
                 journal!(DAEMON_STOPPING, wait_s, "stopping: running tasks may finish");
                 self.crons.name_those_that_run();

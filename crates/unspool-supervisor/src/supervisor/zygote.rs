@@ -13,12 +13,12 @@ use unspool_sys::socket::{self, Received};
 use unspool_sys::{clock, host};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::control::{
-    FromZygote, MARK_VARIABLE, MonitorSpec, Ready, Source, ToZygote, mark_value,
+    FromZygote, ImportFailure, MARK_VARIABLE, MonitorSpec, Ready, Source, ToZygote, mark_value,
 };
 
 use super::limits::TRACEBACK_NS;
 use super::watcher::{MONITORS_MAX, SOURCES_MAX};
-use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, Supervisor};
+use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, RunError, Supervisor};
 use crate::journal::journal;
 use crate::python::python_program;
 use crate::settings::ZygoteSettings;
@@ -225,6 +225,9 @@ impl Supervisor {
             return;
         }
         if self.generation == 0 {
+            if ready.failed.iter().any(|number| self.web.needs_import(*number)) {
+                return self.stop_without_application(ready.failures);
+            }
             self.moments.imported.reached();
         }
         self.zygote_backoff.reset();
@@ -245,6 +248,13 @@ impl Supervisor {
         self.begin_schedule(ready.timers, &ready.crons);
         self.adopt_generation(reloaded);
         self.raise_early();
+    }
+
+    /// The application cannot be imported, and is needed.
+    fn stop_without_application(&mut self, failures: Vec<ImportFailure>) {
+        self.imports_failed(failures, false);
+        self.failure.get_or_insert(RunError::NoApplication);
+        self.stop();
     }
 
     /// Lets a zygote go: it is sent nothing more, and ends when it has done what it was asked for.

@@ -15,10 +15,11 @@ use unspool_sys::{host, title};
 
 use super::signal;
 use crate::cli;
+use crate::listening::{self, Listening};
 use crate::logging::{Log, complain, complain_text, with_causes};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
-use crate::{exit, listening, logging, relays, resolve, serving, setup, terminal};
+use crate::{exit, logging, relays, resolve, serving, setup, terminal};
 
 const USAGE: &str = "\
 Run the tasks of one or more spools, in the foreground, logging to standard error.
@@ -237,8 +238,8 @@ fn run_daemon(
             return exit::FAILED;
         }
     };
-    let network = match listening::bind(&loaded.config) {
-        Ok(network) => network,
+    let Listening { network, web } = match listening::bind(&loaded.config) {
+        Ok(listening) => listening,
         Err(error) => {
             complain(&error);
             return error.exit_status();
@@ -253,6 +254,14 @@ fn run_daemon(
     };
     host::raise_open_files_limit();
     log_surroundings(&settings);
+    // The names of their files last as long as this does.
+    let _web = match web.map(|web| web.give(&loaded.config, &mut settings)).transpose() {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            complain(&error);
+            return error.exit_status();
+        }
+    };
     // It lives as long as the daemon does.
     let _server = match serving::start(&loaded.config, listeners, network, &mut settings) {
         Ok(server) => server,
