@@ -236,6 +236,11 @@ impl Worker {
         self.send(&FromWorker::TickDone { signal, duration_ns, error: error.map(shorten) });
     }
 
+    /// Says that this web worker has answered as many requests as it may, and ends.
+    fn leaves(&self) {
+        self.send(&FromWorker::Leaving);
+    }
+
     /// Whether it is time to end.
     #[getter]
     fn leaving(&self) -> bool {

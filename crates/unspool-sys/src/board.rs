@@ -92,6 +92,11 @@ impl BoardWriter {
         Ok(Self { rows: Rows::map(file)? })
     }
 
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows.count()
+    }
+
     /// Stores a number; nothing where there is no such row or number.
     pub fn set(&self, row: usize, number: usize, value: u64) {
         if let Some(cell) = self.cell(row, number) {
@@ -99,7 +104,7 @@ impl BoardWriter {
         }
     }
 
-    /// Adds to a number of a row that no other process writes.
+    /// Adds to a number.
     pub fn add(&self, row: usize, number: usize, more: u64) {
         if let Some(cell) = self.cell(row, number) {
             cell.fetch_add(more, Ordering::Relaxed);

@@ -29,7 +29,7 @@ pub enum ToZygote {
         worker: u32,
         /// What it is for.
         role: Role,
-        /// Index of its spool.
+        /// Index of its spool; of a web worker its place in the memory of all, see [`Role::Web`].
         spool: u32,
         /// Its row of slots; of a mule, of a worker for ticks and of a web worker the number that
         /// the application knows it by, from 1.
@@ -50,9 +50,9 @@ pub enum Role {
     /// Handles messages, or runs a program of its own.
     Mule,
     /// Answers requests with the application, on sockets of the daemon. With its fork come its
-    /// socket, the memory in which it says what it does (a row for each of its threads), the socket
-    /// over which it hands over connections that are not for the application, and the sockets of
-    /// [`Web`], in their order.
+    /// socket, the memory in which all of them say what they do (a row for each thread of each
+    /// place, and one more for what they count together), the socket over which it hands over
+    /// connections that are not for the application, and the sockets of [`Web`], in their order.
     Web,
 }
 

@@ -8,14 +8,14 @@ from unspool._process import Bounds, Found, Network, Security
 __all__ = [
     "CancelError",
     "ConfigError",
+    "FileWrapper",
+    "Input",
     "LateNote",
     "NotDurableError",
     "SpoolError",
     "SpoolFullError",
-    "UnansweredError",
-    "FileWrapper",
-    "Input",
     "StartResponse",
+    "UnansweredError",
     "Web",
     "Worker",
     "__version__",
@@ -164,6 +164,7 @@ class Web:
         cls,
         setup: dict[str, Any],
         number: int,
+        place: int,
         board: int,
         hand_over: int,
         control: int,
@@ -192,6 +193,7 @@ class Worker:
         spool: str | None = None,
     ) -> Worker: ...
     def ready(self) -> None: ...
+    def leaves(self) -> None: ...
     @property
     def leaving(self) -> bool: ...
     def look(self) -> int | None: ...

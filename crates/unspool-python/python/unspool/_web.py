@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import threading
 import time
 import traceback
@@ -36,7 +35,6 @@ _NO_APPLICATION = (
     "unspool: no application in this web worker: each request is answered with 500 Internal Server "
     "Error\n"
 )
-_NO_NATIVE = "unspool: this build of the native module has no web server: install unspool again"
 
 # How often it is looked whether requests have imported something (`py-autoreload`).
 SOURCES_SECONDS = 1.0
@@ -89,8 +87,8 @@ def _application(setup: dict[str, Any]) -> Any:
 def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) -> None:
     """Runs a web worker until the daemon lets it go, or it has answered as many requests as it may.
 
-    ``descriptors`` are its connection to the daemon, the memory in which its threads say what they
-    do, the socket over which it hands connections over, and the sockets that it accepts on.
+    ``descriptors`` are its connection to the daemon, the memory in which threads say what they do,
+    the socket over which it hands connections over, and the sockets that it accepts on.
     """
     # A session of its own, so that it is ended together with what it starts.
     os.setsid()
@@ -108,20 +106,21 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
 
     _steps.take(setup, "post-fork")
     _hooks.after_fork(uwsgi)
-    application = _find(setup)
-    web = _native_web()(
+    web = _native.Web(
         setup["web"],
         number,
+        request["spool"],
         descriptors[BOARD],
         descriptors[HANDOVER],
+        os.dup(channel.fileno()),
         descriptors[LISTENERS:],
-        channel,
     )
     if setup["autoreload"]:
         threading.Thread(target=_tell_sources, name="unspool-sources", daemon=True).start()
+    serving = _Serving(web, channel, _find(setup))
     channel.ready()
     try:
-        web.run(application)
+        serving.run(number)
     finally:
         _hooks.at_exit(uwsgi)
         flush()
@@ -136,11 +135,46 @@ def _find(setup: dict[str, Any]) -> Any:
         return None
 
 
-def _native_web() -> Any:
-    found = getattr(_native, "Web", None)
-    if found is None:
-        sys.exit(_NO_NATIVE)
-    return found
+class _Serving:
+    """The threads that answer requests, and what the daemon says meanwhile."""
+
+    def __init__(self, web: _native.Web, channel: _native.Worker, application: Any) -> None:
+        self._web = web
+        self._channel = channel
+        self._application = application
+
+    def run(self, number: int) -> None:
+        """Answers requests until the worker is to leave, in this thread and, if need be, others."""
+        others = [
+            threading.Thread(
+                target=self._answer, args=(core,), name=f"uWSGIWorker{number}Core{core}"
+            )
+            for core in range(1, self._web.threads)
+        ]
+        for thread in others:
+            thread.start()
+        self._serve(0)
+        for thread in others:
+            thread.join()
+
+    def _serve(self, core: int) -> None:
+        self._web.serve(self._application, core, self._listen, self._channel.leaves)
+
+    def _answer(self, core: int) -> None:
+        try:
+            self._serve(core)
+        except BaseException:
+            traceback.print_exc()
+            # With a thread less it would answer less than is asked of it: another one comes.
+            self._channel.leaves()
+            self._web.drain()
+
+    def _listen(self) -> None:
+        """Reads what the daemon says."""
+        while self._channel.look() is not None:
+            pass
+        if self._channel.leaving:
+            self._web.drain()
 
 
 def _tell_sources() -> None:

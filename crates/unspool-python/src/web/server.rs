@@ -52,11 +52,14 @@ pub(super) struct Serving {
     board: BoardWriter,
     /// The worker's first row.
     row: usize,
-    rows: usize,
+    /// The row in which all workers count.
+    common_row: usize,
     threads: usize,
     lines: Lines,
     files: StaticFiles,
     requests_max: u64,
+    /// Until then the worker does not leave for its requests.
+    stays_until_ns: u64,
     answered: AtomicU64,
     is_full: AtomicBool,
     /// The second that the date was made for, and it.
@@ -80,8 +83,9 @@ impl Serving {
         Ok(date.1.clone())
     }
 
-    fn requests_of_all(&self) -> u64 {
-        (0..self.rows).map(|row| self.board.get(row, REQUESTS)).sum()
+    /// Whether the worker has answered as many requests as it may.
+    fn has_answered(&self, count: u64, now_ns: u64) -> bool {
+        self.requests_max > 0 && count >= self.requests_max && now_ns >= self.stays_until_ns
     }
 }
 
@@ -138,11 +142,12 @@ fn seconds(setup: &Bound<'_, PyDict>, name: &str) -> PyResult<Duration> {
 impl Web {
     /// Takes over the descriptors: the board, the socket for connections that are the daemon's, one that
     /// becomes readable when the daemon says something (or -1), and those that listen. `setup` is that of
-    /// the web workers.
+    /// the web workers, `number` the worker's, and `place` where its rows are.
     #[new]
     fn new(
         setup: &Bound<'_, PyDict>,
-        number: usize,
+        number: u64,
+        place: usize,
         board: RawFd,
         hand_over: RawFd,
         control: RawFd,
@@ -168,11 +173,15 @@ impl Web {
             connections_max: item::<usize>(setup, "connections")?.max(threads + 1),
             say,
         })?;
+        let board = BoardWriter::map(own(board))?;
+        let lifetime_min = seconds(setup, "lifetime_min")?;
+        let requests_max: u64 = item(setup, "max_requests")?;
+        let delta: u64 = item(setup, "max_requests_delta")?;
         let serving = Serving {
             environ: Environ::new(py, threads > 1, processes > 1, &host::hostname())?,
-            board: BoardWriter::map(own(board))?,
-            row: number.saturating_sub(1) * threads,
-            rows: processes * threads,
+            row: place * threads,
+            common_row: board.rows().saturating_sub(1),
+            board,
             threads,
             lines: Lines {
                 all: item(setup, "log_requests")?,
@@ -181,7 +190,13 @@ impl Web {
                 slow_ms: item(setup, "log_slow_ms")?,
             },
             files: StaticFiles::new(static_maps(setup)?),
-            requests_max: item(setup, "max_requests")?,
+            requests_max: if requests_max > 0 {
+                requests_max.saturating_add(delta.saturating_mul(number))
+            } else {
+                0
+            },
+            stays_until_ns: clock::monotonic_ns()
+                .saturating_add(u64::try_from(lifetime_min.as_nanos()).unwrap_or(u64::MAX)),
             answered: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             date: Mutex::default(),
@@ -250,22 +265,24 @@ impl Web {
         } else {
             answer(py, serving, application, &Shared::new(exchange), core)
         };
-        let took_ns = clock::monotonic_ns() - began_ns;
+        let now_ns = clock::monotonic_ns();
+        let took_ns = now_ns - began_ns;
         board.set(row, SINCE, 0);
         board.set(row, LIMIT, 0);
         board.add(row, REQUESTS, 1);
+        board.add(serving.common_row, REQUESTS, 1);
         board.add(row, EXCEPTIONS, u64::from(answered.has_raised));
         board.add(row, MICROSECONDS, took_ns / 1000);
         board.add(row, BYTES, answered.body_bytes + answered.head_bytes as u64);
         let count = serving.answered.fetch_add(1, Ordering::Relaxed) + 1;
-        if serving.requests_max > 0 && count >= serving.requests_max {
+        if serving.has_answered(count, now_ns) {
             serving.is_full.store(true, Ordering::Relaxed);
         }
         let milliseconds = took_ns / 1_000_000;
         if serving.lines.wants(&answered, milliseconds) {
             let about = About {
                 pid: host::pid(),
-                requests: (count, serving.requests_of_all()),
+                requests: (count, serving.board.get(serving.common_row, REQUESTS)),
                 date: &serving.date(py)?,
                 milliseconds,
                 core,

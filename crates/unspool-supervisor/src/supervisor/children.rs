@@ -147,13 +147,10 @@ impl Supervisor {
                 return false;
             }
         };
-        let board = match (role == Role::Web).then(|| self.web.board()).transpose() {
-            Ok(board) => board,
-            Err(error) => {
-                error!(%error, "cannot make the memory of a web worker");
-                return false;
-            }
-        };
+        let web_place = if role == Role::Web { self.web.take_place() } else { None };
+        if role == Role::Web && web_place.is_none() {
+            return false;
+        }
         self.last_worker = self.last_worker.wrapping_add(1);
         let id = self.last_worker;
         let (pool, row) = (place.map_or(0, |(pool, _)| pool), place.map(|(_, row)| row));
@@ -161,15 +158,19 @@ impl Supervisor {
             .filter(|_| role == Role::Spool)
             .and_then(|(pool, _)| self.without_successor(spool, pool));
         let number = row.unwrap_or_default() as u32;
-        let packet = ToZygote::Fork { worker: id, role, spool: spool as u32, row: number };
+        let spool_or_place = web_place.unwrap_or(spool as u32);
+        let packet = ToZygote::Fork { worker: id, role, spool: spool_or_place, row: number };
         let mut fds = vec![theirs.as_fd()];
         if role == Role::Spool {
             fds.extend(self.spools[spool].lent());
         }
-        if let Some(board) = &board {
-            fds.extend(self.web.lent(board));
+        if role == Role::Web {
+            fds.extend(self.web.lent());
         }
         if !zygote.send(&packet, &fds) {
+            if let Some(place) = web_place {
+                self.web.free_place(place);
+            }
             warn!(worker = id, "the zygote does not take packets");
             return false;
         }
@@ -212,9 +213,9 @@ impl Supervisor {
         if let Err(error) = self.poll.add(ours.as_fd(), kind | u64::from(id)) {
             error!(%error, "cannot watch a worker");
         }
-        match (role, board) {
+        match (role, web_place) {
             (Role::Mule, _) => self.mules.add(id, number, ours),
-            (Role::Web, Some(board)) => self.web.add(id, number, ours, board),
+            (Role::Web, Some(place)) => self.web.add(id, number, ours, place),
             _ => self.ticks.add(id, ours),
         }
         true

@@ -271,7 +271,8 @@ impl Supervisor {
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
         let mules = Mules::new(settings.mules, &settings.zygote.setup)
             .map_err(system("make the queues of the mules"))?;
-        let web = WebWorkers::new(settings.web, settings.zygote.setup.web.as_ref());
+        let web = WebWorkers::new(settings.web, settings.zygote.setup.web.as_ref())
+            .map_err(system("make the memory of the web workers"))?;
         let patrol = Patrol::new(settings.limits);
         let spools = start_spools(settings.spools, &patrol, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;

@@ -14,7 +14,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 
 use super::super::Supervisor;
 use super::super::children::{Tenure, WorkerProcess};
-use super::Sums;
+use super::{OF_SEAT_MAX, Sums};
 use crate::events::{Cause, WorkerId};
 use crate::journal::journal;
 use crate::uwsgi_lines;
@@ -27,8 +27,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 const KILL_NS: u64 = 5_000_000_000;
 /// One that cannot be asked for is asked for again then.
 const ASK_NS: u64 = 100_000_000;
-/// Processes of one seat: more do not leave though they were told to, and the next one waits.
-const OF_SEAT_MAX: usize = 8;
 
 impl Supervisor {
     /// Starts web workers that are missing, ends those that should have ended.
@@ -250,6 +248,7 @@ impl Supervisor {
         let _ = self.poll.remove(worker.socket.as_fd());
         let threads = self.web.threads_of(&worker);
         let sums = threads.iter().fold(Sums::default(), |sums, thread| sums.plus(thread.sums));
+        self.web.free_place(worker.place);
         let current = process.generation == self.generation
             && process.tenure != Tenure::LetGo
             && self.ladder.is_none();

@@ -24,11 +24,16 @@ use crate::events::WorkerId;
 use crate::settings::WebSettings;
 use crate::uwsgi_lines;
 
+/// Processes of one seat: more do not leave though they were told to, and the next one waits.
+const OF_SEAT_MAX: usize = 8;
+
 /// All web workers, and what they are given.
 #[derive(Debug, Default)]
 pub(super) struct WebWorkers {
     /// `None`: there are none.
     plan: Option<Plan>,
+    /// Places of the board that nobody has, the next one last.
+    free: Vec<u32>,
     /// By number, from 1.
     seats: Vec<Seat>,
     processes: BTreeMap<WorkerId, WebWorker>,
@@ -42,6 +47,9 @@ pub(super) struct WebWorkers {
 struct Plan {
     settings: WebSettings,
     setup: Web,
+    /// In which threads say what they do: a row for each thread of each place, and one for all. A place
+    /// is one process's alone: of those in one seat, one may still write.
+    board: Board,
 }
 
 /// What stays when the process in a seat is replaced.
@@ -74,8 +82,8 @@ struct Sums {
 struct WebWorker {
     number: u32,
     socket: OwnedFd,
-    /// In which its threads say what they do. Its own: the one before it in its seat may still write.
-    board: Board,
+    /// Its rows of the board.
+    place: u32,
     ready: bool,
     /// It was told to leave, or leaves by itself: when it is killed.
     kill_ns: Option<u64>,
@@ -110,11 +118,13 @@ impl Sums {
 }
 
 impl WebWorkers {
-    pub(super) fn new(settings: Option<WebSettings>, setup: Option<&Web>) -> Self {
-        let (Some(settings), Some(setup)) = (settings, setup) else { return Self::default() };
+    pub(super) fn new(settings: Option<WebSettings>, setup: Option<&Web>) -> io::Result<Self> {
+        let (Some(settings), Some(setup)) = (settings, setup) else { return Ok(Self::default()) };
         let seats = (0..setup.processes).map(|_| Seat::default()).collect();
-        let plan = Some(Plan { settings, setup: setup.clone() });
-        Self { plan, seats, ..Self::default() }
+        let places = setup.processes * OF_SEAT_MAX as u32;
+        let board = Board::new(places as usize * setup.threads as usize + 1)?;
+        let plan = Some(Plan { settings, setup: setup.clone(), board });
+        Ok(Self { plan, seats, free: (0..places).rev().collect(), ..Self::default() })
     }
 
     /// Whether there is none, nor will be.
@@ -140,21 +150,32 @@ impl WebWorkers {
         })
     }
 
-    /// The memory of a new worker: as many rows as all of them have, of which it writes its own.
-    pub(super) fn board(&self) -> io::Result<Board> {
-        let Some(plan) = &self.plan else { return Err(io::Error::other("no web workers")) };
-        Board::new(plan.setup.processes as usize * plan.setup.threads as usize)
+    /// A place of the board for a new worker, with rows of zeros.
+    pub(super) fn take_place(&mut self) -> Option<u32> {
+        let place = self.free.pop()?;
+        let count = self.threads() as usize;
+        let first = place as usize * count;
+        let board = self.plan.as_ref().map(|plan| &plan.board)?;
+        for row in first..first + count {
+            let _ = board.clear(row);
+        }
+        Some(place)
+    }
+
+    /// Nobody has it any more.
+    pub(super) fn free_place(&mut self, place: u32) {
+        self.free.push(place);
     }
 
     /// What a worker gets with its fork, behind its own socket.
-    pub(super) fn lent<'a>(&'a self, board: &'a Board) -> Vec<BorrowedFd<'a>> {
+    pub(super) fn lent(&self) -> Vec<BorrowedFd<'_>> {
         let Some(plan) = &self.plan else { return Vec::new() };
         let sockets = plan.settings.sockets.iter().map(AsFd::as_fd);
-        [board.as_fd(), plan.settings.handover.as_fd()].into_iter().chain(sockets).collect()
+        [plan.board.as_fd(), plan.settings.handover.as_fd()].into_iter().chain(sockets).collect()
     }
 
-    pub(super) fn add(&mut self, id: WorkerId, number: u32, socket: OwnedFd, board: Board) {
-        let worker = WebWorker { number, socket, board, ready: false, kill_ns: None };
+    pub(super) fn add(&mut self, id: WorkerId, number: u32, socket: OwnedFd, place: u32) {
+        let worker = WebWorker { number, socket, place, ready: false, kill_ns: None };
         self.processes.insert(id, worker);
     }
 
@@ -198,8 +219,8 @@ impl WebWorkers {
     /// What the threads of a worker say.
     fn threads_of(&self, worker: &WebWorker) -> Vec<Thread> {
         let count = self.threads() as usize;
-        let first = (worker.number as usize).saturating_sub(1) * count;
-        let rows = worker.board.read_all(first, count).unwrap_or_default();
-        rows.into_iter().map(Thread::from).collect()
+        let board = self.plan.as_ref().map(|plan| &plan.board);
+        let rows = board.map(|board| board.read_all(worker.place as usize * count, count));
+        rows.and_then(Result::ok).unwrap_or_default().into_iter().map(Thread::from).collect()
     }
 }
