@@ -47,7 +47,18 @@ pub(crate) enum ListenError {
     Socket(#[source] std::io::Error),
 }
 
-/// What is bound.
+/// Sockets that are bound.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    /// Those that the network's server accepts on.
+    sockets: Vec<NetworkSocket>,
+    /// Those that web workers accept on, and what is spoken there.
+    requests: Vec<(Listener, WebProtocol)>,
+    /// Of these the first ones, on which tasks may come.
+    handed: Vec<HandedSocket>,
+}
+
+/// What listens, and what it serves.
 #[derive(Debug, Default)]
 pub(crate) struct Listening {
     /// For tasks.
@@ -67,28 +78,19 @@ impl ListenError {
     }
 }
 
-/// Binds all sockets but that of the statistics, by the user that the daemon becomes.
-pub(crate) fn bind(config: &Config) -> Result<Listening, ListenError> {
-    let has_web = config.has_web_workers();
-    let (mut sockets, mut requests, mut handed) = (Vec::new(), Vec::new(), Vec::new());
-    for socket in &config.network.sockets {
-        let bound = bind_one(config, socket)?;
-        if has_web && socket.tls.is_none() {
-            for NetworkSocket { listener, needs_key, .. } in bound {
-                handed.push(HandedSocket { tcp: listener.is_tcp(), needs_key });
-                requests.push((listener, WebProtocol::Uwsgi));
-            }
-        } else {
-            sockets.extend(bound);
-        }
-    }
-    for socket in config.web.sockets.iter().filter(|_| has_web) {
-        let listeners = bind_listeners(config, network::address(config, socket)?)?;
-        requests.extend(listeners.into_iter().map(|listener| (listener, WebProtocol::Http)));
-    }
-    if web::too_many(requests.len()) {
-        return Err(ListenError::TooMany { sockets: requests.len() });
-    }
+/// User and group of a socket's file.
+pub(crate) type Owner = (Option<u32>, Option<u32>);
+
+/// Binds what has to be bound before the user changes, as uWSGI binds it: where there are web workers,
+/// all sockets. Their files are `owner`'s, unless an option says whose.
+pub(crate) fn bind_early(config: &Config, owner: Owner) -> Result<Option<Bound>, ListenError> {
+    config.has_web_workers().then(|| bind(config, owner)).transpose()
+}
+
+/// Binds what is not bound yet, and says what is served on it.
+pub(crate) fn settle(config: &Config, bound: Option<Bound>) -> Result<Listening, ListenError> {
+    let Bound { sockets, requests, handed } =
+        bound.map_or_else(|| bind(config, (None, None)), Ok)?;
     let mut listening = Listening::default();
     let mut handed_over = None;
     if !requests.is_empty() {
@@ -101,6 +103,31 @@ pub(crate) fn bind(config: &Config) -> Result<Listening, ListenError> {
         listening.network = Some(network_settings(config, sockets, handed_over)?);
     }
     Ok(listening)
+}
+
+/// Binds all sockets but that of the statistics.
+fn bind(config: &Config, owner: Owner) -> Result<Bound, ListenError> {
+    let has_web = config.has_web_workers();
+    let mut all = Bound::default();
+    for socket in &config.network.sockets {
+        let bound = bind_one(config, socket, owner)?;
+        if has_web && socket.tls.is_none() {
+            for NetworkSocket { listener, needs_key, .. } in bound {
+                all.handed.push(HandedSocket { tcp: listener.is_tcp(), needs_key });
+                all.requests.push((listener, WebProtocol::Uwsgi));
+            }
+        } else {
+            all.sockets.extend(bound);
+        }
+    }
+    for socket in config.web.sockets.iter().filter(|_| has_web) {
+        let listeners = bind_listeners(config, network::address(config, socket)?, owner)?;
+        all.requests.extend(listeners.into_iter().map(|listener| (listener, WebProtocol::Http)));
+    }
+    match all.requests.len() {
+        sockets if web::too_many(sockets) => Err(ListenError::TooMany { sockets }),
+        _ => Ok(all),
+    }
 }
 
 /// What is served to the network on these sockets.
@@ -147,20 +174,29 @@ fn connections_max(wanted: usize) -> usize {
 }
 
 /// One socket, and its twin where it has one.
-fn bind_one(config: &Config, socket: &ListenSocket) -> Result<Vec<NetworkSocket>, ListenError> {
+fn bind_one(
+    config: &Config,
+    socket: &ListenSocket,
+    owner: Owner,
+) -> Result<Vec<NetworkSocket>, ListenError> {
     let address = network::address(config, socket)?;
     let needs_key = network::check_trust(config, socket, &address)? == Guard::Keys;
     let tls = network::tls(socket)?;
-    let listeners = bind_listeners(config, address)?.into_iter();
+    let listeners = bind_listeners(config, address, owner)?.into_iter();
     Ok(listeners.map(|listener| NetworkSocket { listener, tls: tls.clone(), needs_key }).collect())
 }
 
 /// What listens at an address, and at its twin.
-fn bind_listeners(config: &Config, address: Address) -> Result<Vec<Listener>, ListenError> {
+fn bind_listeners(
+    config: &Config,
+    address: Address,
+    (user, group): Owner,
+) -> Result<Vec<Listener>, ListenError> {
     let options = &config.network;
+    let named = network::owner(config)?;
     let listen = ListenOptions {
         mode: options.socket_mode.unwrap_or(SOCKET_MODE),
-        owner: network::owner(config)?,
+        owner: (named.0.or(user), named.1.or(group)),
         backlog: options.backlog,
     };
     let twin = address.twin();

@@ -15,7 +15,7 @@ use unspool_sys::{host, title};
 
 use super::signal;
 use crate::cli;
-use crate::listening::{self, Listening};
+use crate::listening::{self, Bound, Listening};
 use crate::logging::{Log, complain, complain_text, with_causes};
 use crate::resolve::ResolveError;
 use crate::setup::{Begun, PidFiles};
@@ -104,7 +104,8 @@ pub(crate) fn run(args: Vec<OsString>) -> u8 {
     let mut steps = process.steps;
     loaded.config.env.append(&mut steps.env.clone());
     let became = process.became.as_deref();
-    let status = run_daemon(&loaded, state_folders, became, &process.remarks, &log, up);
+    let bound = process.bound;
+    let status = run_daemon(&loaded, state_folders, became, bound, &process.remarks, &log, up);
     for error in steps.take_last() {
         warn!("{}", with_causes(&error));
     }
@@ -216,6 +217,7 @@ fn run_daemon(
     loaded: &Loaded,
     state_folders: Vec<PathBuf>,
     became: Option<&str>,
+    bound: Option<Bound>,
     remarks: &[String],
     log: &Log,
     up: Up,
@@ -238,7 +240,7 @@ fn run_daemon(
             return exit::FAILED;
         }
     };
-    let Listening { network, web } = match listening::bind(&loaded.config) {
+    let Listening { network, web } = match listening::settle(&loaded.config, bound) {
         Ok(listening) => listening,
         Err(error) => {
             complain(&error);

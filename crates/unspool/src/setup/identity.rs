@@ -117,6 +117,11 @@ impl Identity {
         }
     }
 
+    /// Whose the files of sockets are that are bound before it is taken on.
+    pub(super) fn owner(&self) -> (Option<u32>, Option<u32>) {
+        (self.uid, self.gid)
+    }
+
     /// Gives the user a file, where it is not the one that runs already.
     pub(super) fn give(&self, file: impl AsFd) -> io::Result<()> {
         if host::is_root() { files::give(file, self.uid, self.gid) } else { Ok(()) }

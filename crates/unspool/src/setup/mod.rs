@@ -2,8 +2,8 @@
 //! files. All of it before any thread exists.
 //!
 //! The order is uWSGI's: the mask, `immediate-uid`, `hook-asap`, the background, `pidfile` and
-//! `logto` as the user of the start, `hook-as-root`, then the user that it becomes, `hook-as-user`,
-//! then `pidfile2` and `logto2`.
+//! `logto` as the user of the start, `hook-as-root`, the sockets of web workers, then the user that it
+//! becomes, `hook-as-user`, then `pidfile2` and `logto2`.
 
 mod hooks;
 mod identity;
@@ -23,6 +23,7 @@ use self::hooks::{Flow, StepError, Steps};
 use self::identity::{Identity, UnknownIdentity};
 pub(crate) use self::pidfile::{PidFiles, read as read_pid};
 use crate::exit;
+use crate::listening::{self, Bound, ListenError};
 use crate::log_rotation::Rotation;
 use crate::log_sink::Sink;
 use crate::logging;
@@ -47,6 +48,8 @@ pub(crate) enum SetupError {
     LogDate { format: String, problem: String },
     #[error(transparent)]
     Step(#[from] StepError),
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot {action}")]
     System { action: &'static str, source: io::Error },
 }
@@ -60,6 +63,7 @@ impl SetupError {
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Security(error) => error.exit_status(),
+            Self::Listen(error) => error.exit_status(),
             Self::Identity(_) | Self::LogDate { .. } => exit::USAGE,
             _ => exit::FAILED,
         }
@@ -78,6 +82,8 @@ pub(crate) struct Process {
     pub(crate) remarks: Vec<String>,
     /// The user that was taken on.
     pub(crate) became: Option<String>,
+    /// Sockets that were bound before that; `None`: all are bound later.
+    pub(crate) bound: Option<Bound>,
     /// The steps that are to be taken, and what those before have left.
     pub(crate) steps: Steps,
 }
@@ -159,34 +165,37 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
         lasting.hand_over(directory, &access);
     }
     let output = log.as_ref().map_or(&stderr, |(_, file)| file);
-    let (became, flow) = become_user(&lasting, &mut steps, output)?;
-    if flow == Flow::End {
+    let Some((became, bound)) = become_user(config, &lasting, &mut steps, output)? else {
         if let Some(launcher) = launcher {
             launcher.tell(exit::OK);
         }
         return Ok(Begun::Ended(exit::OK));
-    }
+    };
     remarks.extend(pid_files.write_as_daemon()?);
     if let Some(path) = &daemon.logto2 {
         log = Some((path.clone(), open_log("logto2", path, daemon, &lasting)?));
     }
     let sinks = sinks(daemon, log, &stderr)?;
-    Ok(Begun::Daemon(Box::new(Process { sinks, pid_files, launcher, remarks, became, steps })))
+    let process = Process { sinks, pid_files, launcher, remarks, became, bound, steps };
+    Ok(Begun::Daemon(Box::new(process)))
 }
 
-/// Takes the steps before the user changes, changes it, and takes those after it. Returns the name of
-/// another user.
+/// Takes the steps before the user changes, binds what has to be bound before, changes it, and takes
+/// those after it. Returns the name of another user and the sockets; `None`: a step ends the process.
 fn become_user(
+    config: &Config,
     lasting: &Identity,
     steps: &mut Steps,
     output: &File,
-) -> Result<(Option<String>, Flow), SetupError> {
+) -> Result<Option<(Option<String>, Option<Bound>)>, SetupError> {
     let before = [HookPhase::PreJail, HookPhase::InJail, HookPhase::AsRoot];
     if steps.take(&before, output)? == Flow::End {
-        return Ok((None, Flow::End));
+        return Ok(None);
     }
+    let bound = listening::bind_early(config, lasting.owner())?;
     let became = lasting.take_on("uid")?;
-    Ok((became, steps.take(&[HookPhase::AsUser], output)?))
+    let goes_on = steps.take(&[HookPhase::AsUser], output)? != Flow::End;
+    Ok(goes_on.then_some((became, bound)))
 }
 
 /// What lets a user open a spool that it cannot open.

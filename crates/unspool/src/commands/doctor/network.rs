@@ -18,7 +18,8 @@ const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// What is wrong with the options themselves, the configuration's check has told.
 pub(super) fn look(config: &Config) -> Option<Findings> {
     let sockets = &config.network.sockets;
-    if sockets.is_empty() {
+    let has_web = config.has_web_workers();
+    if sockets.is_empty() && !has_web {
         return None;
     }
     let mut found = Findings::of("network");
@@ -29,6 +30,19 @@ pub(super) fn look(config: &Config) -> Option<Findings> {
             tell_guard(&mut found, config, socket, &address, guard);
         }
         look_at_listener(&mut found, &address, daemon);
+    }
+    if has_web {
+        if config.web_sockets().next().is_some() {
+            found.note("requests are answered there whoever connects; this is about tasks");
+        }
+        for socket in &config.web.sockets {
+            let Ok(address) = network::address(config, socket) else { continue };
+            found.fine(format!(
+                "`{} = {}`: answers requests, and takes no tasks",
+                socket.option, socket.address
+            ));
+            look_at_listener(&mut found, &address, daemon);
+        }
     }
     Some(found)
 }
