@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixDatagram, UnixStream};
@@ -15,7 +16,7 @@ use unspool_wire::handover::Handover;
 use super::{Listening, Shared};
 
 /// After nothing could be received.
-const RECEIVE_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+const RECEIVE_AGAIN: Duration = Duration::from_millis(100);
 
 /// What web workers hand over, and what is known of the sockets that they accept on.
 #[derive(Debug)]
