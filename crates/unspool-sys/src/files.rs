@@ -25,12 +25,12 @@ pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
 /// none, or it is something else.
 pub fn open_beneath(directory: &Path, path: &[u8]) -> io::Result<Option<(OwnedFd, Stat)>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let stay = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let root =
         fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let opened = root.and_then(|root| {
         let path = if path.is_empty() { b"." } else { path };
-        fs::openat2(root, OsStr::from_bytes(path), flags, Mode::empty(), stay)
+        fs::openat2(root, OsStr::from_bytes(path), flags, Mode::empty(), beneath)
     });
     match opened {
         Ok(opened) => {

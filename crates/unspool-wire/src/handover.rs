@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn what_is_handed_over_arrives_as_it_was() {
-        for read in [&b""[..], b"\x11\x04\0\0", &[7; READ_BYTES_MAX]] {
+        for read in [&b""[..], b"\x11\x04\0\0", &vec![7; READ_BYTES_MAX]] {
             let mut packet = Vec::new();
             let handover = Handover { socket: 3, read };
             assert!(handover.encode(&mut packet));

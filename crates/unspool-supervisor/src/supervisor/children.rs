@@ -1,6 +1,6 @@
 //! Worker processes: asked for, watched, replaced.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use tracing::{debug, error, warn};
 use unspool_core::limits::WORKERS_MAX;
@@ -71,6 +71,32 @@ const SIGKILL: i32 = 9;
 const END_NS_MAX: u64 = 5_000_000_000;
 
 impl WorkerProcess {
+    /// One that is asked for now.
+    fn new(role: Role, generation: u32, own_import: bool) -> Self {
+        Self {
+            role,
+            spool: 0,
+            pool: 0,
+            row: None,
+            generation,
+            own_import,
+            ready: false,
+            useful: false,
+            asked_at: clock::now_ns().div_euclid(1_000_000_000),
+            tenure: Tenure::Lasting,
+            replaces: None,
+            worn_after: None,
+            cause: Cause::Own,
+            peak_rss: None,
+            child: None,
+            ready_ns: 0,
+            kill_ns: None,
+            cancelling: None,
+            gone_by_ns: None,
+            deadline_ns: None,
+        }
+    }
+
     /// What events call it, besides a worker.
     pub(super) fn kind(&self) -> Option<&'static str> {
         (self.role == Role::Web).then_some("web")
@@ -175,50 +201,36 @@ impl Supervisor {
             return false;
         }
         journal!(WORKER_ASKED, worker = id, ?role, "asked for a worker");
-        let process = WorkerProcess {
-            role,
-            spool,
-            pool,
-            row,
-            generation: self.generation,
-            own_import,
-            ready: false,
-            useful: false,
-            asked_at: clock::now_ns().div_euclid(1_000_000_000),
-            tenure: Tenure::Lasting,
-            replaces,
-            worn_after: None,
-            cause: Cause::Own,
-            peak_rss: None,
-            child: None,
-            ready_ns: 0,
-            kill_ns: None,
-            cancelling: None,
-            gone_by_ns: None,
-            deadline_ns: Some(clock::monotonic_ns() + self.start_ns_max(own_import)),
-        };
-        self.workers.insert(id, process);
         let generation = self.generation;
+        let deadline_ns = Some(clock::monotonic_ns() + self.start_ns_max(own_import));
+        let process = WorkerProcess::new(role, generation, own_import);
+        let process = WorkerProcess { spool, pool, row, replaces, deadline_ns, ..process };
+        self.workers.insert(id, process);
         if let (Role::Spool, Some(row)) = (role, row) {
             let attach =
                 ToDispatcher::Attach { worker: id, row, generation, socket: ours, pool, replaces };
             self.tell(spool, attach);
             return true;
         }
-        let kind = match role {
-            Role::Mule => KIND_MULE_SOCKET,
-            Role::Web => KIND_WEB_SOCKET,
-            Role::Spool | Role::Signal => KIND_TICK_SOCKET,
-        };
-        if let Err(error) = self.poll.add(ours.as_fd(), kind | u64::from(id)) {
-            error!(%error, "cannot watch a worker");
-        }
+        self.hear(id, role, ours.as_fd());
         match (role, web_place) {
             (Role::Mule, _) => self.mules.add(id, number, ours),
             (Role::Web, Some(place)) => self.web.add(id, number, ours, place),
             _ => self.ticks.add(id, ours),
         }
         true
+    }
+
+    /// Waits for what a worker says to us.
+    fn hear(&self, id: WorkerId, role: Role, socket: BorrowedFd<'_>) {
+        let kind = match role {
+            Role::Mule => KIND_MULE_SOCKET,
+            Role::Web => KIND_WEB_SOCKET,
+            Role::Spool | Role::Signal => KIND_TICK_SOCKET,
+        };
+        if let Err(error) = self.poll.add(socket, kind | u64::from(id)) {
+            error!(%error, "cannot watch a worker");
+        }
     }
 
     /// The process of a worker, 0 if it has none.

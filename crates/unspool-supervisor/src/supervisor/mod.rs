@@ -50,7 +50,7 @@ use tracing::{info, warn};
 use unspool_sys::poll::{Poll, Waker, WallTimer};
 use unspool_sys::signal::{Asked, Signals};
 use unspool_sys::{clock, host, process};
-use unspool_wire::control::Role;
+use unspool_wire::control::{Role, Setup};
 
 use self::attached::Attached;
 pub use self::calendar::next_minute;
@@ -83,7 +83,10 @@ use crate::events::{ToDispatcher, ToSupervisor, WorkerId};
 use crate::inquiry::Inquiries;
 use crate::journal::journal;
 use crate::programs::Surroundings;
-use crate::settings::{Moments, OnQuit, Settings, SpoolSettings, WatchSettings, ZygoteSettings};
+use crate::settings::{
+    Moments, MuleSettings, OnQuit, Settings, SpoolSettings, WatchSettings, WebSettings,
+    ZygoteSettings,
+};
 use crate::uwsgi_lines;
 
 /// Why the daemon could not run, or not go on.
@@ -234,6 +237,17 @@ fn poll_of(members: &[(Option<BorrowedFd<'_>>, u64)]) -> io::Result<Poll> {
     Ok(poll)
 }
 
+/// What is beside the workers of spools.
+fn beside(
+    mules: MuleSettings,
+    web: Option<WebSettings>,
+    setup: &Setup,
+) -> Result<(Mules, WebWorkers), RunError> {
+    let mules = Mules::new(mules, setup).map_err(system("make the queues of the mules"))?;
+    let web = WebWorkers::new(web, setup.web.as_ref());
+    Ok((mules, web.map_err(system("make the memory of the web workers"))?))
+}
+
 fn start_spools(
     spools: Vec<SpoolSettings>,
     patrol: &Patrol,
@@ -269,10 +283,7 @@ impl Supervisor {
         .map_err(system("wait for events"))?;
         let (sender, inbox): (SyncSender<ToSupervisor>, _) = sync_channel(INBOX_MESSAGES);
         let outbox = Outbox { sender, waker: Arc::clone(&waker) };
-        let mules = Mules::new(settings.mules, &settings.zygote.setup)
-            .map_err(system("make the queues of the mules"))?;
-        let web = WebWorkers::new(settings.web, settings.zygote.setup.web.as_ref())
-            .map_err(system("make the memory of the web workers"))?;
+        let (mules, web) = beside(settings.mules, settings.web, &settings.zygote.setup)?;
         let patrol = Patrol::new(settings.limits);
         let spools = start_spools(settings.spools, &patrol, &outbox, &poll)?;
         let requests = Requests::new(&poll, KEY_REQUESTS).map_err(system("make a socket"))?;

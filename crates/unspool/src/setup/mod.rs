@@ -165,7 +165,8 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
         lasting.hand_over(directory, &access);
     }
     let output = log.as_ref().map_or(&stderr, |(_, file)| file);
-    let Some((became, bound)) = become_user(config, &lasting, &mut steps, output)? else {
+    let Some(Became { user: became, bound }) = become_user(config, &lasting, &mut steps, output)?
+    else {
         if let Some(launcher) = launcher {
             launcher.tell(exit::OK);
         }
@@ -180,22 +181,28 @@ pub(crate) fn begin(config: &Config) -> Result<Begun, SetupError> {
     Ok(Begun::Daemon(Box::new(process)))
 }
 
+/// Whom the process has become, if another user than before was asked for, and what it bound before.
+struct Became {
+    user: Option<String>,
+    bound: Option<Bound>,
+}
+
 /// Takes the steps before the user changes, binds what has to be bound before, changes it, and takes
-/// those after it. Returns the name of another user and the sockets; `None`: a step ends the process.
+/// those after it. `None`: a step ends the process.
 fn become_user(
     config: &Config,
     lasting: &Identity,
     steps: &mut Steps,
     output: &File,
-) -> Result<Option<(Option<String>, Option<Bound>)>, SetupError> {
+) -> Result<Option<Became>, SetupError> {
     let before = [HookPhase::PreJail, HookPhase::InJail, HookPhase::AsRoot];
     if steps.take(&before, output)? == Flow::End {
         return Ok(None);
     }
     let bound = listening::bind_early(config, lasting.owner())?;
-    let became = lasting.take_on("uid")?;
+    let user = lasting.take_on("uid")?;
     let goes_on = steps.take(&[HookPhase::AsUser], output)? != Flow::End;
-    Ok(goes_on.then_some((became, bound)))
+    Ok(goes_on.then_some(Became { user, bound }))
 }
 
 /// What lets a user open a spool that it cannot open.
