@@ -1,9 +1,11 @@
 //! One connection: what was read of it, and what that makes.
 
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use unspool_http::{BadRequest, Request, read_http, read_uwsgi};
+use unspool_sys::stream;
 use unspool_wire::packet::{HEADER_BYTES, Header, Packet};
 
 use crate::body::{Body, BodyError};
@@ -11,6 +13,8 @@ use crate::settings::WebProtocol;
 
 /// Bytes of a body that are read before somebody asks for them.
 pub(crate) const BODY_AHEAD: usize = 64 * 1024;
+/// Bytes of a file that are sent at once.
+const SEND_BYTES: usize = 1024 * 1024;
 /// `modifier1` of a request.
 const REQUEST: u8 = 0;
 
@@ -42,10 +46,50 @@ pub(crate) enum Stage {
     Head,
     /// The rest of what is read of a body before the request is answered.
     Body(Box<(Request, Body)>),
-    /// Room for the rest of an answer, from a place on.
-    Answer { rest: Vec<u8>, sent: usize, then: Then },
+    /// Room for the rest of an answer.
+    Answer(Rest, Then),
     /// The peer's end: closed with bytes unread it would be reset, and the peer might lose the answer.
     End { read: usize },
+}
+
+/// What is still to be sent of an answer.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) sent: usize,
+    /// What comes behind the bytes.
+    pub(crate) file: Option<FileRest>,
+}
+
+/// A part of a file.
+#[derive(Debug)]
+pub(crate) struct FileRest {
+    pub(crate) file: OwnedFd,
+    pub(crate) offset: u64,
+    pub(crate) end: u64,
+}
+
+impl Rest {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent == self.bytes.len()
+            && self.file.as_ref().is_none_or(|file| file.offset >= file.end)
+    }
+
+    /// Sends what there is room for. `WouldBlock` if that was not all.
+    pub(crate) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        while self.sent < self.bytes.len() {
+            self.sent += stream::send(socket, &self.bytes[self.sent..])?;
+        }
+        let Some(rest) = &mut self.file else { return Ok(()) };
+        while rest.offset < rest.end {
+            let most = SEND_BYTES.min((rest.end - rest.offset) as usize);
+            if stream::send_file(socket, rest.file.as_fd(), &mut rest.offset, most)? == 0 {
+                let problem = "the file became shorter while it was sent";
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, problem));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What comes behind an answer.
@@ -90,7 +134,7 @@ impl Connection {
     pub(crate) fn bytes_held(&self) -> usize {
         let more = match &self.stage {
             Stage::Body(body) => body.1.bytes_held(),
-            Stage::Answer { rest, .. } => rest.capacity(),
+            Stage::Answer(rest, _) => rest.bytes.capacity(),
             Stage::Head | Stage::End { .. } => 0,
         };
         self.bytes.capacity() + more

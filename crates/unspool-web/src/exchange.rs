@@ -10,15 +10,13 @@ use unspool_http::{Framing, InvalidHeader, Protocol, Request, chunk_head};
 use unspool_sys::{clock, stream};
 
 use crate::body::{Body, BodyError};
-use crate::connection::{Connection, Stage, Then};
+use crate::connection::{Connection, FileRest, Rest, Stage, Then};
 use crate::front::Front;
 
 /// Bytes that are read of a body at once.
 const READ_BYTES: usize = 64 * 1024;
 /// The rest of an answer that is kept for a peer that takes it slowly, so that nobody has to wait for that.
-const REST_MAX: usize = 1024 * 1024;
-/// Bytes of a file that are sent at once.
-const SEND_BYTES: usize = 1024 * 1024;
+const REST_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a body that nobody has read, and that are read so that the connection can be kept.
 const UNREAD_MAX: u64 = 256 * 1024;
 
@@ -39,7 +37,7 @@ pub struct Exchange {
     /// Bytes of a body with a length that are still to come.
     left: u64,
     /// The rest of the last piece, which the peer has no room for.
-    rest: Vec<u8>,
+    rest: Rest,
     sent: u64,
     head_bytes: usize,
     status: u16,
@@ -67,7 +65,7 @@ impl Exchange {
             started: false,
             pending: Vec::new(),
             left: 0,
-            rest: Vec::new(),
+            rest: Rest::default(),
             sent: 0,
             head_bytes: 0,
             status: 0,
@@ -261,8 +259,8 @@ impl Exchange {
                 Err(error) => return Err(error),
             }
             if last && first.len() + second.len() <= REST_MAX {
-                self.rest.extend_from_slice(first);
-                self.rest.extend_from_slice(second);
+                self.rest.bytes.extend_from_slice(first);
+                self.rest.bytes.extend_from_slice(second);
                 return Ok(());
             }
             wait_for_room(socket, self.front.settings.wait)?;
@@ -270,48 +268,28 @@ impl Exchange {
         Ok(())
     }
 
-    /// Sends so many bytes of a file from `offset` on, as the body or its rest.
-    pub fn write_file(
-        &mut self,
-        file: BorrowedFd<'_>,
-        mut offset: u64,
-        bytes: u64,
-    ) -> io::Result<()> {
+    /// Sends so many bytes of a file from `offset` on, as the body or its rest. For what the peer has no room
+    /// for nobody waits: it goes once there is some.
+    pub fn write_file(&mut self, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<()> {
         debug_assert!(!matches!(self.framing, Framing::Chunked));
+        let bytes = self.room().map_or(bytes, |room| room.min(bytes));
         let pending = std::mem::take(&mut self.pending);
-        let end = offset + self.room().map_or(bytes, |room| room.min(bytes));
-        let sent = self
-            .send_all(&pending, &[], false)
-            .and_then(|()| self.send_file(file, &mut offset, end));
-        self.failed |= sent.is_err();
-        sent
-    }
-
-    fn send_file(&mut self, file: BorrowedFd<'_>, offset: &mut u64, end: u64) -> io::Result<()> {
-        while *offset < end {
-            let most = SEND_BYTES.min((end - *offset) as usize);
-            let Some(connection) = &self.connection else {
-                return Err(io::ErrorKind::NotConnected.into());
-            };
-            let socket = connection.socket.as_fd();
-            match stream::send_file(socket, file, offset, most) {
-                Ok(0) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        "the file became shorter",
-                    ));
-                }
-                Ok(bytes) => {
-                    self.sent += bytes as u64;
-                    self.left = self.left.saturating_sub(bytes as u64);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_for_room(socket, self.front.settings.wait)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        let sent = self.send_all(&pending, &[], true).and_then(|()| {
+            let file =
+                Some(FileRest { file: file.try_clone_to_owned()?, offset, end: offset + bytes });
+            let mut rest = Rest { bytes: std::mem::take(&mut self.rest.bytes), sent: 0, file };
+            let socket = self.socket().ok_or(io::ErrorKind::NotConnected)?;
+            match rest.send(socket) {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
+                _ => {}
             }
-        }
+            self.rest = rest;
+            Ok(())
+        });
+        self.failed |= sent.is_err();
+        sent?;
+        self.sent += bytes;
+        self.left = self.left.saturating_sub(bytes);
         Ok(())
     }
 
@@ -325,7 +303,7 @@ impl Exchange {
             if self.rest.is_empty() {
                 self.send_all(&pending, &[], true)?;
             } else {
-                self.rest.extend_from_slice(&pending);
+                self.rest.bytes.extend_from_slice(&pending);
             }
         }
         let Some(connection) = self.connection.take() else { return Ok(()) };

@@ -13,7 +13,7 @@ use unspool_sys::{clock, stream};
 
 use crate::accept::Origins;
 use crate::complaints::Complaints;
-use crate::connection::{Connection, Reading, Stage, Step, Then};
+use crate::connection::{Connection, Reading, Rest, Stage, Step, Then};
 use crate::exchange::Exchange;
 use crate::hand_over::hand_over;
 use crate::seats::Seats;
@@ -251,7 +251,7 @@ impl Front {
         buffer: &mut [u8],
     ) -> Option<Next> {
         match &mut connection.stage {
-            Stage::Answer { .. } => {
+            Stage::Answer(..) => {
                 self.go_on_answering(connection);
                 return None;
             }
@@ -355,7 +355,8 @@ impl Front {
                 let protocol = self.protocol(&connection);
                 let answer = unspool_http::refusal(protocol, bad.status, bad.reason);
                 if protocol != Protocol::Uwsgi || bad.status == 413 {
-                    self.give_back(connection, answer, Then::Linger);
+                    let rest = Rest { bytes: answer, ..Rest::default() };
+                    self.give_back(connection, rest, Then::Linger);
                 }
                 Advanced::Gone
             }
@@ -392,28 +393,31 @@ impl Front {
     }
 
     fn go_on_answering(&self, mut connection: Box<Connection>) {
-        let Stage::Answer { rest, sent, then } = &mut connection.stage else { return };
-        while *sent < rest.len() {
-            match stream::send(connection.socket.as_fd(), &rest[*sent..]) {
-                Ok(bytes) => *sent += bytes,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    connection.deadline_ns = self.deadline();
-                    return self.seat(connection);
+        let Stage::Answer(rest, then) = &mut connection.stage else { return };
+        match rest.send(connection.socket.as_fd()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                connection.deadline_ns = self.deadline();
+                return self.seat(connection);
+            }
+            Err(error) => {
+                if error.kind() == io::ErrorKind::UnexpectedEof {
+                    self.complain(&connection, &error.to_string());
                 }
-                Err(_) => return,
+                return;
             }
         }
         let then = *then;
         connection.stage = Stage::Head;
-        self.give_back(connection, Vec::new(), then);
+        self.give_back(connection, Rest::default(), then);
     }
 
     /// Takes a connection back whose request was answered, but for `rest`.
-    pub(crate) fn give_back(&self, mut connection: Box<Connection>, rest: Vec<u8>, then: Then) {
+    pub(crate) fn give_back(&self, mut connection: Box<Connection>, rest: Rest, then: Then) {
         let now_ns = clock::monotonic_ns();
         connection.since_ns = now_ns;
         if !rest.is_empty() {
-            connection.stage = Stage::Answer { rest, sent: 0, then };
+            connection.stage = Stage::Answer(rest, then);
             return self.go_on_answering(connection);
         }
         match then {
@@ -444,7 +448,7 @@ impl Front {
         let key = seats.next_key();
         let socket = connection.socket.as_fd();
         let is_kept = match (&connection.stage, connection.polled) {
-            (Stage::Answer { .. }, polled) => {
+            (Stage::Answer(..), polled) => {
                 let added = if polled { Ok(()) } else { self.poll.add_once(socket, key) };
                 added.and_then(|()| self.poll.rearm_for_room(socket, key))
             }
@@ -512,7 +516,7 @@ impl Front {
                         let _ = stream::send(connection.socket.as_fd(), &answer);
                     }
                 }
-                Stage::Answer { .. } => {
+                Stage::Answer(..) => {
                     self.complain(&connection, "reads its answer too slowly; closed")
                 }
                 _ => {}

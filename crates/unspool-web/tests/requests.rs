@@ -541,6 +541,16 @@ fn files_are_answers_and_nothing_leads_out_of_their_directory() {
     }
     let (_, body) = ask("POST", "/static/a.css", "Content-Length: 0\r\n");
     assert_eq!(body, "/static/a.css 0");
-    drop(stream);
+    // Who takes a long file slowly keeps nobody waiting, and gets it whole.
+    std::fs::write(root.join("long"), vec![b'l'; 32 << 20]).unwrap();
+    let mut slow = server.http();
+    slow.write_all(b"GET /static/long HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let began = Instant::now();
+    assert_eq!(ask("GET", "/a", "").1, "/a 0");
+    assert!(began.elapsed() < LATE / 2);
+    assert_eq!(read_answer(&mut slow).1.len(), 32 << 20);
+    slow.write_all(GET).unwrap();
+    assert_eq!(read_answer(&mut slow).1, b"/a 0");
+    drop((stream, slow));
     server.stop();
 }
