@@ -1,8 +1,9 @@
-"""Web clients that are slow, silent or wrong, many at a time: they cost little, and others are served.
+"""Web clients that are slow, silent or wrong, many at a time: others are served.
 
-What a connection may cost in a web worker is a head (`buffer-size`) and 64 KiB of a body, or 8 MiB of an answer that
-is not taken; all that wait have 32 MiB together, and there are 1,024 of them at most (`network-connections`). What
-these here cost may be as much, and half of that again for what lies between.
+What a connection may cost in a web worker is a head (`buffer-size`) and 64 KiB of a body, or 8 MiB
+of an answer that is not taken; all that wait have 32 MiB together, and there are 1,024 of them at
+most (`network-connections`). What these here cost may be as much, and half of that again for what
+lies between.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use unspool_sys::socket;
+use unspool_wire::handover::Handover;
 
 /// Sends a connection to the daemon with the number of the socket that it came by and what was read of it.
 /// `Ok(false)`: the daemon has too many to look at.
@@ -14,7 +15,8 @@ pub(crate) fn hand_over(
     connection: &OwnedFd,
 ) -> io::Result<bool> {
     let mut packet = Vec::with_capacity(4 + read.len());
-    packet.extend_from_slice(&(listener as u32).to_le_bytes());
-    packet.extend_from_slice(read);
+    if !(Handover { socket: listener as u32, read }.encode(&mut packet)) {
+        return Err(io::Error::other("too much was read of it"));
+    }
     socket::send(to.as_fd(), &packet, &[connection.as_fd()])
 }

@@ -230,7 +230,12 @@ fn a_request_that_is_cut_is_no_request() {
 fn packets_are_requests_and_others_go_to_the_daemon() {
     let server = Server::start(|_| {});
     let mut stream = connect(server.uwsgi);
-    stream.write_all(&packet(0, &[("PATH_INFO", "/u"), ("CONTENT_LENGTH", "2")])).unwrap();
+    stream
+        .write_all(&packet(
+            0,
+            &[("PATH_INFO", "/u"), ("CONTENT_LENGTH", "2"), ("SERVER_PROTOCOL", "HTTP/1.1")],
+        ))
+        .unwrap();
     stream.write_all(b"hi").unwrap();
     let answer = String::from_utf8(rest(&mut stream)).unwrap();
     assert!(
@@ -522,11 +527,15 @@ fn files_are_answers_and_nothing_leads_out_of_their_directory() {
     assert!(head.contains("Content-Length: 4"), "{head}");
     assert_eq!(ask("GET", "/static//deep/b", "").1, "b");
     assert_eq!(ask("GET", "/static/link", "").1, "p {}");
-    for out in
-        ["/static/out", "/static/../secret", "/static/%2e%2e/secret", "/static/deep/../../secret"]
-    {
-        let (head, body) = ask("GET", out, "");
-        assert!(head.starts_with("HTTP/1.1 403 ") && body == "Forbidden", "{out}: {head}{body}");
+    let (head, body) = ask("GET", "/static/out", "");
+    assert!(head.starts_with("HTTP/1.1 403 ") && body == "Forbidden", "{head}{body}");
+    // Of HTTP the steps of a path are taken before; a server in front might not.
+    for out in ["/static/../secret", "/static/deep/../../secret"] {
+        assert_eq!(ask("GET", out, "").1, "/secret 0");
+        let mut stream = connect(server.uwsgi);
+        stream.write_all(&packet(0, &[("REQUEST_METHOD", "GET"), ("PATH_INFO", out)])).unwrap();
+        let answer = String::from_utf8(rest(&mut stream)).unwrap();
+        assert!(answer.contains(" 403 ") && answer.ends_with("Forbidden"), "{out}: {answer}");
     }
     for other in [
         "/static",
