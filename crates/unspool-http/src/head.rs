@@ -29,13 +29,13 @@ pub struct Limits {
 /// What no request says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection<'a> {
-    /// The client's address; empty for one of a Unix socket.
+    /// The client's address; of a Unix socket uWSGI says `0.0.0.0`.
     pub remote_addr: &'a str,
     /// Its port, where there is one.
     pub remote_port: Option<u16>,
     /// This machine's name.
     pub server_name: &'a str,
-    /// The port of the listening socket, or what stands for it.
+    /// The port of the listening socket; of a Unix socket uWSGI says `80`.
     pub server_port: &'a str,
     /// Whether the connection is one of TLS.
     pub https: bool,

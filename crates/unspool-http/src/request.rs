@@ -86,10 +86,34 @@ impl Request {
         self.facts.expects_continue
     }
 
+    /// Whether the client came by HTTPS, as far as the request says: by `UWSGI_SCHEME`, else by the header
+    /// `X-Forwarded-Proto`, else by `HTTPS` or the header `X-Forwarded-SSL`. As with uWSGI a client without
+    /// a proxy in front can claim it.
+    pub fn is_https(&self) -> bool {
+        let (mut scheme, mut forwarded, mut is_on) = (None, None, false);
+        for (key, value) in self.variables() {
+            match key {
+                b"UWSGI_SCHEME" => scheme = names_https(value),
+                b"HTTP_X_FORWARDED_PROTO" => forwarded = names_https(value),
+                b"HTTPS" | b"HTTP_X_FORWARDED_SSL" => {
+                    is_on |= value == b"1" || value.eq_ignore_ascii_case(b"on");
+                }
+                _ => {}
+            }
+        }
+        scheme.or(forwarded).unwrap_or(is_on)
+    }
+
     /// Whether it asks for the head of a response alone.
     pub fn is_head(&self) -> bool {
         self.facts.is_head
     }
+}
+
+/// Which of the two schemes a text names, if it names one.
+fn names_https(text: &[u8]) -> Option<bool> {
+    let is_https = text.eq_ignore_ascii_case(b"https");
+    (is_https || text.eq_ignore_ascii_case(b"http")).then_some(is_https)
 }
 
 impl fmt::Debug for Request {

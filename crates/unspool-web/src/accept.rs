@@ -17,6 +17,11 @@ pub(crate) struct Origins {
     ports: Vec<String>,
 }
 
+/// What uWSGI says of connections over Unix sockets, where PEP 3333 wants something to be said.
+const UNIX_ADDRESS: &str = "0.0.0.0";
+/// See [`UNIX_ADDRESS`].
+const UNIX_PORT: &str = "80";
+
 /// Where a connection comes from, as texts.
 #[derive(Debug)]
 pub(crate) struct Remote {
@@ -28,7 +33,7 @@ impl Origins {
     pub(crate) fn new(sockets: &[WebSocket]) -> Self {
         let port = |socket: &WebSocket| {
             let address = stream::local_address(socket.socket.as_fd());
-            address.map_or_else(String::new, |address| address.port().to_string())
+            address.map_or_else(|| UNIX_PORT.to_owned(), |address| address.port().to_string())
         };
         Self {
             host: String::from_utf8_lossy(&host::hostname()).into_owned(),
@@ -41,7 +46,9 @@ impl Origins {
             address: peer.ip().to_canonical().to_string(),
             port: Some(peer.port()),
         };
-        connection.peer.map_or_else(|| Remote { address: String::new(), port: None }, text)
+        connection
+            .peer
+            .map_or_else(|| Remote { address: UNIX_ADDRESS.to_owned(), port: None }, text)
     }
 
     pub(crate) fn about<'a>(

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -116,6 +117,10 @@ fn answer(mut exchange: Box<Exchange>) {
     }
     let text = if path == b"/big" {
         vec![b'x'; 8 << 20]
+    } else if path == b"/who" {
+        let keys = ["REMOTE_ADDR", "REMOTE_PORT", "SERVER_PORT"];
+        let said = keys.map(|key| exchange.request().get(key.as_bytes()));
+        format!("{:?}", said.map(|said| said.map(String::from_utf8_lossy))).into_bytes()
     } else {
         format!("{} {}", String::from_utf8_lossy(&path), body.len()).into_bytes()
     };
@@ -447,6 +452,35 @@ fn who_sends_no_request_in_time_is_told_and_closed() {
     read_answer(&mut idle);
     assert_eq!(rest(&mut idle), b"");
     server.stop();
+}
+
+#[test]
+fn who_connects_is_said_also_of_those_without_an_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("web.sock");
+    let listener = UnixListener::bind(&path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let server = Server::start(|settings| {
+        let shown = path.display().to_string();
+        settings.sockets.push(WebSocket {
+            socket: listener.into(),
+            protocol: WebProtocol::Http,
+            shown,
+        });
+    });
+    let ask = b"GET /who HTTP/1.0\r\n\r\n";
+    let mut stream = server.http();
+    stream.write_all(ask).unwrap();
+    let (from, to) = (stream.local_addr().unwrap().port(), server.http.port());
+    let expected = format!(r#"[Some("127.0.0.1"), Some("{from}"), Some("{to}")]"#);
+    assert_eq!(read_answer(&mut stream).1, expected.as_bytes());
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.set_read_timeout(Some(LATE)).unwrap();
+    stream.write_all(ask).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with(r#"[Some("0.0.0.0"), None, Some("80")]"#), "{answer}");
+    assert_eq!(server.stop(), 2);
 }
 
 #[test]

@@ -46,6 +46,36 @@ fn the_length_of_the_body_is_a_number() {
     }
 }
 
+/// The expected ones are those of a uWSGI 2.0.31, but for values that are no scheme of HTTP.
+#[test]
+fn the_scheme_is_what_is_said_in_front() {
+    let is_https = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<Pair<'_>> =
+            pairs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes())).collect();
+        read(&pairs).is_https()
+    };
+    let (scheme, proto, ssl) = ("UWSGI_SCHEME", "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL");
+    assert!(!is_https(&[("REQUEST_SCHEME", "https"), ("HTTP_HTTPS", "on")]));
+    for value in ["on", "ON", "1"] {
+        assert!(is_https(&[("HTTPS", value)]) && is_https(&[(ssl, value)]));
+    }
+    for value in ["", "off", "0", "https", "true"] {
+        assert!(!is_https(&[("HTTPS", value)]) && !is_https(&[(ssl, value)]));
+    }
+    assert!(is_https(&[(scheme, "https")]) && is_https(&[(proto, "HTTPS")]));
+    assert!(!is_https(&[(scheme, "http"), ("HTTPS", "on")]));
+    assert!(!is_https(&[("HTTPS", "on"), (proto, "http")]));
+    assert!(!is_https(&[(ssl, "on"), (scheme, "http")]));
+    assert!(is_https(&[("HTTPS", "off"), (proto, "https")]));
+    assert!(is_https(&[(ssl, "off"), ("HTTPS", "on")]));
+    for nothing in ["", "ftp", "https, http"] {
+        assert!(is_https(&[(scheme, nothing), (proto, nothing), ("HTTPS", "on")]));
+        assert!(!is_https(&[(scheme, nothing), (proto, nothing)]));
+    }
+    // Whoever is in front has the last word, not what a client can send.
+    assert!(!is_https(&[(scheme, "http"), (proto, "https")]));
+}
+
 #[test]
 fn packets_that_are_no_requests_are_refused() {
     assert_eq!(read_uwsgi(packet(&[])).unwrap_err().reason, "the request has no variables");

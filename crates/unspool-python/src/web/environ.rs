@@ -52,15 +52,12 @@ impl Environ {
         core: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.common.bind(py).copy()?;
-        let mut is_https = false;
         for (name, value) in exchange.request().variables() {
-            is_https |= name == b"HTTPS" && matches!(value, b"on" | b"1" | b"https");
             environ.set_item(self.name(py, name)?, latin1(py, value)?)?;
         }
-        let scheme = match exchange.request().get(b"UWSGI_SCHEME") {
-            Some(scheme) => latin1(py, scheme)?,
-            None if is_https => intern!(py, "https").clone(),
-            None => intern!(py, "http").clone(),
+        let scheme = match exchange.request().is_https() {
+            true => intern!(py, "https"),
+            false => intern!(py, "http"),
         };
         environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
         environ.set_item(
