@@ -55,10 +55,8 @@ impl Environ {
         for (name, value) in exchange.request().variables() {
             environ.set_item(self.name(py, name)?, latin1(py, value)?)?;
         }
-        let scheme = match exchange.request().is_https() {
-            true => intern!(py, "https"),
-            false => intern!(py, "http"),
-        };
+        let is_https = exchange.request().is_https();
+        let scheme = if is_https { intern!(py, "https") } else { intern!(py, "http") };
         environ.set_item(intern!(py, "wsgi.url_scheme"), scheme)?;
         environ.set_item(
             intern!(py, "wsgi.input"),
