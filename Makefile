@@ -146,6 +146,7 @@ torture: build $(UWSGI_VENV)/.installed
 ## bench
 
 bench: build $(UWSGI_VENV)/.installed
+	tools/system_tools.sh bench
 	$(VENV)/bin/python -m bench $(BENCH_ARGUMENTS)
 
 clean:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from bench import network, report
+from bench import network, report, web
 from bench.bare import Bare
 from bench.image import Place, place
 from bench.processes import ChildError
@@ -29,6 +29,7 @@ MEASUREMENTS = {
     **LOCAL_MEASUREMENTS,
     "remote": Measurement(network.remote, ("unspool", "uWSGI")),
     "relay": Measurement(network.relay, ("unspool",)),
+    "web": Measurement(web.web, ("unspool", "uWSGI")),
 }
 
 
@@ -120,6 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     sizes = QUICK if options.quick else Sizes()
     rows = {
         **table(sizes), **network.rows(sizes.remote, sizes.durable_threads, sizes.burst),
+        **web.rows(sizes.web_seconds),
     }  # fmt: skip
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="unspool-bench-")))

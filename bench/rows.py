@@ -35,6 +35,7 @@ class Sizes(NamedTuple):
     cpu_seconds: float = 10.0
     pause_seconds: float = 0.005
     remote: int = 5_000
+    web_seconds: float = 5.0
 
 
 QUICK = Sizes(
@@ -46,6 +47,7 @@ QUICK = Sizes(
     settle_seconds=1.0,
     cpu_seconds=3.0,
     remote=500,
+    web_seconds=1.0,
 )
 
 

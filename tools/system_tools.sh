@@ -1,7 +1,8 @@
 #!/bin/sh
 # What tests need of the system: makers of file systems, strace, shells, servers, namespaces. Installs what is
 # missing where that can be done, else says so: the tests that need it are then "not run".
-# With the argument `machine` also QEMU, and a kernel for its guests, which is unpacked and not installed.
+# With the argument `bench` also what asks a web server; with `machine` also QEMU, and a kernel for its guests,
+# which is unpacked and not installed.
 set -eu
 
 missing=
@@ -21,6 +22,7 @@ if [ ! -d /run/systemd/system ]; then
     need sshd openssh-server
     need nginx nginx
 fi
+[ "${1:-}" != bench ] || need wrk wrk
 parts=
 if [ "${1:-}" = machine ] && [ "$(uname -m)" = x86_64 ]; then
     need qemu-system-x86_64 qemu-system-x86
