@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use unspool_fuzz::memory::bounded;
 use unspool_http::{
     BadChunk, BadRequest, CHUNK_END, Chunk, Chunks, Connection, Framing, LAST_CHUNK, Limits,
-    Request, chunk_head, has_end, read_http, read_uwsgi, response_head,
+    Request, chunk_head, read_http, read_uwsgi, response_head,
 };
 use unspool_wire::packet::{HEADER_BYTES, Header, Packet, read_pairs, write_packet};
 
@@ -52,9 +52,7 @@ fn check_head(bytes: &[u8], cut: usize) {
     let mut found = Ok(None);
     while looked < bytes.len() && found == Ok(None) {
         let length = bytes.len().min(looked + cut);
-        let seen = &bytes[..length];
-        found = read(seen);
-        assert!(!matches!(found, Ok(Some(_))) || has_end(seen, looked));
+        found = read(&bytes[..length]);
         looked = length;
     }
     let status = |read: &Result<_, BadRequest>| read.as_ref().map_err(|bad| bad.status).err();

@@ -41,18 +41,9 @@ pub struct Connection<'a> {
     pub https: bool,
 }
 
-/// Whether the end of a head may be among `bytes`, of which the first `looked` were looked at before.
-/// After `Ok(None)` of [`read_http`], nothing changes before this says yes or the limit is reached:
-/// so bytes that come one by one are not all read again for each.
-pub fn has_end(bytes: &[u8], looked: usize) -> bool {
-    // An empty line in any form is a line feed that follows one, with or without a return between.
-    let from = looked.saturating_sub(2);
-    let rest = bytes.get(from..).unwrap_or_default();
-    rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(3).any(|triple| triple == b"\n\r\n")
-}
-
 /// Reads the head of a request from the start of `bytes`: it and how many bytes it takes, or nothing
-/// while it is not whole.
+/// while it is not whole. It reads from the start each time: of bytes that come one by one only those
+/// with a line feed, or beyond the limit, are worth another look.
 pub fn read_http(
     bytes: &[u8],
     connection: &Connection<'_>,

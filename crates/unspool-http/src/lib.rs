@@ -17,7 +17,7 @@ mod target;
 mod uwsgi;
 
 pub use chunks::{BadChunk, Chunk, Chunks};
-pub use head::{Connection, Limits, has_end, read_http};
+pub use head::{Connection, Limits, read_http};
 pub use refusal::{BadRequest, refusal};
 pub use request::{BodyLength, Protocol, Request, Variable};
 pub use response::{
