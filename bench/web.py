@@ -157,5 +157,5 @@ def rows(seconds: float) -> dict[str, Row]:
         "web_nginx_p99": Row("  p99", "us", [most]),
         "web_keep": Row("  HTTP, connections are kept", "/s", []),
         "web_keep_p99": Row("  p99", "us", []),
-        "web_memory": Row("  memory of a worker, shared pages divided", "MiB", [most]),
+        "web_memory": Row("  memory of a worker, shared pages divided", "MiB", []),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -406,3 +407,62 @@ def test_a_console_beside_it_and_the_doctor_are_content(
     assert "somebody listens" in found.stdout
     path = project.unspool("spool", "note", "what=x").stdout.strip()
     wait_gone(Path(path))
+
+
+def test_the_module_knows_the_request_that_is_answered(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write(
+        "app.py",
+        """
+        import json
+        import os
+
+        import uwsgi
+        from reporting import report
+
+        def application(environ, start_response):
+            path = environ["PATH_INFO"]
+            before = uwsgi.get_logvar("who")
+            uwsgi.set_logvar("who", path)
+            told = {
+                "pid": os.getpid(),
+                "before": before and before.decode(),
+                "who": uwsgi.get_logvar("who").decode(),
+                "cl": uwsgi.cl(),
+                "requests": [uwsgi.request_id(), uwsgi.total_requests()],
+            }
+            write = start_response("200 OK", [("Content-Type", "application/json")])
+            if path == "/log":
+                uwsgi.log_this_request()
+            if path == "/disconnect":
+                write(b"early")
+                uwsgi.disconnect()
+                report("after")
+                return [b"late"]
+            if path == "/limit":
+                uwsgi.set_user_harakiri(1)
+                while True:
+                    pass
+            if path == "/no-limit":
+                uwsgi.set_user_harakiri(1)
+            return [json.dumps(told).encode()]
+        """,
+    )
+    running, port = start(project, daemon, "--disable-logging")
+    first = get(port, "/a").told
+    assert (first["before"], first["who"], first["requests"]) == (None, "/a", [0, 0])
+    second = get(port, "/log").told
+    assert (second["before"], second["requests"]) == (None, [1, 1]), "a request's own"
+    running.wait_log(r"\[pid: .* GET /log => ")
+    assert "GET /a" not in "\n".join(running.log)
+    assert get(port, "/disconnect").body == b"early"
+    project.events.wait("after")
+    # A limit is over with its request; one that is not kept costs the worker.
+    pid = first["pid"]
+    assert get(port, "/no-limit").status == 200
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        get(port, "/limit")
+    wait_ended(pid)
+    running.wait_log(f"web worker .*{pid}|{pid}.*web worker")
+    assert get(port, "/a").told["requests"][0] == 0

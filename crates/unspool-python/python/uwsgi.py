@@ -105,7 +105,7 @@ micros = _inform.micros
 setprocname = _inform.setprocname
 extract = _inform.extract
 workers = _inform.workers
-total_requests = _inform.total_requests
+total_requests = _request.total_requests
 listen_queue = _inform.listen_queue
 ready = _inform.ready
 

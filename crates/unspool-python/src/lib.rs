@@ -72,7 +72,10 @@ mod _native {
     #[pymodule_export]
     use crate::watch::LateNote;
     #[pymodule_export]
-    use crate::web::{FileWrapper, Input, StartResponse, Web};
+    use crate::web::{
+        FileWrapper, Input, StartResponse, Web, end_request, limit_request, log_request,
+        request_length, request_serial, requests_answered,
+    };
     #[pymodule_export]
     use crate::worker::{Worker, end_with_daemon};
     #[pymodule_export]

@@ -195,9 +195,8 @@ impl Front {
             }
             key if key >= LISTENERS => {
                 for _ in 0..ACCEPTS_MAX {
-                    match self.accept((key - LISTENERS) as usize, buffer)? {
-                        Some(next) => return Some(next),
-                        None => {}
+                    if let Some(next) = self.accept((key - LISTENERS) as usize, buffer)? {
+                        return Some(next);
                     }
                 }
             }
@@ -375,19 +374,17 @@ impl Front {
     }
 
     fn hand_over(&self, connection: &Connection) {
-        let handed = match &self.settings.hand_over {
-            Some(to) => hand_over(to, connection.listener, &connection.bytes, &connection.socket),
-            None => {
-                let modifier = connection.bytes.first().copied().unwrap_or_default();
-                let problem = format!("-- unavailable modifier requested: {modifier} --");
-                return self.complain(connection, &problem);
-            }
+        let Some(to) = &self.settings.hand_over else {
+            let modifier = connection.bytes.first().copied().unwrap_or_default();
+            let problem = format!("-- unavailable modifier requested: {modifier} --");
+            return self.complain(connection, &problem);
         };
+        let handed = hand_over(to, connection.listener, &connection.bytes, &connection.socket);
         match handed {
             Ok(true) => {}
             Ok(false) => self.complain(connection, "the daemon takes no more connections now"),
             Err(error) => {
-                self.complain(connection, &format!("the daemon cannot be reached: {error}"))
+                self.complain(connection, &format!("the daemon cannot be reached: {error}"));
             }
         }
     }
@@ -517,7 +514,7 @@ impl Front {
                     }
                 }
                 Stage::Answer(..) => {
-                    self.complain(&connection, "reads its answer too slowly; closed")
+                    self.complain(&connection, "reads its answer too slowly; closed");
                 }
                 _ => {}
             }

@@ -32,13 +32,12 @@ impl Seats {
 
     /// The key that the next one that is put gets.
     pub(crate) fn next_key(&mut self) -> u64 {
-        let place = match self.free.last() {
-            Some(place) => *place,
-            None => {
-                self.free.push(self.places.len());
-                self.places.push((0, None));
-                self.places.len() - 1
-            }
+        let place = if let Some(place) = self.free.last() {
+            *place
+        } else {
+            self.free.push(self.places.len());
+            self.places.push((0, None));
+            self.places.len() - 1
         };
         key(self.places[place].0, place)
     }

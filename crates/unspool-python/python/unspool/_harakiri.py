@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import faulthandler
 import operator
+import time
 
-from unspool import _process
+from unspool import _native, _process
 
 
 def set_user_harakiri(seconds: int, /) -> None:
@@ -18,7 +19,9 @@ def set_user_harakiri(seconds: int, /) -> None:
     seconds = operator.index(seconds)
     if seconds < 0:
         raise ValueError(f"unable to set a limit of {seconds} s: give 0 or more")
-    if not _process.is_worker():
+    until_ns = time.monotonic_ns() + seconds * 1_000_000_000 if seconds else 0
+    # Of a request the daemon looks at it, and it is over with the request.
+    if _native.limit_request(until_ns) or not _process.is_worker():
         return
     if seconds == 0:
         faulthandler.cancel_dump_traceback_later()

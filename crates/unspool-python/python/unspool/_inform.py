@@ -61,11 +61,6 @@ def workers() -> tuple[dict[str, object], ...]:
     return ()
 
 
-def total_requests() -> int:
-    """0: there are no web workers."""
-    return 0
-
-
 def listen_queue(socket: int = 0, /) -> int:
     """ValueError, as in a uWSGI without a socket of this number: there are none."""
     raise ValueError(f"unable to find socket {operator.index(socket)}")

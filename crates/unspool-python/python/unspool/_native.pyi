@@ -26,19 +26,25 @@ __all__ = [
     "configure",
     "configure_network",
     "decoded",
+    "end_request",
     "end_with_daemon",
     "environment_config",
     "handler_returned",
     "is_secret_name",
     "last_words_offset",
+    "limit_request",
     "live_daemon",
     "load_config",
+    "log_request",
     "look_signal",
     "mark_process",
     "note_output",
     "open_first_spool",
     "parsefile",
     "report_submissions",
+    "request_length",
+    "request_serial",
+    "requests_answered",
     "send_message",
     "set_title",
     "shared_lock",
@@ -208,3 +214,10 @@ class Worker:
     def tick_done(self) -> None: ...
     def wait_signal(self) -> int | None: ...
     def signal_done(self, signal: int, duration_ns: int, error: str | None = None) -> None: ...
+
+def end_request() -> bool: ...
+def limit_request(until_ns: int) -> bool: ...
+def log_request() -> None: ...
+def request_length() -> int: ...
+def request_serial() -> int: ...
+def requests_answered() -> tuple[int, int] | None: ...

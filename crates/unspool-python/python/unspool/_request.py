@@ -1,45 +1,72 @@
-"""Names of `uwsgi` that belong to the request of a web worker, in processes that answer none.
+"""Names of `uwsgi` that belong to the request of a web worker.
 
 Packages take them from the module while they are imported, and uWSGI's spooler has them: what they
-do there, which is next to nothing, they do here. Those that cannot work without a request at all
-are not here.
+do there, which is next to nothing, they do here in processes that answer no request. Those that
+cannot work without a request at all are not here.
 """
 
 from __future__ import annotations
 
-_variables: dict[bytes, bytes] = {}
+import threading
+
+from unspool import _native
+
+
+class _Variables(threading.local):
+    serial = -1
+    values: dict[bytes, bytes]
+
+
+_variables = _Variables()
+
+
+def _of_this_request() -> dict[bytes, bytes]:
+    serial = _native.request_serial()
+    if serial != _variables.serial:
+        _variables.serial = serial
+        _variables.values = {}
+    return _variables.values
 
 
 def set_logvar(name: str | bytes, value: str | bytes, /) -> None:
-    """Keeps a variable for `get_logvar`: there is no request whose line it would be in."""
-    _variables[_bytes(name)] = _bytes(value)
+    """Keeps a variable for `get_logvar`, until the request ends if there is one."""
+    _of_this_request()[_bytes(name)] = _bytes(value)
 
 
 def get_logvar(name: str | bytes, /) -> bytes | None:
     """What `set_logvar` kept."""
-    return _variables.get(_bytes(name))
+    return _of_this_request().get(_bytes(name))
 
 
 def log_this_request() -> None:
-    """Nothing: there is no request."""
+    """Has a line logged of this request, whatever the options say."""
+    _native.log_request()
 
 
 def disconnect() -> None:
-    """Nothing: there is no client."""
+    """Ends the answer, as far as it was sent: the client need not wait for what the worker does on."""
+    _native.end_request()
 
 
 def accepting() -> None:
-    """Nothing: there are no requests to accept."""
+    """Nothing: a web worker accepts requests from its start on, and others have none."""
 
 
 def cl() -> int:
-    """0: the length of a request that is not there."""
-    return 0
+    """Bytes of the request's body, as its head says; 0 if there is none."""
+    return _native.request_length()
 
 
 def request_id() -> int:
-    """0: no request was answered."""
-    return 0
+    """Requests that this worker answered before this one; 0 outside of one."""
+    counts = _native.requests_answered()
+    return counts[0] if counts else 0
+
+
+def total_requests() -> int:
+    """Requests that all web workers answered before this one; 0 outside of one."""
+    counts = _native.requests_answered()
+    return counts[1] if counts else 0
 
 
 def suspend() -> bool:

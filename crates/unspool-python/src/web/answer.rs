@@ -47,13 +47,12 @@ pub(super) fn answer(
     shared: &Arc<Shared>,
     core: usize,
 ) -> Answered {
-    let done = match application {
-        Some(application) => call(py, serving, application, shared, core),
-        None => {
-            serving.say("--- no python application found, check your startup logs for errors ---");
-            send_error(py, shared);
-            Ok(())
-        }
+    let done = if let Some(application) = application {
+        call(py, serving, application, shared, core)
+    } else {
+        serving.say("--- no python application found, check your startup logs for errors ---");
+        send_error(py, shared);
+        Ok(())
     };
     let failed = done.err().map(|error| fail(py, serving, shared, &error));
     let has_raised = failed.is_some_and(|failed| failed.is_the_applications);

@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod current;
 mod environ;
 mod file_wrapper;
 mod input;
@@ -14,6 +15,9 @@ mod shared;
 mod start_response;
 mod text;
 
+pub(crate) use current::{
+    end_request, limit_request, log_request, request_length, request_serial, requests_answered,
+};
 pub(crate) use file_wrapper::FileWrapper;
 pub(crate) use input::Input;
 pub(crate) use server::Web;

@@ -15,6 +15,7 @@ use unspool_sys::{clock, host};
 use unspool_web::{Exchange, Front, FrontSettings, Next, StaticFiles, WebProtocol, WebSocket};
 
 use super::answer::{Answered, answer};
+use super::current::during;
 use super::environ::Environ;
 use super::log_line::{About, Asked};
 use super::shared::Shared;
@@ -60,6 +61,8 @@ pub(super) struct Serving {
     requests_max: u64,
     /// Until then the worker does not leave for its requests.
     stays_until_ns: u64,
+    /// Requests that the application was asked for.
+    taken: AtomicU64,
     answered: AtomicU64,
     is_full: AtomicBool,
     /// The second that the date was made for, and it.
@@ -71,6 +74,16 @@ impl Serving {
     #[expect(clippy::unused_self, reason = "what is logged is the worker's")]
     pub(super) fn say(&self, line: &str) {
         say(line);
+    }
+
+    /// Has the daemon end this worker at that time unless the request of this row has ended.
+    pub(super) fn limit(&self, row: usize, until_ns: u64) {
+        self.board.set(row, LIMIT, until_ns);
+    }
+
+    /// Requests that this worker has answered, and all.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.answered.load(Ordering::Relaxed), self.board.get(self.common_row, REQUESTS))
     }
 
     fn date(&self, py: Python<'_>) -> PyResult<String> {
@@ -100,7 +113,7 @@ fn say(line: &str) {
 #[derive(Debug)]
 pub(crate) struct Web {
     front: Arc<Front>,
-    serving: Serving,
+    serving: Arc<Serving>,
 }
 
 /// A descriptor that Python gives up.
@@ -197,11 +210,12 @@ impl Web {
             },
             stays_until_ns: clock::monotonic_ns()
                 .saturating_add(u64::try_from(lifetime_min.as_nanos()).unwrap_or(u64::MAX)),
+            taken: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             date: Mutex::default(),
         };
-        Ok(Self { front: Arc::new(front), serving })
+        Ok(Self { front: Arc::new(front), serving: Arc::new(serving) })
     }
 
     /// Threads that are to call `serve`.
@@ -256,6 +270,7 @@ impl Web {
         let began_ns = clock::monotonic_ns();
         board.set(row, SINCE, began_ns);
         let asked = Asked::of(exchange.request());
+        let mut is_wanted = false;
         // An error is one of the connection's, which is over then.
         let is_file = py.detach(|| serving.files.answer(&mut exchange)).unwrap_or(true);
         let answered = if is_file {
@@ -263,7 +278,12 @@ impl Web {
             let _ = py.detach(|| exchange.finish());
             answered
         } else {
-            answer(py, serving, application, &Shared::new(exchange), core)
+            let shared = Shared::new(exchange);
+            let serial = serving.taken.fetch_add(1, Ordering::Relaxed) + 1;
+            let answering = || answer(py, serving, application, &shared, core);
+            let (answered, did) = during(&shared, serving, row, serial, answering);
+            is_wanted = did.is_to_be_logged;
+            did.ended.unwrap_or(answered)
         };
         let now_ns = clock::monotonic_ns();
         let took_ns = now_ns - began_ns;
@@ -279,7 +299,7 @@ impl Web {
             serving.is_full.store(true, Ordering::Relaxed);
         }
         let milliseconds = took_ns / 1_000_000;
-        if serving.lines.wants(&answered, milliseconds) {
+        if is_wanted || serving.lines.wants(&answered, milliseconds) {
             let about = About {
                 pid: host::pid(),
                 requests: (count, serving.board.get(serving.common_row, REQUESTS)),

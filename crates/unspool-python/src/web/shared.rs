@@ -12,7 +12,7 @@ use unspool_web::Exchange;
 pub(super) struct Said {
     pub(super) status: Vec<u8>,
     pub(super) headers: Vec<(Vec<u8>, Vec<u8>)>,
-    pub(super) is_said: bool,
+    pub(super) was_called: bool,
 }
 
 /// Shared by all that belong to a request. Nothing here is held while the interpreter's lock is waited for.
@@ -67,7 +67,7 @@ impl Shared {
     /// Sends the head, as it was said, before the first bytes.
     pub(super) fn start(&self, length: Option<u64>) -> PyResult<()> {
         let said = self.said();
-        if !said.is_said {
+        if !said.was_called {
             return Err(PyRuntimeError::new_err(
                 "the application returned a body and has not called start_response",
             ));

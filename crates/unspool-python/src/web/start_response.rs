@@ -35,7 +35,7 @@ impl StartResponse {
                     return Err(PyErr::from_value(error));
                 }
             }
-        } else if shared.said().is_said {
+        } else if shared.said().was_called {
             return Err(PyAssertionError::new_err(
                 "start_response was called before, and a second call needs exc_info (PEP 3333)",
             ));
@@ -52,7 +52,7 @@ impl StartResponse {
         let mut said = shared.said();
         said.status = status;
         said.headers = read;
-        said.is_said = true;
+        said.was_called = true;
         drop(said);
         slf.getattr(intern!(slf.py(), "write"))
     }
