@@ -138,7 +138,7 @@ class LateNote:
 
 @final
 class FileWrapper:
-    def __new__(cls, filelike: Any, blksize: int = 32768) -> FileWrapper: ...
+    def __new__(cls, filelike: Any, blksize: int = ...) -> FileWrapper: ...
     @property
     def filelike(self) -> Any: ...
     @property
@@ -147,6 +147,7 @@ class FileWrapper:
     def __next__(self) -> bytes: ...
     def close(self) -> None: ...
 
+@final
 class Input:
     def read(self, size: int | None = None, /) -> bytes: ...
     def readline(self, size: int | None = None, /) -> bytes: ...
@@ -156,6 +157,7 @@ class Input:
     def fileno(self) -> int: ...
     def close(self) -> None: ...
 
+@final
 class StartResponse:
     def __call__(
         self,
@@ -165,6 +167,7 @@ class StartResponse:
     ) -> Callable[[bytes], None]: ...
     def write(self, data: bytes) -> None: ...
 
+@final
 class Web:
     def __new__(
         cls,
@@ -187,6 +190,7 @@ class Web:
         full: Callable[[], object],
     ) -> None: ...
 
+@final
 class Worker:
     def __new__(
         cls,

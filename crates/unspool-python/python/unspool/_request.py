@@ -44,7 +44,7 @@ def log_this_request() -> None:
 
 
 def disconnect() -> None:
-    """Ends the answer, as far as it was sent: the client need not wait for what the worker does on."""
+    """Ends the answer, as far as it was sent: nobody waits for what the worker does on."""
     _native.end_request()
 
 
