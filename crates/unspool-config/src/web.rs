@@ -33,7 +33,7 @@ pub struct WebOptions {
     pub limit_post: u64,
     /// `max-requests`: requests after which a worker is replaced; 0: never.
     pub max_requests: u64,
-    /// `max-requests-delta`: how many more each next worker answers, by its number from 1.
+    /// `max-requests-delta`: how many more each next worker answers than the one before it.
     pub max_requests_delta: u64,
     /// `min-worker-lifetime`: a worker is not replaced for its requests before.
     pub lifetime_min: Duration,

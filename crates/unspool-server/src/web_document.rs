@@ -14,7 +14,7 @@ pub(crate) struct WebSocket<'a> {
     name: &'a str,
     proto: WebProtocol,
     queue: u64,
-    max_queue: u64,
+    max_queue: u32,
     shared: u8,
     can_offload: u8,
 }
@@ -81,7 +81,7 @@ impl<'a> WebSocket<'a> {
             name: &socket.address,
             proto: socket.protocol,
             queue: 0,
-            max_queue: 0,
+            max_queue: socket.backlog,
             shared: 0,
             can_offload: 0,
         }

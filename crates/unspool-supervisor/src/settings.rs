@@ -212,6 +212,8 @@ pub struct MuleSettings {
 pub struct WebSettings {
     /// What they accept on, in the order of that setup: they listen already.
     pub sockets: Vec<OwnedFd>,
+    /// Connections that the system keeps on each until they are accepted.
+    pub backlog: u32,
     /// Over which they hand connections over that are no requests.
     pub handover: OwnedFd,
     /// How long one may take to answer what it has when it is to leave.

@@ -190,6 +190,8 @@ pub struct WebSocketSnapshot {
     pub address: String,
     /// `uwsgi` or `http`.
     pub protocol: WebProtocol,
+    /// Connections that the system keeps until they are accepted.
+    pub backlog: u32,
 }
 
 /// A timer.

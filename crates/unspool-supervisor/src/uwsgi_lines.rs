@@ -67,22 +67,35 @@ pub(crate) fn died(number: u32, pid: u32, exit: Exit) {
     }
 }
 
-/// A web worker is killed, because one of its requests takes too long.
-pub(crate) fn harakiri_worker(number: u32, pid: u32) {
-    info!(target: "uwsgi", "*** HARAKIRI ON WORKER {number} (pid: {pid}, try: 1) ***");
+/// A web worker is killed, because the request of a thread takes too long.
+pub(crate) fn harakiri_worker(number: u32, pid: u32, core: usize) {
+    info!(target: "uwsgi", "*** HARAKIRI ON WORKER {number} (pid: {pid}, try: 1, graceful: yes) ***");
+    info!(target: "uwsgi", "HARAKIRI triggered by worker {number} core {core} !!!");
 }
 
 /// A web worker has answered as many requests as it may.
-pub(crate) fn work_is_done(pid: u32, requests: u64, most: u64) {
-    info!(
-        target: "uwsgi",
-        "...The work of process {pid} is done (max requests reached ({requests} >= {most})). Seeya!"
-    );
+pub(crate) fn work_is_done(pid: u32) {
+    info!(target: "uwsgi", "...The work of process {pid} is done. Seeya!");
 }
 
-/// A web worker ended with the daemon's stop, or has been replaced.
-pub(crate) fn buried(number: u32) {
-    info!(target: "uwsgi", "worker {number} buried after 1 seconds");
+/// It has ended.
+pub(crate) fn killed_successfully(number: u32, pid: u32) {
+    info!(target: "uwsgi", "worker {number} killed successfully (pid: {pid})");
+}
+
+/// A web worker ended with the daemon's stop.
+pub(crate) fn buried(number: u32, seconds: u64) {
+    info!(target: "uwsgi", "worker {number} buried after {seconds} seconds");
+}
+
+/// Web workers have no application.
+pub(crate) fn no_application(goes_on: bool) {
+    info!(target: "uwsgi", "unable to load app 0 (mountpoint='') (callable not found or import error)");
+    if goes_on {
+        info!(target: "uwsgi", "*** no app loaded. going in full dynamic mode ***");
+    } else {
+        info!(target: "uwsgi", "*** no app loaded. GAME OVER ***");
+    }
 }
 
 /// A mule was forked; they count from 1.

@@ -1,7 +1,7 @@
 //! Listening sockets with a name in the file system.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -51,14 +51,7 @@ pub fn listen_at(
     let file = fs::open(path, flags, Mode::empty())?;
     let name = SocketName { path: path.to_owned(), file };
     // Nobody can connect before it listens, so that its mode holds from the start.
-    let (user, group) = (owner.0.map(Uid::from_raw), owner.1.map(Gid::from_raw));
-    let given = match owner {
-        (None, None) => Ok(()),
-        _ => fs::chownat(CWD, path, user, group, AtFlags::SYMLINK_NOFOLLOW),
-    };
-    let listens = given
-        .and_then(|()| fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty()))
-        .and_then(|()| net::listen(&socket, backlog));
+    let listens = give(&name.file, mode, owner).and_then(|()| net::listen(&socket, backlog));
     match listens {
         Ok(()) => Ok((socket, name)),
         Err(error) => {
@@ -66,6 +59,25 @@ pub fn listen_at(
             Err(error.into())
         }
     }
+}
+
+/// Gives the file of a socket its mode and owner: that file, and not what has its name by now, which may
+/// be a link to another one where others write in the folder.
+fn give(
+    file: &OwnedFd,
+    mode: u32,
+    (user, group): (Option<u32>, Option<u32>),
+) -> rustix::io::Result<()> {
+    if !fs::FileType::from_raw_mode(fs::fstat(file)?.st_mode).is_socket() {
+        return Err(rustix::io::Errno::NOENT);
+    }
+    if user.is_some() || group.is_some() {
+        let (user, group) = (user.map(Uid::from_raw), group.map(Gid::from_raw));
+        fs::chownat(file, c"", user, group, AtFlags::EMPTY_PATH)?;
+    }
+    // A descriptor without access can be changed by this name alone.
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    fs::chmodat(CWD, path, Mode::from_raw_mode(mode), AtFlags::empty())
 }
 
 /// Listens on a socket in the abstract namespace, which needs no file.

@@ -151,7 +151,7 @@ pub struct Web {
     pub limit_post: u64,
     /// Requests after which a worker leaves for another one; 0: never.
     pub max_requests: u64,
-    /// How many more each one may answer, times its number.
+    /// How many more each one may answer than the one before it.
     pub max_requests_delta: u64,
     /// Seconds since its fork before which none leaves for its requests.
     pub lifetime_min: f64,

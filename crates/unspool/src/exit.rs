@@ -10,6 +10,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const NOTHING: u8 = 3;
 /// Somebody holds it who takes no requests.
 pub(crate) const HELD: u8 = 4;
+/// The application cannot be imported and is needed; uWSGI's status.
+pub(crate) const NO_APPLICATION: u8 = 22;
 
 /// Of two statuses the one that asks for more attention.
 pub(crate) fn worse(a: u8, b: u8) -> u8 {

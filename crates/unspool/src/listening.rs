@@ -78,13 +78,23 @@ impl ListenError {
     }
 }
 
+/// Ports below this one need privileges.
+const PORTS_OF_ALL: u16 = 1024;
+
 /// User and group of a socket's file.
 pub(crate) type Owner = (Option<u32>, Option<u32>);
 
-/// Binds what has to be bound before the user changes, as uWSGI binds it: where there are web workers,
-/// all sockets. Their files are `owner`'s, unless an option says whose.
+/// Binds, where there are web workers, before the user changes, if that user could not: with
+/// `chown-socket`, as uWSGI does, and where a port needs privileges. Files are `owner`'s, unless an
+/// option says whose.
 pub(crate) fn bind_early(config: &Config, owner: Owner) -> Result<Option<Bound>, ListenError> {
-    config.has_web_workers().then(|| bind(config, owner)).transpose()
+    let changes = owner != (None, None) && config.has_web_workers();
+    let mut needed = config.network.socket_owner.is_some();
+    for socket in config.network.sockets.iter().chain(&config.web.sockets).filter(|_| changes) {
+        let address = network::address(config, socket)?;
+        needed |= matches!(address, Address::Tcp { port: 1..PORTS_OF_ALL, .. });
+    }
+    (changes && needed).then(|| bind(config, owner)).transpose()
 }
 
 /// Binds what is not bound yet, and says what is served on it.

@@ -50,6 +50,7 @@ impl WebListening {
         settings.zygote.setup.web = setup(config, shown)?;
         settings.web = Some(WebSettings {
             sockets: taken,
+            backlog: config.network.backlog,
             handover: self.handover,
             mercy: config.workers.reload_mercy().unwrap_or(MERCY),
             need_app: config.web.need_app,

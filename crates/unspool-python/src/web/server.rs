@@ -204,7 +204,7 @@ impl Web {
             },
             files: StaticFiles::new(static_maps(setup)?),
             requests_max: if requests_max > 0 {
-                requests_max.saturating_add(delta.saturating_mul(number))
+                requests_max.saturating_add(delta.saturating_mul(number.saturating_sub(1)))
             } else {
                 0
             },

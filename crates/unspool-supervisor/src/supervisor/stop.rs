@@ -36,6 +36,14 @@ const KILL_WAIT: Duration = Duration::from_secs(5);
 const END_WAIT: Duration = Duration::from_secs(5);
 
 impl Ladder {
+    /// How long ago the stop began: 0 once nobody is waited for any more.
+    pub(super) fn age_ns(&self) -> u64 {
+        match self {
+            Self::Asked { since_ns, .. } => clock::monotonic_ns().saturating_sub(*since_ns),
+            _ => 0,
+        }
+    }
+
     /// When the next rung is climbed at the latest.
     pub(super) fn until_ns(&self) -> u64 {
         match self {

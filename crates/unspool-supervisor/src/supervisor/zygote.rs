@@ -22,6 +22,7 @@ use super::{KIND_ZYGOTE, KIND_ZYGOTE_SOCKET, RunError, Supervisor};
 use crate::journal::journal;
 use crate::python::python_program;
 use crate::settings::ZygoteSettings;
+use crate::uwsgi_lines;
 
 /// A running zygote.
 #[derive(Debug)]
@@ -225,8 +226,12 @@ impl Supervisor {
             return;
         }
         if self.generation == 0 {
-            if ready.failed.iter().any(|number| self.web.needs_import(*number)) {
-                return self.stop_without_application(ready.failures);
+            if self.web.lacks_application(&ready.failed) {
+                let goes_on = !self.web.needs_application();
+                uwsgi_lines::no_application(goes_on);
+                if !goes_on {
+                    return self.stop_without_application(ready.failures);
+                }
             }
             self.moments.imported.reached();
         }

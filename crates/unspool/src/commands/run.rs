@@ -9,7 +9,7 @@ use unspool_config::{
     Config, Environment, Loaded, Notice, PidFiles as PidFilePaths, Sources, load,
 };
 use unspool_supervisor::journal::LineRing;
-use unspool_supervisor::{Moment, Moments, Settings};
+use unspool_supervisor::{Moment, Moments, RunError, Settings};
 use unspool_sys::background::Launcher;
 use unspool_sys::{host, title};
 
@@ -288,7 +288,10 @@ fn run_daemon(
         Ok(()) => exit::OK,
         Err(error) => {
             complain(&error);
-            exit::FAILED
+            match error {
+                RunError::NoApplication => exit::NO_APPLICATION,
+                _ => exit::FAILED,
+            }
         }
     }
 }

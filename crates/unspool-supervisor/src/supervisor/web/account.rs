@@ -21,6 +21,7 @@ impl Supervisor {
             .map(|socket| WebSocketSnapshot {
                 address: socket.shown.clone(),
                 protocol: socket.protocol,
+                backlog: plan.settings.backlog,
             })
             .collect()
     }

@@ -14,6 +14,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 
 use super::super::Supervisor;
 use super::super::children::{Tenure, WorkerProcess};
+use super::super::stop::Ladder;
 use super::{OF_SEAT_MAX, Sums};
 use crate::events::{Cause, WorkerId};
 use crate::journal::journal;
@@ -181,7 +182,7 @@ impl Supervisor {
     /// A worker has answered as many requests as it may: another one is started at once.
     fn web_worker_leaves(&mut self, id: WorkerId) {
         let Some(plan) = &self.web.plan else { return };
-        let (mercy, most) = (plan.settings.mercy, plan.setup.max_requests);
+        let mercy = plan.settings.mercy;
         let Some(worker) = self.web.processes.get(&id) else { return };
         let threads = self.web.threads_of(worker);
         let requests: u64 = threads.iter().map(|thread| thread.sums.requests).sum();
@@ -204,7 +205,7 @@ impl Supervisor {
                 reason,
                 "replacing a web worker: {reason}"
             );
-            uwsgi_lines::work_is_done(pid, requests, most);
+            uwsgi_lines::work_is_done(pid);
         }
     }
 
@@ -252,7 +253,7 @@ impl Supervisor {
         let current = process.generation == self.generation
             && process.tenure != Tenure::LetGo
             && self.ladder.is_none();
-        let stopping = self.ladder.is_some();
+        let stops_for_ns = self.ladder.as_ref().map(Ladder::age_ns);
         let (number, pid) = (worker.number, process.child.as_ref().map_or(0, Child::pid));
         let cause = process.cause.of_end(exit);
         let now_ns = clock::monotonic_ns();
@@ -262,8 +263,9 @@ impl Supervisor {
             // One that was asked for and never forked had no number, and nothing to leave.
             if process.child.is_some() {
                 told_to_leave(number, pid, exit, &cause);
-                if stopping {
-                    uwsgi_lines::buried(number);
+                match stops_for_ns {
+                    Some(for_ns) => uwsgi_lines::buried(number, for_ns / 1_000_000_000),
+                    None => uwsgi_lines::killed_successfully(number, pid),
                 }
             }
             return;

@@ -49,7 +49,7 @@ impl Supervisor {
         let harakiri = self.web.plan.as_ref().and_then(|plan| plan.setup.harakiri);
         let limit = harakiri.and_then(|limit_s| Duration::try_from_secs_f64(limit_s).ok());
         let mut next_ns = now_ns + LOOK_NS;
-        let mut late: Vec<(WorkerId, Late)> = Vec::new();
+        let mut late: Vec<(WorkerId, usize, Late)> = Vec::new();
         for (id, worker) in &self.web.processes {
             if self.workers.get(id).is_none_or(|w| w.child.is_none() || w.cause != Cause::Own) {
                 continue;
@@ -64,25 +64,19 @@ impl Supervisor {
                             again.since_ns == thread.since_ns
                                 && judge(again, limit, now_ns) == Err(is_late)
                         }) {
-                            late.push((*id, is_late));
+                            late.push((*id, at, is_late));
                         }
                     }
                 }
             }
         }
         self.web.look_ns = next_ns.max(now_ns + 1);
-        for (id, Late { option, limit }) in late {
-            self.end_web_worker_for_time(id, option, limit, now_ns);
+        for (id, core, is_late) in late {
+            self.end_web_worker_for_time(id, core, is_late, now_ns);
         }
     }
 
-    fn end_web_worker_for_time(
-        &mut self,
-        id: WorkerId,
-        option: &str,
-        limit: Duration,
-        now_ns: u64,
-    ) {
+    fn end_web_worker_for_time(&mut self, id: WorkerId, core: usize, late: Late, now_ns: u64) {
         // Several requests of it may be late.
         if self.workers.get(&id).is_none_or(|worker| worker.cause != Cause::Own) {
             return;
@@ -91,8 +85,8 @@ impl Supervisor {
         if let Some(seat) = self.web.seat(number) {
             seat.harakiris += 1;
         }
-        uwsgi_lines::harakiri_worker(number, self.pid_of(id));
-        self.end_for_time(id, "a request", option, limit, now_ns);
+        uwsgi_lines::harakiri_worker(number, self.pid_of(id), core);
+        self.end_for_time(id, "a request", late.option, late.limit, now_ns);
     }
 }
 

@@ -142,12 +142,15 @@ impl WebWorkers {
         self.seats.iter().all(|seat| seat.started)
     }
 
-    /// Whether the daemon ends if the import of this number fails.
-    pub(super) fn needs_import(&self, number: usize) -> bool {
-        self.plan.as_ref().is_some_and(|plan| {
-            let application = plan.setup.application.as_ref();
-            plan.settings.need_app && application.is_some_and(|app| app.number == number)
-        })
+    /// Whether there is no application to answer with, of these imports having failed.
+    pub(super) fn lacks_application(&self, failed: &[usize]) -> bool {
+        let application = self.plan.as_ref().and_then(|plan| plan.setup.application.as_ref());
+        application.is_some_and(|application| failed.contains(&application.number))
+    }
+
+    /// Whether the daemon ends then.
+    pub(super) fn needs_application(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| plan.settings.need_app)
     }
 
     /// A place of the board for a new worker, with rows of zeros.
