@@ -33,6 +33,8 @@ pub(crate) struct Connection {
     pub(crate) since_ns: u64,
     /// When it is closed.
     pub(crate) deadline_ns: u64,
+    /// Bytes of a body that came since that was said.
+    pub(crate) moved: usize,
     /// It is a member of the poll.
     pub(crate) polled: bool,
     /// Its bytes came with the last request, and nobody has looked at them.

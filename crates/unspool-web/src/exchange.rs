@@ -178,7 +178,7 @@ impl Exchange {
         headers: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         length: Option<u64>,
     ) -> Result<(), StartError> {
-        let may_keep = !self.front.is_draining();
+        let may_keep = !(self.front.is_draining() || self.front.settings.keep_alive.is_zero());
         let head = unspool_http::response_head(&self.request, status, headers, length, may_keep)?;
         self.pending = head.bytes;
         self.head_bytes = self.pending.len();

@@ -34,6 +34,8 @@ const LOOK_NS: u64 = 1_000_000_000;
 const DRAIN_LOOK_NS: u64 = 20_000_000;
 /// How long an idle connection may still ask for something then.
 const DRAIN_IDLE_NS: u64 = 1_000_000_000;
+/// Bytes of a body that give their peer time for the next.
+const MOVED_MIN: usize = 1024;
 /// How long the peer's end is waited for.
 const LINGER_NS: u64 = 1_000_000_000;
 /// Bytes that are read then.
@@ -170,7 +172,7 @@ impl Front {
                 for socket in &self.settings.sockets {
                     self.poll.remove(socket.socket.as_fd())?;
                 }
-                lock(&self.seats).end_idle_by(clock::monotonic_ns() + DRAIN_IDLE_NS);
+                lock(&self.seats).end_by(clock::monotonic_ns() + DRAIN_IDLE_NS, self.deadline());
             }
             self.end_late(lead);
             let is_empty = lock(&self.seats).len() == 0;
@@ -236,7 +238,8 @@ impl Front {
             bytes: Vec::new(),
             stage: Stage::Head,
             since_ns: now_ns,
-            deadline_ns: self.deadline(),
+            deadline_ns: self.head_deadline(place),
+            moved: 0,
             polled: false,
             is_unread: false,
         });
@@ -284,7 +287,7 @@ impl Front {
                 }
                 Ok(bytes) => {
                     if connection.is_idle() {
-                        connection.deadline_ns = self.deadline();
+                        connection.deadline_ns = self.head_deadline(connection.listener);
                     }
                     connection.bytes.extend_from_slice(&buffer[..bytes]);
                     new = bytes;
@@ -300,6 +303,15 @@ impl Front {
     /// When a peer that moves now is closed unless it moves again.
     fn deadline(&self) -> u64 {
         clock::monotonic_ns() + self.settings.wait.as_nanos() as u64
+    }
+
+    /// When a peer that connects, or begins a request, is closed unless its head is there.
+    fn head_deadline(&self, listener: usize) -> u64 {
+        let wait = match self.settings.sockets[listener].protocol {
+            WebProtocol::Uwsgi => self.settings.wait,
+            WebProtocol::Http => self.settings.head_wait,
+        };
+        clock::monotonic_ns() + wait.as_nanos() as u64
     }
 
     fn say_cut(&self, connection: &Connection) {
@@ -318,6 +330,7 @@ impl Front {
 
     fn advance(self: &Arc<Self>, mut connection: Box<Connection>, new: usize) -> Advanced {
         let settings = &self.settings;
+        let was_head = matches!(connection.stage, Stage::Head);
         let step = {
             let remote = Origins::remote(&connection);
             let reading = Reading {
@@ -333,8 +346,12 @@ impl Front {
         match step {
             Step::More => {
                 if matches!(connection.stage, Stage::Body(_)) {
+                    connection.moved += new;
                     // A body may take as long as it moves.
-                    connection.deadline_ns = self.deadline();
+                    if was_head || connection.moved >= MOVED_MIN {
+                        connection.moved = 0;
+                        connection.deadline_ns = self.deadline();
+                    }
                 }
                 Advanced::More(connection)
             }
@@ -505,7 +522,7 @@ impl Front {
             let Some(connection) = lock(&self.seats).take(key) else { continue };
             match &connection.stage {
                 Stage::Head | Stage::Body(_) if !connection.is_idle() => {
-                    self.complain(&connection, "no whole request within `socket-timeout`; closed");
+                    self.complain(&connection, "no whole request in time; closed");
                     let protocol = self.protocol(&connection);
                     if protocol != Protocol::Uwsgi {
                         let answer =

@@ -77,12 +77,11 @@ impl Seats {
         self.each().filter(|(_, each)| each.deadline_ns <= now_ns).map(|(key, _)| key).collect()
     }
 
-    /// Has those that are idle end at that time at the latest.
-    pub(crate) fn end_idle_by(&mut self, deadline_ns: u64) {
-        for (_, seat) in &mut self.places {
-            if let Some(connection) = seat.as_mut().filter(|each| each.is_idle()) {
-                connection.deadline_ns = connection.deadline_ns.min(deadline_ns);
-            }
+    /// Has those that are idle end at one time at the latest, and others at another one.
+    pub(crate) fn end_by(&mut self, idle_ns: u64, others_ns: u64) {
+        for connection in self.places.iter_mut().filter_map(|(_, seat)| seat.as_mut()) {
+            let deadline_ns = if connection.is_idle() { idle_ns } else { others_ns };
+            connection.deadline_ns = connection.deadline_ns.min(deadline_ns);
         }
     }
 

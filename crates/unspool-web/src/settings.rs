@@ -43,9 +43,11 @@ pub struct FrontSettings {
     /// Bodies are read to their end before the request is answered, and lie in a file beyond so many bytes.
     /// `None`: of a long one the start is read, and the rest by whoever asks for it.
     pub buffer_bodies: Option<usize>,
-    /// How long a peer may take for a head, for the next bytes of a body, to take bytes of an answer.
+    /// How long a peer may take for a packet, for 1 KiB of a body, to take bytes of an answer.
     pub wait: Duration,
-    /// How long a connection without a request stays.
+    /// How long one may take for the head of an HTTP request.
+    pub head_wait: Duration,
+    /// How long a connection stays between two requests; zero: it has one.
     pub keep_alive: Duration,
     /// Connections at a time.
     pub connections_max: usize,

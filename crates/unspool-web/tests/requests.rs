@@ -43,6 +43,7 @@ fn settings(http: &TcpListener, uwsgi: &TcpListener, hand_over: OwnedFd) -> Fron
         body_bytes_max: Some(16 << 20),
         buffer_bodies: None,
         wait: LATE,
+        head_wait: LATE,
         keep_alive: LATE,
         connections_max: 64,
         say: |_| {},
@@ -444,7 +445,7 @@ fn with_too_many_connections_the_newest_are_served() {
 #[test]
 fn who_sends_no_request_in_time_is_told_and_closed() {
     let server = Server::start(|settings| {
-        settings.wait = Duration::from_millis(200);
+        settings.head_wait = Duration::from_millis(200);
         settings.keep_alive = Duration::from_millis(200);
     });
     let mut slow = server.http();
@@ -487,6 +488,31 @@ fn who_connects_is_said_also_of_those_without_an_address() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.ends_with(r#"[Some("0.0.0.0"), None, Some("80")]"#), "{answer}");
     assert_eq!(server.stop(), 2);
+}
+
+#[test]
+fn a_body_has_to_move() {
+    let server = Server::start(|settings| settings.wait = Duration::from_millis(400));
+    let head = b"POST /s HTTP/1.1\r\nHost: x\r\nContent-Length: 40000\r\n\r\n";
+    for (piece, is_enough) in [(1, false), (4000, true)] {
+        let mut stream = server.http();
+        stream.write_all(head).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut answer = [0; 16];
+        let mut sent = 0;
+        // Ten pieces take a second.
+        while sent < 40_000 && stream.read(&mut answer).is_err() {
+            stream.write_all(&vec![b'x'; piece]).unwrap();
+            sent += piece;
+        }
+        stream.set_read_timeout(Some(LATE)).unwrap();
+        if is_enough {
+            assert_eq!(read_answer(&mut stream).1, b"/s 40000");
+        } else {
+            assert!(answer.starts_with(b"HTTP/1.1 408 "), "{answer:?}");
+        }
+    }
+    server.stop();
 }
 
 #[test]

@@ -182,6 +182,7 @@ impl Web {
             body_bytes_max: (limit_post > 0).then_some(limit_post),
             buffer_bodies: (post_buffering > 0).then_some(post_buffering),
             wait: seconds(setup, "socket_timeout")?,
+            head_wait: seconds(setup, "http_timeout")?,
             keep_alive: seconds(setup, "keep_alive")?,
             connections_max: item::<usize>(setup, "connections")?.max(threads + 1),
             say,
