@@ -1,8 +1,8 @@
 """`lazy-apps` on both: which processes import what, and how often; hooks, timers, `uwsgi.opt`.
 
-uWSGI imports the application in its web workers, which unspool does not have, and leaves spoolers
-and mules without it. In unspool each worker and each mule has it. What becomes of tasks whose
-function is in the application alone is in test_import_order.
+uWSGI imports the application in its web workers, and leaves spoolers and mules without it. In
+unspool each worker and each mule has it, too. What becomes of tasks whose function is in the
+application alone is in test_import_order.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from spooling import submit
 
 SYSTEMS: list[System] = ["uwsgi", "unspool"]
 PROCESSES = 2
-# Web workers, spoolers and a mule in uWSGI; workers for tasks and a mule in unspool.
-HOOKED = {"uwsgi": 2 * PROCESSES + 1, "unspool": PROCESSES + 1}
-# Web workers in uWSGI; in unspool the same, and the child of the zygote that tells what there is.
-IMPORTED = {"uwsgi": PROCESSES, "unspool": PROCESSES + 2}
+# Web workers, workers for tasks, and a mule.
+HOOKED = {"uwsgi": 2 * PROCESSES + 1, "unspool": 2 * PROCESSES + 1}
+# Web workers in uWSGI; in unspool all of these, and the child of the zygote that tells of them.
+IMPORTED = {"uwsgi": PROCESSES, "unspool": 2 * PROCESSES + 2}
 
 SHARED = """
     import os
@@ -121,14 +121,15 @@ def test_each_process_imports_for_itself_and_what_is_shared_is_imported_once(
     counts = Counter(event.pid for event in seen(both.project, "application"))
     assert set(counts.values()) == {1} and len(counts) == IMPORTED[system]
     spoolers = {event.pid for event in held}
+    # A web worker sees its number while it imports.
+    workers = {event["worker"] for event in seen(both.project, "application")}
     if system == "uwsgi":
         assert shared.pid == daemon.pid
         assert not spoolers & set(counts)
-        # A web worker sees its number while it imports.
-        workers = {event["worker"] for event in seen(both.project, "application")}
         assert workers == {1, 2}
     else:
         assert spoolers < set(counts)
+        assert workers == {0, 1, 2}
     end(both)
 
 
@@ -151,10 +152,10 @@ def test_a_hook_that_is_shared_runs_once_in_each_process(both: Both, system: Sys
     imported = both.project.events.collect(IMPORTED[system], "application")
     imports = {event.pid: event.monotonic for event in imported}
     before = [event.monotonic < imports[event.pid] for event in hooks if event.pid in imports]
-    # In a mule it may be a program that never returns: there it comes last, and in uWSGI it comes
-    # without the application.
-    mules = [] if system == "uwsgi" else [False]
-    assert sorted(before) == [*mules, True, True]
+    # In a mule it may be a program that never returns: there it comes last. In uWSGI it and the
+    # spoolers have no application.
+    others = [True] * PROCESSES if system == "uwsgi" else [False, *[True] * 2 * PROCESSES]
+    assert sorted(before) == others
     end(both)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from harness import PYTHON, ROOT, Daemon, Project, pending_tasks, wait_gone
+from web import uwsgi_get
 
 EXAMPLE = ROOT / "examples" / "mysite"
 
@@ -63,9 +64,22 @@ def test_the_script_submits_each_function(project: Project, site: Path) -> None:
     assert len(list(pending_tasks(site / "mysite_spool"))) == 2
 
 
-def test_the_socket_is_there_while_the_daemon_runs(site: Path, running: Daemon) -> None:
+# As the article prints it, and as it is meant.
+@pytest.mark.parametrize("module", ["wsgi: application", "wsgi:application"])
+def test_one_file_starts_the_web_application_and_its_spooler(
+    site: Path, running: Daemon, module: str
+) -> None:
+    ini = site / "mysite.ini"
+    ini.write_text(ini.read_text().replace("wsgi:application", module))
     running.start().wait_ready()
-    assert (site / "mysite.sock").is_socket()
+    running.wait_log("unspool is ready .*workers=1 mules=0 web=4")
+    answer = uwsgi_get(site / "mysite.sock")
+    assert (answer.status, answer.body) == (202, b"spooled\n")
+    assert "'test': 'True'" in running.wait_output(r"^\{.*\}$")[0]
+    # `touch-reload = wsgi.py`
+    (site / "wsgi.py").touch()
+    running.wait_log("reload done: new web workers answer")
+    assert uwsgi_get(site / "mysite.sock").status == 202
     assert running.stop() == 0
     assert not (site / "mysite.sock").exists()
     assert not [line for line in running.log if "not yet in effect" in line]

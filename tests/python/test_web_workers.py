@@ -183,6 +183,31 @@ def test_one_that_is_too_old_is_replaced_without_a_gap(
     assert len(load.pids) >= 2
 
 
+def test_one_that_has_grown_is_replaced_without_a_gap(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    running, port = start(project, daemon, "--reload-on-rss", "100")
+    load = Load(port, 2)
+    pid = get(port, "/grow").told["pid"]
+    replaced = running.wait_log(rf"more than `reload-on-rss` allows \(100 MiB\).*pid={pid}\b")
+    running.wait_log(f"web worker 1 left pid={pid}", since=running.after(replaced))
+    load.end()
+    assert not load.failures
+    assert get(port).told["pid"] != pid
+
+
+def test_the_death_of_the_zygote_costs_no_request(project: Project, daemon: DaemonFactory) -> None:
+    running, port = start(project, daemon, "--processes", "2")
+    before = pids(port, 2)
+    load = Load(port, 2)
+    zygote = int(running.wait_log(r"application imported pid=(\d+)")[1])
+    os.kill(zygote, signal.SIGKILL)
+    running.wait_log("reload done: new web workers answer")
+    load.end()
+    assert not load.failures
+    assert not before & pids(port, 2)
+
+
 def test_a_request_that_takes_too_long_costs_its_worker_and_says_so(
     project: Project, daemon: DaemonFactory
 ) -> None:

@@ -18,7 +18,8 @@ from harness import Daemon, Project
 # Only bounds a failure.
 ANSWER_SECONDS_MAX = 20.0
 
-# Tells who answers. `/hold` waits at a gate, `/spool` submits a task, `/die` kills its worker.
+# Tells who answers. `/hold` waits at a gate, `/spool` submits a task, `/grow` takes 100 MiB, `/die`
+# kills its worker.
 APPLICATION = """
     import json
     import os
@@ -29,6 +30,7 @@ APPLICATION = """
     from uwsgidecorators import spool
 
     VERSION = 1
+    grown = []
 
     @spool
     def note(args):
@@ -41,6 +43,8 @@ APPLICATION = """
             pause("hold")
         elif path == "/spool":
             note.spool(what=environ["QUERY_STRING"])
+        elif path == "/grow":
+            grown.append(bytearray(b"x" * (100 << 20)))
         elif path == "/die":
             os.kill(os.getpid(), signal.SIGKILL)
         told = {"pid": os.getpid(), "worker": uwsgi.worker_id(), "version": VERSION, "path": path}
