@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import taskfile
 from both import Both
-from harness import UNSPOOL
+from harness import UNSPOOL, free_port
 
 PREFIX = "uwsgi_spoolfile_on_"
 PING, SPOOL = 100, 17
@@ -68,11 +68,6 @@ class Side:
                 found.append(None)
             path.unlink()
         return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

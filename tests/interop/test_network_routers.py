@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
-import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from both import Both
 from factory import DaemonFactory
-from harness import Project
+from harness import Project, free_port
+from nginx import nginx
 
 MODULE = """
     import uwsgi
@@ -27,11 +24,6 @@ MODULE = """
 SECONDS_MAX = 20.0
 # uWSGI's answer to a task that is stored, which no router takes for HTTP.
 STORED = b"\xff\0\0\1"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
@@ -79,40 +71,6 @@ def test_a_uwsgi_routes_requests_to_unspool(both: Both, receivers: list[str]) ->
         assert get(port, f"{path}?x=1") == STORED
         check_ran(both.project, path)
     both.project.wait_empty()
-
-
-@contextlib.contextmanager
-def nginx(root: Path, port: int, locations: str) -> Iterator[None]:
-    """An nginx with a configuration of its own."""
-    if (command := shutil.which("nginx")) is None:
-        pytest.skip("not run: no nginx (on Debian and Ubuntu: apt install nginx)")
-    folder = root / "nginx"
-    folder.mkdir()
-    paths = "".join(
-        f"  {name}_temp_path {folder}/{name};\n"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = folder / "nginx.conf"
-    config.write_text(
-        f"daemon off;\nmaster_process off;\npid {folder}/pid;\nerror_log stderr notice;\n"
-        f"events {{}}\nhttp {{\n  access_log off;\n{paths}"
-        f"  server {{\n    listen 127.0.0.1:{port};\n{locations}  }}\n}}\n"
-    )
-    with subprocess.Popen(
-        [command, "-p", folder, "-c", config], stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        try:
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                # It listens by then.
-                if "start worker" in line or "using the" in line:
-                    break
-            assert process.poll() is None, said
-            yield
-        finally:
-            process.terminate()
 
 
 def test_nginx_passes_requests_to_unspool(project: Project, receivers: list[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import pytest
 from both import APPS, Both, Call, System
-from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Daemon, wait_gone
+from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Daemon, free_port, wait_gone
 from statistics_client import SECONDS_MAX, Address, ask
 
 MODULE = """
@@ -177,14 +176,6 @@ def test_every_field_of_uwsgi_is_there_with_its_type(both: Both, form: str) -> N
         # The same indents and blanks, for who reads it line by line.
         for line in ('\t"load":0,', '\t"daemons":[', "\t\t{", '\t\t\t"respawns":0,'):
             assert all(line in text.split("\n") for text in texts.values()), line
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 @pytest.mark.parametrize("system", SYSTEMS)

@@ -532,6 +532,14 @@ class Project:
         self._folder.cleanup()
 
 
+def free_port() -> int:
+    """A port of this machine that nobody has; it stays the same over restarts of a daemon."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
 def pending_tasks(spool: Path) -> Iterator[Path]:
     """The task files in a spool folder and in its priority folders."""
     with contextlib.suppress(FileNotFoundError):

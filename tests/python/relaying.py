@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from factory import DaemonFactory
-from harness import Argument, Daemon, Project, pending_tasks
+from harness import Argument, Daemon, Project, free_port, pending_tasks
 from processes import WAIT_SECONDS_MAX
 
 # Each task writes its number with one call, so that no death of a process tears a line.
@@ -41,14 +40,6 @@ MODULE = """
         report("hold", id=args["id"])
         pause("hold")
 """
-
-
-def free_port() -> int:
-    """A port of this machine that nobody has; it stays the same over restarts of a daemon."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 class Relay:
