@@ -64,7 +64,8 @@ impl Asked {
             about.requests.1,
             self.remote,
             self.user,
-            self.variables,
+            // uWSGI counts names and values.
+            2 * self.variables,
             self.bytes,
             about.date,
             self.method,
