@@ -21,7 +21,7 @@ pub use head::{Connection, Limits, read_http};
 pub use refusal::{BadRequest, refusal};
 pub use request::{BodyLength, Protocol, Request, Variable};
 pub use response::{
-    CHUNK_END, CONTINUE, Framing, InvalidHeader, LAST_CHUNK, ResponseHead, chunk_head,
+    CHUNK_END, CONTINUE, Framing, InvalidHeader, LAST_CHUNK, ResponseHead, check_head, chunk_head,
     response_head,
 };
 pub use uwsgi::read_uwsgi;

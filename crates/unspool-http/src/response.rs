@@ -149,12 +149,7 @@ fn write_headers<'h>(
 ) -> Result<Said, InvalidHeader> {
     let mut said = Said::default();
     for (name, value) in headers {
-        if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
-            return Err(InvalidHeader::Name(shown(name)));
-        }
-        if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-            return Err(InvalidHeader::Value(shown(name)));
-        }
+        check_header(name, value)?;
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         if is(b"Content-Length") {
             let length = content_length(value.trim_ascii()).map_err(|_| InvalidHeader::Length)?;
@@ -182,6 +177,31 @@ fn write_headers<'h>(
         return Err(InvalidHeader::TwoLengths);
     }
     Ok(said)
+}
+
+/// Whether a response can have this status and these headers, for who has to tell that at once.
+pub fn check_head<'h>(
+    status: &[u8],
+    headers: impl IntoIterator<Item = Variable<'h>>,
+) -> Result<(), InvalidHeader> {
+    status_code(status)?;
+    headers.into_iter().try_for_each(|(name, value)| {
+        check_header(name, value)?;
+        if name.eq_ignore_ascii_case(b"Content-Length") {
+            content_length(value.trim_ascii()).map_err(|_| InvalidHeader::Length)?;
+        }
+        Ok(())
+    })
+}
+
+fn check_header(name: &[u8], value: &[u8]) -> Result<(), InvalidHeader> {
+    if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
+        return Err(InvalidHeader::Name(shown(name)));
+    }
+    if value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(InvalidHeader::Value(shown(name)));
+    }
+    Ok(())
 }
 
 fn write_length(bytes: &mut Vec<u8>, length: u64) {

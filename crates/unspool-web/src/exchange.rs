@@ -31,7 +31,7 @@ pub struct Exchange {
     framing: Framing,
     /// The connection stays after this answer.
     keeps: bool,
-    started: bool,
+    progress: Progress,
     /// To be sent before anything else.
     pending: Vec<u8>,
     /// Bytes of a body with a length that are still to come.
@@ -43,6 +43,15 @@ pub struct Exchange {
     status: u16,
     headers: usize,
     failed: bool,
+}
+
+/// How far an answer is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    Head,
+    /// All of it: nothing more belongs to it.
+    End,
 }
 
 /// Why an answer cannot be begun.
@@ -62,7 +71,7 @@ impl Exchange {
             body,
             framing: Framing::Close,
             keeps: false,
-            started: false,
+            progress: Progress::Nothing,
             pending: Vec::new(),
             left: 0,
             rest: Rest::default(),
@@ -186,14 +195,14 @@ impl Exchange {
         self.headers = head.headers;
         self.framing = head.framing;
         self.keeps = head.keep_alive;
-        self.started = true;
+        self.progress = Progress::Head;
         self.left = if let Framing::Length(bytes) = self.framing { bytes } else { 0 };
         Ok(())
     }
 
     /// Whether [`Exchange::start`] was called.
     pub fn is_started(&self) -> bool {
-        self.started
+        self.progress != Progress::Nothing
     }
 
     /// How many bytes of the body may still be written; `None`: any.
@@ -293,23 +302,40 @@ impl Exchange {
         Ok(())
     }
 
+    /// Sends what ends the body: what becomes of the application behind it is no part of the answer.
+    pub fn end(&mut self) -> io::Result<()> {
+        if self.progress != Progress::Head || self.failed {
+            return Ok(());
+        }
+        self.progress = Progress::End;
+        if matches!(self.framing, Framing::Chunked) {
+            self.pending.extend_from_slice(unspool_http::LAST_CHUNK);
+        }
+        let pending = std::mem::take(&mut self.pending);
+        if !self.rest.is_empty() {
+            self.rest.bytes.extend_from_slice(&pending);
+            return Ok(());
+        }
+        let sent = self.send_all(&pending, &[], true);
+        self.failed |= sent.is_err();
+        sent
+    }
+
+    /// Whether the answer is said from its head to its end.
+    pub fn is_whole(&self) -> bool {
+        let is_ended = match self.framing {
+            Framing::None | Framing::Length(_) => self.is_started() && self.pending.is_empty(),
+            Framing::Chunked | Framing::Close => self.progress == Progress::End,
+        };
+        is_ended && self.left == 0 && !self.failed
+    }
+
     /// Ends the answer. Its connection waits for the next request, or ends.
     pub fn finish(mut self: Box<Self>) -> io::Result<()> {
-        if self.started && !self.failed {
-            if matches!(self.framing, Framing::Chunked) {
-                self.pending.extend_from_slice(unspool_http::LAST_CHUNK);
-            }
-            let pending = std::mem::take(&mut self.pending);
-            if self.rest.is_empty() {
-                self.send_all(&pending, &[], true)?;
-            } else {
-                self.rest.bytes.extend_from_slice(&pending);
-            }
-        }
+        self.end()?;
         let Some(connection) = self.connection.take() else { return Ok(()) };
-        let is_whole = self.started && !self.failed && self.left == 0;
         let is_read = self.skip_body(&connection);
-        let then = match (is_whole && self.keeps, is_read) {
+        let then = match (self.is_whole() && self.keeps, is_read) {
             (true, true) => Then::Keep,
             (_, false) if !self.failed => Then::Linger,
             _ => Then::Close,

@@ -79,19 +79,15 @@ fn call(
     let start_response = Bound::new(py, StartResponse { shared: Arc::clone(shared) })?;
     let body = application.call1((environ, start_response))?;
     let sent = body::send(py, shared, &body);
-    // PEP 3333: also where sending failed.
-    let closed = close(py, &body);
-    sent.and(closed)
-}
-
-fn close(py: Python<'_>, body: &Bound<'_, PyAny>) -> PyResult<()> {
     if body.is_instance_of::<PyList>() || body.is_instance_of::<PyTuple>() {
-        return Ok(());
+        return sent;
     }
-    match body.getattr_opt(intern!(py, "close"))? {
-        Some(close) => close.call0().map(|_| ()),
-        None => Ok(()),
-    }
+    let Some(close) = body.getattr_opt(intern!(py, "close"))? else { return sent };
+    // The client need not wait for what is done there, nor hear of it.
+    let sent = sent.and_then(|()| shared.end(py));
+    // PEP 3333: also where sending failed.
+    let closed = close.call0();
+    sent.and(closed.map(|_| ()))
 }
 
 /// How a request failed.
@@ -112,11 +108,12 @@ fn fail(py: Python<'_>, serving: &Serving, shared: &Shared, error: &PyErr) -> Fa
         return Failed { is_the_applications: false, is_answered: false };
     }
     print(py, error);
-    let is_answered = !has_gone && !shared.is_started();
-    if is_answered {
-        send_error(py, shared);
+    if has_gone || shared.is_started() {
+        let is_answered = shared.look(Exchange::is_whole).unwrap_or(false);
+        return Failed { is_the_applications: true, is_answered };
     }
-    Failed { is_the_applications: true, is_answered }
+    send_error(py, shared);
+    Failed { is_the_applications: true, is_answered: true }
 }
 
 fn send_error(py: Python<'_>, shared: &Shared) {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use unspool_web::Exchange;
 
@@ -80,7 +80,15 @@ impl Shared {
         let headers = said.headers.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
         exchange
             .start(&said.status, headers, length)
-            .map_err(|error| PyRuntimeError::new_err(error.to_string()))
+            .map_err(|error| PyValueError::new_err(error.to_string()))
+    }
+
+    /// Sends what ends the body, if anything does.
+    pub(super) fn end(&self, py: Python<'_>) -> PyResult<()> {
+        if self.look(Exchange::is_whole).unwrap_or(true) {
+            return Ok(());
+        }
+        self.with(py, Exchange::end)?.map_err(os_error)
     }
 
     pub(super) fn is_started(&self) -> bool {

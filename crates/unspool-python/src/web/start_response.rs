@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAssertionError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
@@ -49,6 +49,10 @@ impl StartResponse {
         for header in list.iter() {
             read.push(header_of(&header)?);
         }
+        // Here, so that the traceback leads to who says it.
+        let pairs = read.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        unspool_http::check_head(&status, pairs)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let mut said = shared.said();
         said.status = status;
         said.headers = read;
