@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import PYTHON, ROOT, Daemon, Project, pending_tasks, wait_gone
+from article import EXAMPLE, PRINTED, copy_site
+from harness import PYTHON, Daemon, Project, pending_tasks, wait_gone
 from web import uwsgi_get
-
-EXAMPLE = ROOT / "examples" / "mysite"
 
 
 @pytest.fixture
 def site(project: Project) -> Path:
-    # The example may have been run in place before: its spool stays behind.
-    ignored = shutil.ignore_patterns("__pycache__")
-    made = project.root / "mysite"
-    made.mkdir()
-    for entry in EXAMPLE.iterdir():
-        if entry.is_file():
-            shutil.copy2(entry, made)
-    shutil.copytree(EXAMPLE / "uwsgi_spools", made / "uwsgi_spools", ignore=ignored)
-    return made
+    return copy_site(project)
 
 
 @pytest.fixture
@@ -86,27 +76,13 @@ def test_one_file_starts_the_web_application_and_its_spooler(
 
 
 def test_the_ini_is_the_articles_but_for_five_lines() -> None:
-    printed = """\
-[uwsgi]
-socket = /var/run/mysite.sock
-master = True
-processes = 4
-project_dir = /home/myuser/mysite
-chdir = %(project_dir)
-spooler = /var/uwsgi_spools/mysite_spool
-spooler-import = path.to.spool.package # (package to import spool file)
-spooler-frequency = 10 # Frequency for scanning spool
-max-requests = 5000
-module = wsgi: application
-touch-reload = wsgi.py
-"""
     ours = (EXAMPLE / "mysite.ini").read_text("utf-8").splitlines()
     differing = [
         theirs.split(" = ")[0]
-        for theirs, line in zip(printed.splitlines(), ours, strict=True)
+        for theirs, line in zip(PRINTED.splitlines(), ours, strict=True)
         if theirs != line
     ]
     assert differing == ["socket", "project_dir", "spooler", "spooler-import", "module"]
-    for theirs, line in zip(printed.splitlines(), ours, strict=True):
+    for theirs, line in zip(PRINTED.splitlines(), ours, strict=True):
         assert theirs.split(" = ")[0] == line.split(" = ")[0]
         assert theirs.partition("#")[2] == line.partition("#")[2]
