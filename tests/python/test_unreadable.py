@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -169,6 +170,54 @@ def test_a_task_is_not_said_to_be_gone_whose_id_may_not_be_read(
     for given in (whole, task.name[20:]):
         answer = json.loads(nobody("why", *spool, "--json", given, status=FAILED).stdout)
         assert answer["path"] == str(task)
+
+
+@root_only
+def test_what_changes_many_says_how_many_may_not_be_read(project: Project, nobody: Nobody) -> None:
+    """Whether those are of the function that was named, nobody can tell."""
+    uid = pwd.getpwnam(USER).pw_uid
+    (project.spool / "dead").mkdir(parents=True)
+    submit(project, "other", "--delay", "4000")
+
+    def lay(folder: str) -> tuple[Path, Path]:
+        secret, plain = submit(project, "mark"), submit(project, "mark")
+        for path in (secret, plain):
+            path.rename(project.spool / folder / path.name)
+        for path in project.root.rglob("*"):
+            os.chown(path, uid, -1)
+        os.chown(project.root, uid, -1)
+        os.chown(project.spool / folder / secret.name, 0, -1)
+        return secret, plain
+
+    said = f"of the spool `{project.spool}` 1 task may not be read: whether they match is not known"
+    of_mark = ("--spooler", project.spool, "--func", "mark")
+    secret, plain = lay("dead")
+    told = nobody("purge", "--dead", *of_mark, "--dry-run", status=FAILED)
+    assert told.stdout == "1 task (1 given up) would be deleted, 1 not judged\n"
+    assert told.stderr.count(said) == 1
+    told = nobody("retry", "--all", *of_mark, "--dry-run", status=FAILED)
+    assert told.stdout == "1 task would be pending again, 0 would be due now, 1 not judged\n"
+    assert said in told.stderr
+    told = nobody("retry", "--all", *of_mark, "--json", status=FAILED)
+    summary = objects(told)[-1]["summary"]
+    assert (summary["pending"], summary["unread"]) == (1, 1) and said in told.stderr
+    assert plain.exists() and (project.spool / "dead" / secret.name).exists()
+    plain.unlink()
+    # What is left is not nothing.
+    told = nobody("purge", "--dead", *of_mark, "--yes", "--json", status=FAILED)
+    assert objects(told)[0]["unread"] == 1 and told.stderr.count(said) == 1
+    (project.spool / "dead" / secret.name).unlink()
+    # The state, too, of those that wait.
+    secret, plain = lay(".")
+    told = nobody("rm", "--all", "--yes", *of_mark, status=FAILED)
+    assert said in told.stderr and secret.exists() and not plain.exists()
+    os.utime(secret, (4_000_000_000, 4_000_000_000))
+    for words in (("retry", "--all"), ("purge", "--pending", "--state", "retrying", "--yes")):
+        told = nobody(*words, "--spooler", project.spool, status=FAILED)
+        assert said in told.stderr and secret.exists()
+    # Nothing has to be asked of them.
+    told = nobody("purge", "--pending", *of_mark[:2], "--state", "due", "--dry-run", status=NOTHING)
+    assert not told.stderr
 
 
 def test_one_damaged_spool_hides_no_other(project: Project, two: tuple[Path, Path]) -> None:

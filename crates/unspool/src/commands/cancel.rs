@@ -18,7 +18,7 @@ use crate::display;
 use crate::exit;
 use crate::logging::{complain, with_causes};
 use crate::spools::{SpoolsError, to_change};
-use crate::tasks::{Filter, Finder, FinderError};
+use crate::tasks::{Filter, Finder, FinderError, Judged, Unread};
 use crate::terminal::progress;
 
 /// How long one step of waiting takes; nothing else is done in between.
@@ -33,6 +33,8 @@ enum CancelCommandError {
     Spools(#[from] SpoolsError),
     #[error(transparent)]
     Cancel(#[from] CancelError),
+    #[error(transparent)]
+    Unread(#[from] Unread),
     #[error("--priority")]
     Priority(#[from] InvalidPriority),
     #[error("filters choose among all tasks: give --all, or leave them out")]
@@ -56,7 +58,7 @@ impl CancelCommandError {
             | Self::Priority(_)
             | Self::FilterWithoutAll
             | Self::NotSure => exit::USAGE,
-            Self::Cancel(_) | Self::Delete { .. } => exit::FAILED,
+            Self::Cancel(_) | Self::Unread(_) | Self::Delete { .. } => exit::FAILED,
         }
     }
 }
@@ -121,14 +123,16 @@ fn all(options: &CancelOptions, told: &mut Told) -> Result<(), CancelCommandErro
     let bar = progress("cancelling");
     for view in Finder::new(&options.spool).all()? {
         let spool = &to_change(view)?;
+        let mut unread = 0;
         for file in list(spool.view(), shelves) {
             let fail = |source| {
                 let spool = spool.path().to_owned();
                 CancelCommandError::from(FinderError::from(FindError::Io { spool, source }))
             };
-            match file.and_then(|file| Ok((filter.take(spool.view(), &file)?.is_some(), file))) {
-                Ok((false, _)) => continue,
-                Ok((true, file)) => {
+            match file.and_then(|file| Ok((filter.judge(spool.view(), &file)?, file))) {
+                Ok((Judged::Other, _)) => continue,
+                Ok((Judged::Unread, _)) => unread += 1,
+                Ok((Judged::Meant(_), file)) => {
                     let path = file.whereabouts().path(spool.view());
                     let done = cancel(options, spool, file.into_whereabouts());
                     bar.suspend(|| told.add(&path.to_string_lossy(), done));
@@ -136,6 +140,11 @@ fn all(options: &CancelOptions, told: &mut Told) -> Result<(), CancelCommandErro
                 Err(error) => bar.suspend(|| told.add("", Err(fail(error)))),
             }
             bar.inc(1);
+        }
+        if unread > 0 {
+            let spool = spool.path().to_owned();
+            let error = Unread { spool, tasks: unread };
+            bar.suspend(|| told.add("", Err(error.into())));
         }
     }
     bar.finish_and_clear();

@@ -15,7 +15,7 @@ use crate::display::json_line;
 use crate::exit;
 use crate::logging::{complain, complain_as_asked};
 use crate::spools::{SpoolsError, to_change};
-use crate::tasks::{Filter, Finder, FinderError};
+use crate::tasks::{Filter, Finder, FinderError, Judged, Unread};
 use crate::terminal::{self, confirm, progress};
 
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +58,15 @@ struct Tally {
     running: u64,
     records: u64,
     failed: u64,
+    /// Nobody can tell whether they are meant.
+    unread: Vec<Unread>,
 }
 
 impl Tally {
+    fn unread(&self) -> u64 {
+        self.unread.iter().map(|unread| unread.tasks).sum()
+    }
+
     fn tasks(&self) -> u64 {
         self.dead + self.corrupt + self.pending
     }
@@ -105,7 +111,11 @@ fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
     if options.dry_run || !options.yes {
         let found = walk(options, &filter, views, "counting", |_, _| Ok(Removal::Removed))?;
         if options.dry_run {
-            let status = if found.tasks() == 0 { exit::NOTHING } else { exit::OK };
+            let status = match found.tasks() {
+                _ if say_unread(&found) => exit::FAILED,
+                0 => exit::NOTHING,
+                _ => exit::OK,
+            };
             return Ok(terminal::print(&said(options, &found), status));
         }
         let text = found.text();
@@ -131,11 +141,20 @@ fn try_run(options: &PurgeOptions) -> Result<u8, PurgeError> {
     // It is done whether or not somebody reads of it.
     let _ = io::stdout().write_all(said(options, &done).as_bytes());
     Ok(match done {
+        _ if say_unread(&done) => exit::FAILED,
         Tally { failed: 1.., .. } => exit::FAILED,
         Tally { running: 1.., .. } => exit::HELD,
         _ if done.tasks() + done.records == 0 => exit::NOTHING,
         _ => exit::OK,
     })
+}
+
+/// Says how many could not be judged; whether there are any.
+fn say_unread(tally: &Tally) -> bool {
+    for unread in &tally.unread {
+        complain(unread);
+    }
+    !tally.unread.is_empty()
 }
 
 /// Does this with each task that is meant.
@@ -150,13 +169,22 @@ fn walk(
     let mut tally = Tally::default();
     let bar = progress(what);
     for (index, view) in views.iter().enumerate() {
+        let mut unread = 0;
         for file in list(view, Shelves { pending, dead, corrupt }) {
             let fail =
                 |source| PurgeError::List { spool: view.path().display().to_string(), source };
             let file = file.map_err(fail)?;
-            let Some(task) = filter.take(view, &file).map_err(fail)? else { continue };
+            let task = match filter.judge(view, &file).map_err(fail)? {
+                Judged::Meant(task) => task,
+                Judged::Unread => {
+                    unread += 1;
+                    continue;
+                }
+                Judged::Other => continue,
+            };
             if !is_meant(options, &task) {
                 tally.running += u64::from(task.state == TaskState::Running);
+                unread += u64::from(may_be_meant(options, &task));
                 continue;
             }
             match act(index, &file) {
@@ -170,6 +198,9 @@ fn walk(
                 }
             }
             bar.inc(1);
+        }
+        if unread > 0 {
+            tally.unread.push(Unread { spool: view.path().to_owned(), tasks: unread });
         }
     }
     bar.finish_and_clear();
@@ -191,6 +222,14 @@ fn is_meant(options: &PurgeOptions, task: &TaskSummary) -> bool {
         Whereabouts::Pending(_) if task.state == TaskState::Running => false,
         Whereabouts::Pending(_) => options.state.is_empty() || options.state.iter().any(is),
     }
+}
+
+/// Whether a task that may not be read is in a state that is meant and that its times alone do not tell.
+fn may_be_meant(options: &PurgeOptions, task: &TaskSummary) -> bool {
+    let hidden = [PurgedState::Retrying, PurgedState::Torn];
+    !task.readable
+        && task.state != TaskState::Running
+        && options.state.iter().any(|state| hidden.contains(state))
 }
 
 fn delete(spool: &SpoolDir, file: &Listed) -> io::Result<Removal> {
@@ -216,11 +255,12 @@ fn flush(spool: &SpoolDir, options: &PurgeOptions) -> Result<(), PurgeError> {
 }
 
 fn said(options: &PurgeOptions, tally: &Tally) -> String {
-    let Tally { dead, corrupt, pending, running, records, failed } = tally;
+    let Tally { dead, corrupt, pending, running, records, failed, .. } = tally;
+    let unread = tally.unread();
     if options.json {
         let row = json!({
             "dead": dead, "corrupt": corrupt, "pending": pending, "running": running,
-            "records": records, "failed": failed, "dry_run": options.dry_run,
+            "records": records, "failed": failed, "unread": unread, "dry_run": options.dry_run,
         });
         json_line(&row)
     } else {
@@ -230,6 +270,7 @@ fn said(options: &PurgeOptions, tally: &Tally) -> String {
             (*records, "records without a task"),
             (*running, "running, left"),
             (*failed, "failed"),
+            (unread, "not judged"),
         ];
         for (count, word) in rest.iter().filter(|(count, _)| *count > 0) {
             // Writing into a String cannot fail.

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use serde_json::json;
 use unspool_core::{InvalidPriority, Priority};
 use unspool_spool::{
-    Kept, Place, Retried, Shelves, SpoolDir, SpoolView, TaskState, Whereabouts, list, origin, retry,
+    Kept, Listed, Place, Retried, Shelves, SpoolDir, SpoolView, TaskState, Whereabouts, list,
+    origin, retry,
 };
 
 use crate::cli::RetryOptions;
@@ -14,7 +15,7 @@ use crate::display;
 use crate::exit;
 use crate::logging::{complain, complain_as_asked, with_causes};
 use crate::spools::{SpoolsError, to_change};
-use crate::tasks::{Filter, Finder, FinderError};
+use crate::tasks::{Filter, Finder, FinderError, Judged, Unread};
 use crate::terminal::{Shown, progress};
 
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +82,8 @@ struct Tally {
     running: u64,
     other: u64,
     failed: u64,
+    /// Nobody can tell whether they are meant.
+    unread: u64,
 }
 
 /// Tries each task again, also after one that fails.
@@ -163,17 +166,19 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
     for view in finder.all()? {
         let spool = if options.dry_run { None } else { Some(to_change(view)?) };
         let mut touched = BTreeSet::new();
+        let mut unread = 0;
         let shelves = Shelves { pending: true, dead: true, corrupt: options.corrupt };
         for file in list(view, shelves) {
             let fail =
                 |source| RetryError::List { spool: view.path().display().to_string(), source };
-            let taken = file.and_then(|file| Ok((filter.take(view, &file)?, file)));
-            let file = match taken {
-                Ok((Some(task), file)) => match file.whereabouts() {
-                    Whereabouts::Pending(_) if task.state != TaskState::Retrying => continue,
-                    _ => file,
-                },
-                Ok((None, _)) => continue,
+            let judged = file.and_then(|file| Ok((judge(&filter, view, &file)?, file)));
+            let file = match judged {
+                Ok((Judged::Meant(_), file)) => file,
+                Ok((Judged::Unread, _)) => {
+                    unread += 1;
+                    continue;
+                }
+                Ok((Judged::Other, _)) => continue,
                 Err(error) => {
                     tally.failed += 1;
                     let error = fail(error);
@@ -198,6 +203,11 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
             }
             bar.inc(1);
         }
+        if unread > 0 {
+            tally.unread += unread;
+            let unread = Unread { spool: view.path().to_owned(), tasks: unread };
+            bar.suspend(|| complain(&unread));
+        }
         if let Some(spool) = &spool {
             flush(spool, &touched)?;
         }
@@ -205,10 +215,25 @@ fn all(options: &RetryOptions, output: &mut impl Write) -> Result<u8, RetryError
     bar.finish_and_clear();
     say_tally(output, options, &tally);
     Ok(match tally {
-        Tally { failed: 1.., .. } => exit::FAILED,
+        Tally { failed: 1.., .. } | Tally { unread: 1.., .. } => exit::FAILED,
         Tally { running: 1.., .. } => exit::HELD,
         Tally { pending: 0, due: 0, .. } => exit::NOTHING,
         _ => exit::OK,
+    })
+}
+
+/// Whether a task is meant by `--all`: it was given up, or failed and waits.
+fn judge(filter: &Filter, view: &SpoolView, file: &Listed) -> io::Result<Judged> {
+    Ok(match filter.judge(view, file)? {
+        Judged::Meant(task)
+            if matches!(task.whereabouts, Whereabouts::Pending(_))
+                && task.state != TaskState::Retrying =>
+        {
+            // By its times alone one that failed looks like any other that waits.
+            let may_be_meant = !task.readable && task.state == TaskState::Delayed;
+            if may_be_meant { Judged::Unread } else { Judged::Other }
+        }
+        judged => judged,
     })
 }
 
@@ -313,16 +338,17 @@ fn say_error(
 }
 
 fn say_tally(output: &mut impl Write, options: &RetryOptions, tally: &Tally) {
-    let Tally { pending, due, running, other, failed } = tally;
+    let Tally { pending, due, running, other, failed, unread } = tally;
     let _ = if options.json {
         let summary = json!({
             "pending": pending, "due": due, "running": running, "left": other, "failed": failed,
-            "dry_run": options.dry_run,
+            "unread": unread, "dry_run": options.dry_run,
         });
         write!(output, "{}", display::json_line(&json!({ "summary": summary })))
     } else {
         let would = if options.dry_run { "would be " } else { "" };
-        let rest = [(*running, "running"), (*other, "gone"), (*failed, "failed")];
+        let rest =
+            [(*running, "running"), (*other, "gone"), (*failed, "failed"), (*unread, "not judged")];
         let mut text = format!(
             "{} {would}pending again, {} {would}due now",
             display::count(*pending, "task"),

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use unspool_core::{InvalidPriority, Priority};
@@ -14,11 +15,33 @@ use unspool_sys::clock;
 
 use super::pattern;
 use crate::cli::FilterOptions;
+use crate::display;
 
 /// How the function of tasks is typed that name none,
 const NO_FUNCTION: &[u8] = b"-";
 /// and the priority of those without one.
 const NO_PRIORITY: &[u8] = b".";
+
+/// Tasks of which nobody can tell whether they are meant.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "of the spool `{spool}` {} may not be read: whether they match is not known",
+    display::count(*tasks, "task")
+)]
+pub(crate) struct Unread {
+    pub(crate) spool: PathBuf,
+    pub(crate) tasks: u64,
+}
+
+/// What a filter makes of a task.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    Meant(Box<TaskSummary>),
+    /// It is another one, or gone.
+    Other,
+    /// Only its file, or its record, would tell, and that may not be read.
+    Unread,
+}
 
 /// What a command asks for.
 #[derive(Debug)]
@@ -98,11 +121,22 @@ impl Filter {
             || task.readable && patterns.any(|pattern| pattern::matches(pattern, name))
     }
 
-    /// What is seen of a task that is meant; `None` for others, and for one that is gone.
-    pub(crate) fn take(&self, spool: &SpoolView, task: &Listed) -> io::Result<Option<TaskSummary>> {
-        if !self.admits(spool, task)? {
-            return Ok(None);
+    /// Whether a task is meant, and what is seen of it.
+    pub(crate) fn judge(&self, spool: &SpoolView, task: &Listed) -> io::Result<Judged> {
+        match self.look(spool, task) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Judged::Unread),
+            other => other,
         }
-        Ok(inspect(task, self.now_ns)?.filter(|seen| self.fits(seen)))
+    }
+
+    fn look(&self, spool: &SpoolView, task: &Listed) -> io::Result<Judged> {
+        if !self.admits(spool, task)? {
+            return Ok(Judged::Other);
+        }
+        Ok(match inspect(task, self.now_ns)? {
+            Some(seen) if self.fits(&seen) => Judged::Meant(Box::new(seen)),
+            Some(seen) if !seen.readable => Judged::Unread,
+            _ => Judged::Other,
+        })
     }
 }

@@ -22,7 +22,7 @@ use unspool_supervisor::explanation::Candidates;
 use unspool_sys::folder::FileKind;
 
 pub(crate) use self::attempts::{shown_attempt, shown_attempts};
-pub(crate) use self::filter::Filter;
+pub(crate) use self::filter::{Filter, Judged, Unread};
 pub(crate) use self::finder::{Finder, FinderError};
 pub(crate) use self::looked::{Looked, failed, relayed};
 use crate::cli::SpoolArgs;

@@ -18,10 +18,10 @@ use self::filter::Filter;
 use self::row::Printer;
 use self::sort::Sorted;
 use crate::cli::LsOptions;
+use crate::exit;
 use crate::logging::complain;
 use crate::spools::{Source, SpoolsError, view_those};
-use crate::tasks::Looked;
-use crate::{display, exit};
+use crate::tasks::{Looked, Unread};
 
 /// How a spool is named here.
 const WAYS: &str = "--spooler DIR or --config FILE";
@@ -35,8 +35,6 @@ pub(crate) enum LsError {
     Priority(#[from] InvalidPriority),
     #[error("cannot look through the spool `{spool}`")]
     List { spool: PathBuf, source: io::Error },
-    #[error("of the spool `{spool}` {} may not be read: whether they match is not known", display::count(*tasks, "task"))]
-    Unread { spool: PathBuf, tasks: u64 },
     #[error("cannot print the list")]
     Print(#[source] io::Error),
 }
@@ -132,7 +130,7 @@ fn unread(spool: &Looked, filter: &Filter<'_>) -> u8 {
     match filter.take_unread() {
         0 => exit::OK,
         tasks => {
-            complain(&LsError::Unread { spool: spool.view.path().to_owned(), tasks });
+            complain(&Unread { spool: spool.view.path().to_owned(), tasks });
             exit::FAILED
         }
     }
