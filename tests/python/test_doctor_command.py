@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import textwrap
 from pathlib import Path
@@ -337,3 +338,56 @@ def test_a_listener_that_strangers_reach(project: Project, config: str) -> None:
     project.write(config, told + "socket = :0\nnetwork-open = true\n")
     (finding,) = examine(project, config, status=WELL)["network"]
     assert finding["level"] == "warning" and "as `network-open` says" in finding["what"]
+
+
+def test_relays_alone(project: Project) -> None:
+    receiver, sock = project.root / "receiver.sock", project.root / "s.sock"
+    lines = f"spooler = relay:{receiver}\nnetwork-outbox = out\nsocket = {sock}\n"
+    project.write("relay.ini", f"[uwsgi]\n{lines}")
+    found = examine(project, "relay.ini", status=WELL)
+    assert "is not there yet" in whole(found["spool"]) and "relay" not in found
+    assert "no task runs here" in whole(found["application"])
+    assert found["network"][0]["level"] == "warning"
+    assert "there is no spool for tasks that come" in found["network"][0]["what"]
+    assert "since no daemon runs" in found["network"][-1]["what"]
+    running = project.daemon("relay.ini")
+    try:
+        running.start().wait_log("relaying tasks")
+        running.wait_log("unspool is ready")
+        found = examine(project, "relay.ini", status=WELL)
+        says = f"process {running.pid} sends tasks on to {receiver}: 0 tasks since it started"
+        assert [(one["level"], one["what"]) for one in found["relay"]] == [("ok", says)]
+        assert found["network"][-1]["what"] == f"{sock}: somebody listens"
+        (outbox,) = (project.root / "out").iterdir()
+        task = Path(project.unspool("spool", "--spooler", outbox, "mark").stdout.strip())
+        running.wait_log("tasks wait in their outbox")
+        (waits,) = examine(project, "relay.ini", status=WELL)["relay"]
+        assert waits["level"] == "warning" and "there is no such socket" in waits["what"]
+        assert f"process {running.pid} sends nothing on to {receiver} since" in waits["what"]
+    finally:
+        running.close()
+    (none,) = examine(project, "relay.ini", status=WELL)["relay"]
+    says = f"no daemon sends tasks on to {receiver}; `unspool run relay.ini` starts one"
+    assert none["what"] == says
+    assert task.exists()
+    # Another program has the address of a daemon that does not run.
+    with socket.socket(socket.AF_UNIX) as other:
+        sock.unlink(missing_ok=True)
+        other.bind(str(sock))
+        other.listen()
+        taken = examine(project, "relay.ini", status=WELL)["network"][-1]
+    assert "another program has the address" in taken["cure"]
+
+
+def test_a_daemon_for_external_spools_alone(project: Project) -> None:
+    """Nothing that it has here says whether it runs."""
+    sockets = "socket = 127.0.0.1:0\nsocket = s.sock\n"
+    project.write("app.ini", f"[uwsgi]\nspooler-external = {project.spool}\n{sockets}")
+    submit(project, "mark")
+    running = project.daemon("app.ini")
+    try:
+        running.start().wait_log("taking tasks from the network .*s.sock")
+        found = examine(project, "app.ini", "--no-import", status=WRONG)
+        assert found["network"][-1]["what"].endswith("s.sock: somebody listens")
+    finally:
+        running.close()

@@ -13,6 +13,7 @@ use unspool_sys::process::Child;
 use super::{Finding, Findings, Level};
 use crate::application::Application;
 use crate::display::shell_path;
+use crate::resolve;
 
 /// How long an import may take.
 const IMPORT_WAIT: Duration = Duration::from_mins(2);
@@ -46,10 +47,14 @@ pub(super) fn look(config: &Config, file: Option<&Path>) -> Findings {
         }
     };
     if !application.imports_anything() {
-        found.problem(
-            "nothing is imported, so that no task has a function",
-            "name the module that has them: `spooler-import = MODULE`",
-        );
+        if resolve::spool_paths(config).is_empty() {
+            found.fine("nothing is imported, and no task runs here");
+        } else {
+            found.problem(
+                "nothing is imported, so that no task has a function",
+                "name the module that has them: `spooler-import = MODULE`",
+            );
+        }
         return found;
     }
     match import(&application) {

@@ -110,6 +110,14 @@ fn tell_silent(found: &mut Findings, pid: u32, error: &io::Error, typed: &Typed<
             format!("process {pid} runs {shown}, and may not be asked by you: {error}"),
             "run this as the user of the daemon, or as root",
         ),
+        // Its folder is there, and its socket could not be made.
+        io::ErrorKind::NotFound => found.warning(
+            format!(
+                "process {pid} runs {shown}, and cannot be asked: it has no socket there, as on file systems \
+                 without them (sshfs)"
+            ),
+            "tasks do not need it; its log says more, and to cancel what runs takes a spool that has sockets",
+        ),
         io::ErrorKind::TimedOut => found.problem(
             format!(
                 "process {pid} runs {shown}, and does not answer within {} s",

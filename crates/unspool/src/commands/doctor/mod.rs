@@ -8,6 +8,7 @@ mod configuration;
 mod daemon;
 mod machine;
 mod network;
+mod relay;
 mod spool;
 mod typed;
 
@@ -18,7 +19,7 @@ use unspool_config::Environment;
 
 use crate::cli::DoctorOptions;
 use crate::display::{clean, count, json_block};
-use crate::{exit, terminal};
+use crate::{exit, relays, terminal};
 
 /// What a finding means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,6 +112,10 @@ pub(crate) fn run(options: &DoctorOptions) -> u8 {
         for path in &set_up.spools {
             report.tell(spool::look(path, config, file));
             report.tell(daemon::look(path, file));
+        }
+        for (spooler, address) in config.into_iter().flat_map(relays::relays) {
+            report.tell(spool::look(&spooler.path, config, file));
+            report.tell(relay::look(&spooler.path, address, file));
         }
         if let Some(findings) = config.and_then(network::look) {
             report.tell(findings);

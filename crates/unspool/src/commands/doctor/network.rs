@@ -1,16 +1,17 @@
 //! The listeners of the network: who may use each, and whether somebody listens there.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use unspool_config::{Config, ListenSocket, NetworkUsers};
-use unspool_spool::live_daemon;
+use unspool_spool::{SpoolView, live_daemon, read_relay};
 use unspool_sys::stream;
 use unspool_wire::address::Address;
 
 use super::Findings;
 use crate::network::{self, Guard};
-use crate::resolve;
+use crate::{relays, resolve};
 
 /// A listener of this machine takes a connection at once.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
@@ -23,7 +24,14 @@ pub(super) fn look(config: &Config) -> Option<Findings> {
         return None;
     }
     let mut found = Findings::of("network");
-    let daemon = resolve::spool_paths(config).iter().find_map(|path| live_daemon(path));
+    let daemon = daemon(config);
+    if config.spoolers.iter().all(|spooler| spooler.relay.is_some()) {
+        found.warning(
+            "there is no spool for tasks that come: they are refused, or wait where they are",
+            "add `spooler = DIR`, or `spooler-external` for one that others run; a relay takes no tasks of \
+             the network",
+        );
+    }
     for socket in sockets {
         let Ok(address) = network::address(config, socket) else { continue };
         if let Ok(guard) = network::check_trust(config, socket, &address) {
@@ -45,6 +53,31 @@ pub(super) fn look(config: &Config) -> Option<Findings> {
         }
     }
     Some(found)
+}
+
+/// What is known of the daemon that is to listen.
+#[derive(Debug, Clone, Copy)]
+enum Daemon {
+    Runs(u32),
+    None,
+    /// It runs nothing by which it would be found.
+    Unknown,
+}
+
+fn daemon(config: &Config) -> Daemon {
+    let spools = resolve::spool_paths(config);
+    let mut outboxes = relays::relays(config).map(|(spooler, _)| spooler.path.as_path()).peekable();
+    if spools.is_empty() && outboxes.peek().is_none() {
+        return Daemon::Unknown;
+    }
+    let found = spools.iter().find_map(|path| live_daemon(path));
+    found.or_else(|| outboxes.find_map(forwarder)).map_or(Daemon::None, Daemon::Runs)
+}
+
+/// The process that sends on what is in an outbox.
+fn forwarder(outbox: &Path) -> Option<u32> {
+    let (state, lives) = read_relay(&SpoolView::open(outbox).ok()?).ok()??;
+    lives.then_some(state.pid)
 }
 
 fn tell_guard(
@@ -90,22 +123,25 @@ fn tell_guard(
     }
 }
 
-fn look_at_listener(found: &mut Findings, address: &Address, daemon: Option<u32>) {
+fn look_at_listener(found: &mut Findings, address: &Address, daemon: Daemon) {
     let Some(connected) = connect(address) else { return };
     match (connected, daemon) {
-        (Ok(()), Some(_)) => found.fine(format!("{address}: somebody listens")),
-        (Ok(()), None) => found.warning(
-            format!("{address}: somebody listens, and no daemon runs the spools here"),
+        (Ok(()), Daemon::Runs(_) | Daemon::Unknown) => {
+            found.fine(format!("{address}: somebody listens"));
+        }
+        (Ok(()), Daemon::None) => found.warning(
+            format!("{address}: somebody listens, and no daemon of this configuration runs here"),
             "another program has the address: choose another one, or stop that",
         ),
         (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => found.note(format!(
             "{address}: this user may not connect (see `chmod-socket`, `chown-socket`)"
         )),
-        (Err(error), None) => {
+        (Err(error), Daemon::None) => {
             found.note(format!("{address}: nobody listens, since no daemon runs: {error}"));
         }
-        (Err(error), Some(pid)) => found.warning(
-            format!("{address}: nobody listens, though process {pid} runs a spool: {error}"),
+        (Err(error), Daemon::Unknown) => found.note(format!("{address}: nobody listens: {error}")),
+        (Err(error), Daemon::Runs(pid)) => found.warning(
+            format!("{address}: nobody listens, though process {pid} runs: {error}"),
             "it was started with other options: restart it",
         ),
     }

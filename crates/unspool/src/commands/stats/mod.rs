@@ -219,7 +219,8 @@ fn open_all(spool: &Looked, now_ns: i64) -> Opened {
 /// Who does something about the tasks.
 fn who(spool: &Counted) -> String {
     match (spool.daemon, &spool.relay) {
-        (None, _) => "no daemon runs here".to_owned(),
+        (None, None) => "no daemon runs here".to_owned(),
+        (None, Some(address)) => format!("no daemon sends them on to {}", clean(address)),
         (Some(pid), Some(address)) => format!("process {pid} sends them on to {}", clean(address)),
         (Some(pid), None) => format!("the daemon is process {pid}"),
     }

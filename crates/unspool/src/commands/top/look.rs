@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use unspool_core::Priority;
 use unspool_spool::{
-    Asked, Census, Pauses, SpoolView, ask_documents, census, census_kept, read_pauses,
-    view_adoption,
+    Asked, Census, Pauses, RelayState, SpoolView, ask_documents, census, census_kept, read_pauses,
+    read_relay, view_adoption,
 };
 use unspool_supervisor::snapshot::StatusSnapshot;
 use unspool_sys::clock;
@@ -35,6 +35,8 @@ pub(super) struct Look {
 pub(super) struct SpoolLook {
     pub(super) path: PathBuf,
     pub(super) daemons: Vec<DaemonLook>,
+    /// Of an outbox what sends its tasks on, and whether that lives.
+    pub(super) relay: Option<(RelayState, bool)>,
     /// Where its pending tasks stand, if that is known.
     pub(super) counts: Option<Counts>,
     /// How many lie in `dead/` and `corrupt/`, if that is known.
@@ -159,6 +161,7 @@ impl Watched {
         };
         let daemon = |(pid, answer)| DaemonLook { pid, status: parsed(answer) };
         seen.daemons = answers.into_iter().map(daemon).collect();
+        seen.relay = read_relay(&view).ok().flatten();
         // What cannot be read keeps nothing else from being shown.
         match read_pauses(&view) {
             Ok(pauses) => seen.pauses = Some(pauses),

@@ -82,12 +82,19 @@ fn json_of(at: usize, spool: &SpoolLook) -> Value {
             "behind": row.behind,
         })
     });
+    let relay = spool.relay.as_ref().map(|(relay, lives)| {
+        json!({
+            "address": relay.address, "pid": lives.then_some(relay.pid), "link": relay.link,
+            "error": relay.error, "sent": relay.sent,
+        })
+    });
     let workers = workers_of(spool);
     let paused = spool.pauses.as_ref();
     let paused = paused.map(|pauses| pauses.iter().map(pause_object).collect::<Vec<_>>());
     json!({
         "spool": spool.path.to_string_lossy(),
         "daemons": daemons.collect::<Vec<_>>(),
+        "relay": relay,
         "tasks": counts,
         "dead": spool.dead,
         "corrupt": spool.corrupt,

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use unspool_spool::{Pauses, TaskState};
+use unspool_spool::{Link, Pauses, RelayState, TaskState};
 
 use super::look::{Counts, SpoolLook};
 use super::state::{History, workers_of};
@@ -10,6 +10,9 @@ use crate::display::{self, Paint, clean, paint, span};
 
 /// Who runs it.
 pub(super) fn daemons(spool: &SpoolLook, now_ns: i64) -> String {
+    if let (true, Some((relay, lives))) = (spool.daemons.is_empty(), &spool.relay) {
+        return forwarder(relay, *lives);
+    }
     if spool.daemons.is_empty() {
         // Of what cannot be looked at nobody knows who runs it.
         let is_known = spool.counts.is_some();
@@ -35,6 +38,17 @@ pub(super) fn daemons(spool: &SpoolLook, now_ns: i64) -> String {
         let _ = write!(text, ", {}, {} busy", display::count(all, "worker"), workers.busy);
     }
     text
+}
+
+/// Who sends on what lies in an outbox.
+fn forwarder(relay: &RelayState, lives: bool) -> String {
+    let RelayState { address, pid, link, error, .. } = relay;
+    let (address, error) = (clean(address), clean(error));
+    match link {
+        _ if !lives => format!("no daemon sends them on to {address}"),
+        Link::Waiting => format!("daemon {pid} sends nothing on to {address}: {error}"),
+        Link::Connected | Link::Idle => format!("daemon {pid} sends them on to {address}"),
+    }
 }
 
 /// What is said where its tasks cannot be counted.
