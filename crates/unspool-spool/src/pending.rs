@@ -283,6 +283,19 @@ impl SpoolDir {
         });
     }
 
+    /// Counts a task that is about to appear, if a look has passed its place over since that was taken.
+    pub(crate) fn count_passed_over(&self, place: Place) {
+        let Some(file) = self.pending.file.get() else { return };
+        // What cannot be written is one too few until the next look.
+        let _ = file.update(|record, _| {
+            let passed = record.filter(|record| record.set_ns != place.set_ns);
+            (
+                passed.map(|record| Record { pending: record.pending + place.pending(), ..record }),
+                (),
+            )
+        });
+    }
+
     /// Lists the spool and sets the count, unless somebody else is doing so.
     fn list_unless_locked(&self, file: &CountFile) -> io::Result<bool> {
         let Ok(_turn) = file.listing.try_lock() else { return Ok(false) };

@@ -143,8 +143,7 @@ impl Trust {
             // Whoever stored it says nothing of who sent it.
             return (!self.network_pickle).then(|| NETWORK_PICKLE.to_owned());
         }
-        let own = [0, uid].contains(&owner) && is_its_owners(standing);
-        if signed || own || self.counts_as_signed(standing) {
+        if signed || is_own(standing, uid) || self.counts_as_signed(standing) {
             return None;
         }
         let why = if is_its_owners(standing) {
@@ -159,6 +158,12 @@ impl Trust {
         ))
     }
 
+    /// Whether owner and mode of a file make it as good as one that this process, of the user `uid`, wrote.
+    pub fn vouches_for(&self, stat: &Stat, origin: Origin, uid: u32) -> bool {
+        let standing = Standing { signed: false, owner: stat.owner, mode: stat.mode, origin };
+        origin != Origin::Network && (is_own(standing, uid) || self.counts_as_signed(standing))
+    }
+
     fn counts_as_signed(&self, standing: Standing) -> bool {
         standing.origin == Origin::Local
             && self.unsigned_uids.contains(&standing.owner)
@@ -168,8 +173,12 @@ impl Trust {
 
 /// Why pickles of the network are not loaded.
 const NETWORK_PICKLE: &str = "the arguments of this task are pickled, and it came over the network from a \
-     peer that proved nothing: give both sides the same `network-keys`, or sign tasks with \
-     `spooler-keys`; `spooler-network-pickle = true` lets anybody who can connect run any code here";
+     peer that proved nothing, or that relayed a file of another user: give both sides the same \
+     `network-keys`, or sign tasks with `spooler-keys`; `spooler-network-pickle = true` lets anybody who can connect run any code here";
+
+fn is_own(standing: Standing, uid: u32) -> bool {
+    [0, uid].contains(&standing.owner) && is_its_owners(standing)
+}
 
 /// Whether the bytes of a file are its owner's alone.
 fn is_its_owners(standing: Standing) -> bool {

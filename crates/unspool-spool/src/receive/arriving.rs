@@ -27,15 +27,34 @@ impl Arriving {
         Ok(place)
     }
 
+    /// Moves one into the spool. Whoever counts meanwhile waits: it is either among these or in there, and
+    /// counted once.
+    pub(super) fn publish<E>(
+        &self,
+        spool: &SpoolDir,
+        place: Option<Place>,
+        publish: impl FnOnce() -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(place) = place else { return publish() };
+        let mut places = self.places();
+        spool.count_passed_over(place);
+        publish()?;
+        take_out(&mut places, place);
+        Ok(())
+    }
+
     /// One is in the spool, or does not come.
     pub(super) fn remove(&self, place: Place) {
-        let mut places = self.places();
-        if let Some(at) = places.iter().position(|other| *other == place) {
-            places.swap_remove(at);
-        }
+        take_out(&mut self.places(), place);
     }
 
     fn places(&self) -> MutexGuard<'_, Vec<Place>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_out(places: &mut Vec<Place>, place: Place) {
+    if let Some(at) = places.iter().position(|other| *other == place) {
+        places.swap_remove(at);
     }
 }

@@ -9,6 +9,7 @@ use unspool_core::{Durability, Priority};
 
 use super::seen::SeenLog;
 use super::{ReceiveError, Reception, Stored};
+use crate::pending::Place;
 use crate::submit::priority_folder;
 
 /// A file that is whole and flushed.
@@ -19,6 +20,8 @@ pub(super) struct Ready {
     priority: Option<Priority>,
     /// Locked until its id is in the log.
     file: OwnedFd,
+    /// In the count of pending tasks.
+    place: Option<Place>,
     outcome: Arc<OnceLock<Result<Stored, ReceiveError>>>,
 }
 
@@ -28,12 +31,17 @@ impl Ready {
         name: Vec<u8>,
         priority: Option<Priority>,
         file: OwnedFd,
+        place: Option<Place>,
     ) -> Self {
-        Self { id, name, priority, file, outcome: Arc::default() }
+        Self { id, name, priority, file, place, outcome: Arc::default() }
     }
 
-    fn end(self, outcome: Result<Stored, ReceiveError>) {
+    /// Says that it is not in the spool on account of this.
+    fn end(self, reception: &Reception, outcome: Result<Stored, ReceiveError>) {
         drop(self.file);
+        if let Some(place) = self.place {
+            reception.give_place_back(place);
+        }
         // Nobody else sets it.
         let _ = self.outcome.set(outcome);
     }
@@ -69,7 +77,7 @@ impl Reception {
             // It came on two connections, or to two daemons.
             let removed = self.incoming.unlink(&ready.name);
             let stored = removed.map(|_| Stored::Known);
-            ready.end(stored.map_err(|source| self.io("remove a file", source)));
+            ready.end(self, stored.map_err(|source| self.io("remove a file", source)));
         }
         if new.is_empty() {
             return;
@@ -88,10 +96,14 @@ impl Reception {
         if let Err(error) = held.note(&ids) {
             return self.fail_all(new, "note the ids of tasks", &error);
         }
-        for Ready { name, priority, file, outcome, .. } in new {
+        for Ready { name, priority, file, place, outcome, .. } in new {
             // Whoever runs the task must not meet the lock.
             drop(file);
-            let published = self.publish(&name, priority.as_ref());
+            let publish = || self.publish(&name, priority.as_ref());
+            let published = self.arriving.publish(&self.spool, place, publish);
+            if let (Err(_), Some(place)) = (&published, place) {
+                self.give_place_back(place);
+            }
             // Nobody else sets it.
             let _ = outcome.set(published.map(|()| Stored::New));
         }
@@ -125,7 +137,7 @@ impl Reception {
     fn fail_all(&self, batch: Vec<Ready>, action: &'static str, error: &std::io::Error) {
         for ready in batch {
             let again = std::io::Error::new(error.kind(), error.to_string());
-            ready.end(Err(self.io(action, again)));
+            ready.end(self, Err(self.io(action, again)));
         }
     }
 }

@@ -24,11 +24,11 @@ use unspool_core::taskfile::{
 };
 use unspool_core::{InvalidPriority, Origin, Priority};
 use unspool_sys::file::{read_at, set_mtime, stat_file, sync_file, write_all, write_at};
-use unspool_sys::{Folder, lock};
+use unspool_sys::{Folder, clock, lock};
 
 use self::arriving::Arriving;
 use self::commit::Ready;
-use self::seen::SeenLog;
+use self::seen::{DAYS_KEPT, SeenLog};
 use crate::SpoolDir;
 use crate::admit::{AdmitError, SpoolFull};
 use crate::layout::PREFIX;
@@ -38,6 +38,8 @@ pub(crate) const INCOMING: &[u8] = b"incoming";
 pub(crate) const SEEN: &[u8] = b"seen";
 /// Names that are remembered.
 const DOUBTFUL_MAX: usize = 1024;
+/// How long a receiver may take from creating a file to its lock.
+const LOCK_WAIT_NS: i64 = 10_000_000_000;
 /// Bytes that are read at once of a file that a receiver left.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -54,6 +56,15 @@ pub enum ReceiveError {
     /// It is not signed as it has to be.
     #[error(transparent)]
     Signature(#[from] BadSignature),
+    /// It may be a recording of one that was stored and has been forgotten.
+    #[error(
+        "its id is {days} days old, and ids are known for {DAYS_KEPT}: since nothing but its signature says \
+         where it comes from, it may have been stored before; prove a key, too (`network-keys` on both sides)"
+    )]
+    Old {
+        /// By how much the time in its id differs from now.
+        days: u64,
+    },
     /// The key `at` is no time.
     #[error(transparent)]
     At(#[from] InvalidAt),
@@ -172,11 +183,20 @@ impl Reception {
         }
         for name in left {
             // One that cannot be settled now is tried again; the others need not wait for it.
-            if let Some(id) = id_in(&name) {
+            if let Some(id) = id_in(&name)
+                && !self.was_just_created(&name)
+            {
                 let _ = self.settle_one(&name, id);
             }
         }
         self.seen().forget_old()
+    }
+
+    /// Whether whoever created a file may be about to lock it, before a byte is written.
+    fn was_just_created(&self, name: &[u8]) -> bool {
+        let young = |ctime_ns: i64| clock::now_ns() - ctime_ns < LOCK_WAIT_NS;
+        let stat = self.incoming.stat(name).ok().flatten();
+        stat.is_some_and(|stat| stat.bytes == 0 && young(stat.ctime_ns))
     }
 
     /// What became of a file that lies in `incoming`; `None` where it is gone or of no use.
@@ -220,7 +240,7 @@ impl Reception {
             self.discard(name);
             return Err(self.io("flush a file that was left", error));
         }
-        self.commit(Ready::new(id, name.to_vec(), priority, file)).map(Some)
+        self.commit(Ready::new(id, name.to_vec(), priority, file, None)).map(Some)
     }
 
     fn doubtful(&self) -> MutexGuard<'_, BTreeSet<Vec<u8>>> {
@@ -282,6 +302,11 @@ impl Reception {
             self.settle_one(&name, id)?;
             return Ok(Begun::Stored(Stored::Known));
         }
+        // What is signed and sent in the open may be recorded, and sent again once its id is forgotten.
+        let days = days_from_now(id);
+        if keys.is_some() && source.origin == Origin::Network && days >= DAYS_KEPT as u64 {
+            return Err(ReceiveError::Old { days });
+        }
         let message = intake.message();
         let due_ns = message.get(KEY_AT).map(due::parse_at).transpose()?.flatten();
         let priority = priority_in(message)?;
@@ -301,7 +326,13 @@ impl Reception {
             file: None,
         });
         match incoming.create()? {
-            Some(stored) => Ok(Begun::Stored(stored)),
+            Some(stored) => {
+                // One that was left is in the spool now, where it is counted.
+                if let Some(place) = incoming.place.take_if(|_| stored == Stored::New) {
+                    self.arriving.remove(place);
+                }
+                Ok(Begun::Stored(stored))
+            }
             None => Ok(Begun::Incoming(incoming)),
         }
     }
@@ -399,16 +430,9 @@ impl Incoming {
         }
         sync_file(file.as_fd()).map_err(fail("flush a file"))?;
         let Some(file) = self.file.take() else { return Err(ReceiveError::Twice) };
-        // Its place is the task's from here on, and its file the commit's.
-        let place = self.place.take();
-        let ready = Ready::new(id, std::mem::take(&mut self.name), self.priority.take(), file);
-        let stored = reception.commit(ready);
-        match place {
-            Some(place) if matches!(stored, Ok(Stored::New)) => reception.arriving.remove(place),
-            Some(place) => reception.give_place_back(place),
-            None => {}
-        }
-        stored
+        // Its place and its file are the commit's from here on.
+        let (name, priority) = (std::mem::take(&mut self.name), self.priority.take());
+        reception.commit(Ready::new(id, name, priority, file, self.place.take()))
     }
 }
 
@@ -473,6 +497,12 @@ fn head_of(file: &OwnedFd) -> io::Result<Vec<u8>> {
 /// A value in the pairs of a file, which was found good before. These never move to the body.
 fn value_in<'a>(head: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     peek_value(head, key).filter(|value| !value.is_empty())
+}
+
+/// By how many days the time in an id differs from now.
+fn days_from_now(id: TaskId) -> u64 {
+    let now_ms = u64::try_from(clock::now_ns() / 1_000_000).unwrap_or(0);
+    ((id.0 >> 80) as u64).abs_diff(now_ms) / 86_400_000
 }
 
 /// The name of a received task: its id where others have their host, then the time and the random

@@ -19,7 +19,7 @@ use unspool_sys::{Folder, clock, lock};
 /// Bytes of a record.
 const RECORD_BYTES: usize = 24;
 /// Days for which an id is known, besides the day that is not over.
-const DAYS_KEPT: i64 = 7;
+pub(super) const DAYS_KEPT: i64 = 7;
 /// How long another receiver may take with the log.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Bytes that are read at once.
@@ -86,8 +86,9 @@ impl SeenLog {
     /// Forgets the days that are over for long.
     pub(super) fn forget_old(&mut self) -> io::Result<()> {
         let oldest = today() - DAYS_KEPT;
+        // Also those of which another receiver has removed the file.
+        self.days.retain(|day, _| *day >= oldest);
         for day in self.list()?.into_iter().filter(|day| *day < oldest) {
-            self.days.remove(&day);
             self.folder.unlink(&name_of(day))?;
         }
         Ok(())
@@ -207,4 +208,32 @@ fn name_of(day: i64) -> Vec<u8> {
 fn day_of(name: &[u8]) -> Option<i64> {
     let day = std::str::from_utf8(name).ok()?.parse().ok()?;
     (name_of(day) == name).then_some(day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SpoolDir;
+
+    #[test]
+    fn a_day_is_forgotten_whoever_removes_its_file() {
+        let root = tempfile::tempdir().unwrap();
+        let spool = SpoolDir::open(&root.path().join("spool")).unwrap();
+        let folder = || {
+            spool.internal.make_sub(b"seen").unwrap();
+            spool.internal.open_sub(b"seen").unwrap()
+        };
+        let id = TaskId(7);
+        SeenLog::open(folder()).unwrap().hold().unwrap().note(&[id]).unwrap();
+        let [new, old] = [today(), today() - DAYS_KEPT - 1].map(name_of);
+        folder().rename(&new, &folder(), &old).unwrap();
+        let mut logs = [SeenLog::open(folder()).unwrap(), SeenLog::open(folder()).unwrap()];
+        for log in &mut logs {
+            assert!(log.knows(id).unwrap());
+        }
+        for log in &mut logs {
+            log.forget_old().unwrap();
+            assert!(log.days.is_empty() && !log.knows(id).unwrap());
+        }
+    }
 }

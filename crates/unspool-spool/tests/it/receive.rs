@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{Mark, TaskId, encode};
@@ -135,10 +136,12 @@ fn one_that_was_whole_and_not_logged_is_stored_and_others_are_removed() {
         std::fs::write(&left, content).unwrap();
         let other = spool.again();
         assert_eq!(tasks_in(&spool.path("")).len(), count);
-        assert!(spool.incoming().is_empty());
+        // One that is empty may have been created this moment.
+        assert_eq!(spool.incoming().is_empty(), !content.is_empty());
         let again = if count == 1 { Stored::Known } else { Stored::New };
         assert_eq!(take(&other, &file(1), FROM).unwrap(), again);
         assert_eq!(tasks_in(&spool.path("")).len(), 1);
+        assert!(spool.incoming().is_empty());
     }
 }
 
@@ -154,9 +157,31 @@ fn of_one_that_was_run_another_copy_does_not_run() {
         std::fs::write(spool.path(".unspool/incoming").join(task.file_name().unwrap()), content)
             .unwrap();
         let other = spool.again();
-        assert!(spool.incoming().is_empty() && tasks_in(&spool.path("")).is_empty());
+        // One that is empty may have been created this moment.
+        assert_eq!(spool.incoming().is_empty(), !content.is_empty());
         assert_eq!(take(&other, &file(1), FROM).unwrap(), Stored::Known);
+        assert!(spool.incoming().is_empty() && tasks_in(&spool.path("")).is_empty());
     }
+}
+
+#[test]
+fn who_looks_for_what_was_left_is_in_nobodys_way() {
+    let spool = Received::new();
+    let other = spool.again();
+    let done = AtomicBool::new(false);
+    let taken: Vec<_> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                other.settle().unwrap();
+            }
+        });
+        let take = |number| spool.take(&file(number)).map_err(|error| chain(&error));
+        let taken = (0..200).map(take).collect();
+        done.store(true, Ordering::Relaxed);
+        taken
+    });
+    assert_eq!(taken, vec![Ok(Stored::New); 200]);
+    assert!(spool.incoming().is_empty());
 }
 
 #[test]
@@ -206,15 +231,84 @@ fn signatures_are_asked_for_where_there_are_keys() {
     let head = 4 + usize::from(u16::from_le_bytes([bare[1], bare[2]]));
     let begun = spool.reception.begin(&bare[..head], bare.len() as u64, FROM);
     assert!(matches!(begun, Err(ReceiveError::Signature(_))));
-    let signed = encode(&message(&[("a", "1")], b""), id(2), Some(keys().first())).unwrap();
-    assert_eq!(spool.take(&signed).unwrap(), Stored::New);
-    let trusted = Source { may_be_unsigned: true, ..FROM };
+    let signed =
+        |id: TaskId| encode(&message(&[("a", "1")], b""), id, Some(keys().first())).unwrap();
+    assert_eq!(spool.take(&signed(made_days_ago(6))).unwrap(), Stored::New);
+    let trusted = Source { may_be_unsigned: true, origin: Origin::Peer };
     assert_eq!(take(&spool.reception, &file(1), trusted).unwrap(), Stored::New);
     for task in tasks_in(&spool.path("")) {
         let content = std::fs::read(task).unwrap();
         unspool_core::taskfile::verify(&content, &keys()).unwrap();
     }
     assert!(spool.incoming().is_empty());
+}
+
+/// An id of that time.
+fn made_days_ago(days: i64) -> TaskId {
+    let ms = unspool_sys::clock::now_ns() / 1_000_000 - days * 86_400_000;
+    TaskId::new(ms as u64, [9; 10])
+}
+
+#[test]
+fn a_signed_task_whose_id_may_be_forgotten_is_not_taken_from_anybody() {
+    let keys = || Arc::new(Keyring::parse(KEYS.as_bytes()).unwrap());
+    let signed =
+        |days| encode(&message(&[], b""), made_days_ago(days), Some(keys().first())).unwrap();
+    let spool = Received::with(|spool| spool.sign_with(Some(keys())));
+    for days in [8, -8] {
+        let error = spool.take(&signed(days)).unwrap_err();
+        assert!(matches!(error, ReceiveError::Old { .. }) && !error.is_for_now(), "{error}");
+        assert!(chain(&error).contains("network-keys"), "{error}");
+    }
+    // Who proves a key makes each frame anew, and without keys nobody says who made a task.
+    let peer = Source { origin: Origin::Peer, ..FROM };
+    let old = signed(8);
+    assert_eq!(take(&spool.reception, &old, peer).unwrap(), Stored::New);
+    assert_eq!(spool.take(&old).unwrap(), Stored::Known);
+    assert_eq!(Received::new().take(&old).unwrap(), Stored::New);
+}
+
+#[test]
+fn what_a_relay_says_of_an_unknown_sender_stays() {
+    let spool = Received::new();
+    let from_anybody = unspool_core::Message { origin: Origin::Network, ..message(&[], b"") };
+    let file = encode(&from_anybody, id(1), None).unwrap();
+    let peer = Source { origin: Origin::Peer, ..FROM };
+    assert_eq!(take(&spool.reception, &file, peer).unwrap(), Stored::New);
+    let (_, _, stored) = parse_ours(&tasks_in(&spool.path(""))[0]);
+    assert_eq!(stored.origin, Origin::Network);
+}
+
+#[test]
+fn what_is_stored_is_not_counted_twice_by_who_is_refused() {
+    const MOST: u64 = 40;
+    let bounds = SpoolBounds { tasks: Some(MOST), ..SpoolBounds::default() };
+    for round in 0..15 {
+        let spool = Received::with(|spool| spool.bounded(bounds));
+        let present = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8_u8)
+                .map(|thread| {
+                    let reception = Arc::clone(&spool.reception);
+                    scope.spawn(move || {
+                        let mut most = 0;
+                        for number in 0..20_u8 {
+                            let id = TaskId::new(1_795_417_858_508, [thread * 20 + number; 10]);
+                            let file = encode(&message(&[("a", "1")], b""), id, None).unwrap();
+                            match take(&reception, &file, FROM) {
+                                Ok(_) => {}
+                                Err(ReceiveError::Full(full)) => most = full.present.max(most),
+                                Err(error) => panic!("{}", chain(&error)),
+                            }
+                        }
+                        most
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).max()
+        });
+        assert_eq!(present, Some(MOST), "round {round}");
+        assert_eq!(tasks_in(&spool.path("")).len() as u64, MOST);
+    }
 }
 
 #[test]
