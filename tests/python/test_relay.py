@@ -119,7 +119,7 @@ def test_a_task_whose_priority_is_no_folder_is_buried(relay: Relay) -> None:
     sender = relay.send()
     publish(relay.outbox, "bad_1", foreign({b"ud_spool_func": b"mark", b"priority": b"a/b"}))
     buried(relay, "priority")
-    sender.wait_log("ERROR.*the receiver refuses a task: .*priority")
+    sender.wait_log("ERROR.*a task of a relay is given up: .* refuses the task: .*priority")
 
 
 def test_tasks_that_have_to_be_signed_and_are_not_are_buried(relay: Relay) -> None:

@@ -47,6 +47,7 @@ pub(crate) fn relays(config: &Config) -> impl Iterator<Item = (&Spooler, &str)> 
 pub(crate) fn settings(config: &Config) -> Result<Vec<RelaySettings>, RelayError> {
     let access = security::access(config)?;
     let keys = security::keys(config)?;
+    let trust = security::trust(config)?;
     let open = |(spooler, address): (&Spooler, &str)| {
         let remote = remote::remote(address, &RemoteOptions::default(), Some(config), keys.clone());
         let remote = remote.map_err(|error| RelayError::Remote {
@@ -58,6 +59,7 @@ pub(crate) fn settings(config: &Config) -> Result<Vec<RelaySettings>, RelayError
             address: address.to_owned(),
             outbox,
             remote,
+            trust: trust.clone(),
             frequency: config.spooler_frequency,
         })
     };

@@ -18,7 +18,7 @@ use super::signature::BadSignature;
 /// How a file is taken in.
 #[derive(Debug, Clone, Copy)]
 pub struct IntakeRules<'a> {
-    /// What its mark says of where it came from.
+    /// What its mark says of where it came from, unless it says already that anybody may have sent it.
     pub origin: Origin,
     /// Keys that it may be signed with.
     pub verify: Option<&'a Keyring>,
@@ -120,7 +120,8 @@ impl Intake {
             body: Vec::new(),
             module: found.module.to_vec(),
             policy: found.policy,
-            origin: rules.origin,
+            // A relay may say of a task that it proves nothing for it.
+            origin: if found.origin == Origin::Network { found.origin } else { rules.origin },
         };
         check_keys(&message)?;
         let (start, mac_offset) = new_start(&message, &theirs, after, rules.sign)?;

@@ -7,6 +7,7 @@
 mod foreign;
 mod moment;
 mod outbox;
+mod passage;
 mod sending;
 
 use std::io;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 use unspool_remote::Remote;
-use unspool_spool::{SpoolDir, lead_relay};
+use unspool_spool::{SpoolDir, Trust, lead_relay};
 use unspool_sys::poll::{Poll, Waker};
 
 use self::moment::Moment;
@@ -39,6 +40,8 @@ pub struct RelaySettings {
     pub outbox: Arc<SpoolDir>,
     /// Where they go.
     pub remote: Remote,
+    /// Of whose files the relay may say that they are as good as its own.
+    pub trust: Trust,
     /// How often the outbox is looked at where the system may not tell of changes.
     pub frequency: Duration,
 }

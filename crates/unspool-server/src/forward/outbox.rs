@@ -177,7 +177,12 @@ impl<'a> Outbox<'a> {
 
     /// Puts a task aside that cannot be sent at this moment.
     pub(super) fn put_off(&mut self, task: Waiting) {
-        self.later.insert(task, Moment::now() + AGAIN_AFTER);
+        self.put_off_for(task, AGAIN_AFTER);
+    }
+
+    /// The same for so long.
+    pub(super) fn put_off_for(&mut self, task: Waiting, wait: Duration) {
+        self.later.insert(task, Moment::now() + wait);
     }
 
     /// When something is to be looked at that nobody tells of.

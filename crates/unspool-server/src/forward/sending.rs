@@ -1,27 +1,24 @@
 //! Sending: what is on its way, what became of it, and when the receiver is tried again.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use tracing::{debug, error, info, warn};
-use unspool_core::limits::PEEK_BYTES;
-use unspool_core::taskfile::signer;
 use unspool_remote::{LinkError, Opened, RemoteError, Session};
 use unspool_spool::{
     Attempt, Claim, Claimed, Ending, Link, RelayState, bury_claimed, claim, complete, note_attempt,
-    read_all, say_relay,
+    say_relay,
 };
 use unspool_sys::clock;
-use unspool_sys::file::read_at;
 use unspool_sys::poll::{Poll, Waker};
 use unspool_wire::peer::{Answer, Verdict};
 
+use super::RelaySettings;
 use super::moment::Moment;
 use super::outbox::{Outbox, Waiting};
-use super::{RelaySettings, foreign};
+use super::passage::passage;
 
 /// Between two tries to reach the receiver: the first, and the most.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
@@ -36,8 +33,9 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 const COMPLAIN_EVERY: Duration = Duration::from_mins(10);
 /// How long answers are waited for at the end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
-/// The longest task that is given a mark, or a signature, before it is sent.
-const FOREIGN_BYTES_MAX: u64 = 64 << 20;
+/// When a task is tried again that could not be read, or not be put away; and how often that is logged.
+const BROKEN_WAIT: Duration = Duration::from_secs(30);
+const BROKEN_SAY_EVERY: Duration = Duration::from_secs(5);
 
 const STOP: u64 = 0;
 const HEARD: u64 = 1;
@@ -57,6 +55,8 @@ pub(super) struct Sending<'a> {
     state: RelayState,
     /// When it was last said how it is doing, and how many had been sent.
     said: Option<(Moment, u64)>,
+    /// When it was last logged that a task is broken.
+    broken_said_at: Option<Moment>,
 }
 
 struct OnItsWay {
@@ -92,6 +92,7 @@ impl<'a> Sending<'a> {
             tries: Tries::default(),
             state,
             said: None,
+            broken_said_at: None,
         })
     }
 
@@ -179,70 +180,69 @@ impl<'a> Sending<'a> {
                 self.outbox.put_off(task.clone());
                 Ok(None)
             }
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                warn!(task = shown(task), %error, "a task cannot be opened, and is not sent on");
+            Err(error) if is_about_this_process(&error) => Err(error),
+            Err(error) => {
+                self.set_aside(task.clone(), &error);
                 Ok(None)
             }
-            Err(error) => Err(error),
         }
     }
 
-    /// Sends a task; whether the connection goes on.
+    /// Puts a task aside with which something is wrong here: it holds up no other.
+    fn set_aside(&mut self, task: Waiting, error: &io::Error) {
+        if self.broken_said_at.is_none_or(|at| at.elapsed() >= BROKEN_SAY_EVERY) {
+            self.broken_said_at = Some(Moment::now());
+            warn!(
+                task = shown(&task),
+                outbox = %self.relay.outbox.path().display(),
+                %error,
+                "a task of an outbox cannot be read, or not be put away; it stays, and is tried again in 30 s"
+            );
+        }
+        self.outbox.put_off_for(task, BROKEN_WAIT);
+    }
+
+    /// Sends a task; whether another one may go.
     fn send(&mut self, task: Waiting, claim: Claim) -> io::Result<bool> {
-        let sent = self.send_file(&task, &claim)?;
+        let passage = match passage(self.relay, &task.name, &claim) {
+            Ok(Ok(passage)) => passage,
+            Ok(Err(why)) => {
+                let text = format!("the task is not sent to `{}`: {why}", self.relay.address);
+                self.give_up(task, claim, &text)?;
+                return Ok(true);
+            }
+            Err(error) => {
+                drop(claim);
+                self.set_aside(task, &error);
+                return Ok(true);
+            }
+        };
+        let bytes = passage.bytes;
+        let mut reader = passage.reader(&claim.file)?;
+        let sent = match &mut self.session {
+            Some(session) => session.send(b"", bytes, &mut reader),
+            None => Err(LinkError::Closed),
+        };
         match sent {
-            Some(Ok(number)) => {
+            Ok(number) => {
                 self.active_at = Moment::now();
                 self.on_their_way.insert(number, OnItsWay { task, claim });
                 Ok(true)
             }
-            Some(Err(error)) => {
+            Err(LinkError::Source(error)) => {
+                // The receiver waits for the rest of it, so that this connection is of no use any more.
+                drop(claim);
+                self.close();
+                self.set_aside(task, &error);
+                Ok(true)
+            }
+            Err(error) => {
                 self.outbox.put_back(task);
                 drop(claim);
                 self.lose(&error.to_string());
                 Ok(false)
             }
-            None => {
-                self.give_up(&task, &claim, "it cannot be read as a task")?;
-                Ok(true)
-            }
         }
-    }
-
-    /// `None` for what is no task.
-    fn send_file(
-        &mut self,
-        task: &Waiting,
-        claim: &Claim,
-    ) -> io::Result<Option<Result<u32, LinkError>>> {
-        let Some(session) = &mut self.session else {
-            return Ok(Some(Err(LinkError::Closed)));
-        };
-        let (bytes, mut ours, mut file);
-        let keys = self.relay.remote.options.keys.as_ref();
-        let is_signed = keys.is_none() || is_signed(claim)?;
-        let is_short = claim.stat.bytes <= FOREIGN_BYTES_MAX;
-        let source: &mut dyn Read = if claim.id.is_some() && (is_signed || !is_short) {
-            bytes = claim.stat.bytes;
-            file = File::from(claim.file.try_clone()?);
-            file.seek(SeekFrom::Start(0))?;
-            &mut file
-        } else {
-            if !is_short {
-                return Ok(None);
-            }
-            let (stat, content) = read_all(claim.file.as_fd())?;
-            let key = keys.map(|keys| keys.first());
-            let submitted_ns = unspool_spool::submitted_ns(&task.name).unwrap_or(stat.mtime_ns);
-            let Some(made) = foreign::as_ours(&content, claim.id, &task.name, submitted_ns, key)
-            else {
-                return Ok(None);
-            };
-            bytes = made.len() as u64;
-            ours = io::Cursor::new(made);
-            &mut ours
-        };
-        Ok(Some(session.send(b"", bytes, source)))
     }
 
     /// Takes answers that are there; the first one is waited for.
@@ -289,9 +289,18 @@ impl<'a> Sending<'a> {
                 debug!(task = shown(&task), ?verdict, "task sent on");
                 let folder = self.outbox.folder(task.priority.as_ref())?;
                 // COMMIT POINT: from here on the task is the receiver's alone.
-                folder.map_or(Ok(true), |folder| complete(&folder, &task.name)).map(drop)
+                let done = folder.map_or(Ok(true), |folder| complete(&folder, &task.name));
+                if let Err(error) = done {
+                    // Sent again it is known there.
+                    drop(claim);
+                    self.set_aside(task, &error);
+                }
+                Ok(())
             }
-            Verdict::Refused => self.give_up(&task, &claim, &text),
+            Verdict::Refused => {
+                let text = format!("`{}` refuses the task: {text}", self.relay.address);
+                self.give_up(task, claim, &text)
+            }
             Verdict::Later => {
                 drop(claim);
                 self.outbox.put_off(task);
@@ -303,22 +312,21 @@ impl<'a> Sending<'a> {
     }
 
     /// Buries a task that the receiver will never take.
-    fn give_up(&mut self, task: &Waiting, claim: &Claim, why: &str) -> io::Result<()> {
-        error!(
-            task = shown(task),
-            address = self.relay.address,
-            "the receiver refuses a task: {why}"
-        );
-        let text = format!("`{}` refuses the task: {why}", self.relay.address);
+    fn give_up(&mut self, task: Waiting, claim: Claim, text: &str) -> io::Result<()> {
+        error!(task = shown(&task), "a task of a relay is given up: {text}");
         let attempts = claim.attempts.saturating_add(1);
-        let attempt = Attempt::ended(Ending::Exception, attempts, clock::now_ns(), &text)
+        let attempt = Attempt::ended(Ending::Exception, attempts, clock::now_ns(), text)
             .of_priority(task.priority.as_ref());
         // A record that cannot be written keeps no task from being put away.
         if let Err(error) = note_attempt(&self.relay.outbox, &task.name, &attempt) {
-            warn!(task = shown(task), %error, "the reason cannot be recorded");
+            warn!(task = shown(&task), %error, "the reason cannot be recorded");
         }
         let Some(folder) = self.outbox.folder(task.priority.as_ref())? else { return Ok(()) };
-        bury_claimed(&self.relay.outbox, &folder, &task.name, &claim.file).map(drop)
+        if let Err(error) = bury_claimed(&self.relay.outbox, &folder, &task.name, &claim.file) {
+            drop(claim);
+            self.set_aside(task, &error);
+        }
+        Ok(())
     }
 
     /// Connects, if there is no connection; `false`: there can be none now.
@@ -420,12 +428,14 @@ impl<'a> Sending<'a> {
     }
 }
 
-/// Whether a task of ours was signed when it was submitted.
-fn is_signed(claim: &Claim) -> io::Result<bool> {
-    let mut head = [0; PEEK_BYTES];
-    let got = read_at(claim.file.as_fd(), &mut head, 0)?;
-    Ok(signer(&head[..got]).is_some())
+/// Whether no other task could be opened either.
+fn is_about_this_process(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOMEM))
 }
+
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 /// Half of it at least: so that those who lost one receiver do not come back at once.
 fn backoff(failed: u32) -> Duration {

@@ -26,6 +26,14 @@ struct State {
 impl Complaints {
     /// Logs what is wrong with a peer, unless there were many such lines just now.
     pub(super) fn say(&self, peer: &str, problem: &str) {
+        if self.may_say() {
+            // What a peer sent may be part of it.
+            warn!(%peer, "network: {}", printable(problem.as_bytes()));
+        }
+    }
+
+    /// Whether there is room for one more line about a peer. One that is left out is counted.
+    pub(super) fn may_say(&self) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.since.is_none_or(|since| since.elapsed() >= SPAN) {
             let left_out = std::mem::take(&mut state.left_out);
@@ -38,10 +46,7 @@ impl Complaints {
         state.lines += 1;
         if state.lines > LINES_MAX {
             state.left_out += 1;
-            return;
         }
-        drop(state);
-        // What a peer sent may be part of it.
-        warn!(%peer, "network: {}", printable(problem.as_bytes()));
+        state.lines <= LINES_MAX
     }
 }

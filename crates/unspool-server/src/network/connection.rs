@@ -45,7 +45,9 @@ pub(super) async fn serve<S>(
         SPOOL => spool(shared, &packet, peer).await,
         PING => match Hello::read(&packet) {
             Ok(None) => {
-                info!(target: "uwsgi", "PING");
+                if shared.complaints.may_say() {
+                    info!(target: "uwsgi", "PING");
+                }
                 PONG
             }
             Ok(Some(hello)) => {

@@ -291,7 +291,7 @@ pub(crate) async fn settle(shared: Arc<Shared>) {
     loop {
         let settling = Arc::clone(&shared);
         let settled = tokio::task::spawn_blocking(move || settling.spools.settle()).await;
-        if let Ok(Err(error)) = settled {
+        for error in settled.unwrap_or_default() {
             warn!("{error}");
         }
         tokio::time::sleep(SETTLE_EVERY).await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, WriteHalf};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
@@ -130,9 +131,29 @@ enum State {
     /// Not all pairs are here yet.
     Head { held: Vec<u8>, taking: Arc<Taking> },
     /// It is being written.
-    Writing(Box<Incoming>),
+    Writing(OnDisk),
     /// What comes of it is not wanted.
     Answered(Verdict, String),
+}
+
+/// A task that is being written. Dropped, its file is removed: in a thread that uses the file system, so
+/// that a slow one holds up no other peer.
+struct OnDisk(Option<Box<Incoming>>);
+
+impl OnDisk {
+    fn take(mut self) -> Option<Box<Incoming>> {
+        self.0.take()
+    }
+}
+
+impl Drop for OnDisk {
+    fn drop(&mut self) {
+        let Some(incoming) = self.0.take() else { return };
+        if let Ok(runtime) = Handle::try_current() {
+            // Nobody waits for it.
+            drop(runtime.spawn_blocking(move || drop(incoming)));
+        }
+    }
 }
 
 impl Connection<'_> {
@@ -158,8 +179,9 @@ impl Connection<'_> {
             };
             let got = match timeout(wait, from.read(&mut buffer)).await {
                 Ok(Ok(got)) => got,
+                // Many clients just go, without an end of TLS.
+                Ok(Err(_)) | Err(_) if is_idle => return Ok(()),
                 Ok(Err(error)) => return Err(format!("the connection broke: {error}")),
-                Err(_) if is_idle => return Ok(()),
                 Err(_) => return Err("too little came within `socket-timeout`".to_owned()),
             };
             if got == 0 {
@@ -254,7 +276,7 @@ impl Connection<'_> {
                     State::Head { held, taking }
                 }
             }
-            State::Writing(incoming) => self.use_disk(move || write_on(incoming, &data)).await,
+            State::Writing(disk) => self.use_disk(move || write_on(disk.take(), &data)).await,
             answered @ State::Answered(..) => answered,
         };
         if !whole {
@@ -262,8 +284,8 @@ impl Connection<'_> {
             return Ok(());
         }
         match coming.state {
-            State::Writing(incoming) => {
-                self.store(coming.number, coming.permit, move || Ok(incoming.store()?)).await;
+            State::Writing(disk) => {
+                self.store(coming.number, coming.permit, move || store_whole(disk)).await;
             }
             State::Answered(verdict, text) => {
                 self.answer(coming.number, verdict, text).await;
@@ -283,7 +305,7 @@ impl Connection<'_> {
     ) {
         let source = self.source;
         let store = move || match open(&taking, &file, bytes, source) {
-            State::Writing(incoming) => incoming.store().map_err(Refusal::from),
+            State::Writing(disk) => store_whole(disk),
             State::Answered(Verdict::Stored, _) => Ok(Stored::New),
             State::Answered(Verdict::Known, _) => Ok(Stored::Known),
             State::Answered(verdict, text) => Err(Refusal { verdict, text }),
@@ -387,7 +409,7 @@ fn open(taking: &Taking, held: &[u8], bytes: u64, source: Source) -> State {
         }
     };
     match reception.begin(pairs, bytes, source) {
-        Ok(Begun::Incoming(incoming)) => write_on(incoming, rest),
+        Ok(Begun::Incoming(incoming)) => write_on(Some(incoming), rest),
         Ok(Begun::Stored(Stored::New)) => State::Answered(Verdict::Stored, String::new()),
         Ok(Begun::Stored(Stored::Known)) => State::Answered(Verdict::Known, String::new()),
         Err(error) => {
@@ -397,14 +419,22 @@ fn open(taking: &Taking, held: &[u8], bytes: u64, source: Source) -> State {
     }
 }
 
-fn write_on(mut incoming: Box<Incoming>, data: &[u8]) -> State {
+fn write_on(incoming: Option<Box<Incoming>>, data: &[u8]) -> State {
+    let Some(mut incoming) = incoming else {
+        let Refusal { verdict, text } = Refusal::no_task();
+        return State::Answered(verdict, text);
+    };
     match incoming.write(data) {
-        Ok(()) => State::Writing(incoming),
+        Ok(()) => State::Writing(OnDisk(Some(incoming))),
         Err(error) => {
             let Refusal { verdict, text } = error.into();
             State::Answered(verdict, text)
         }
     }
+}
+
+fn store_whole(disk: OnDisk) -> Result<Stored, Refusal> {
+    Ok(disk.take().ok_or_else(Refusal::no_task)?.store()?)
 }
 
 /// Writes answers until nobody can give one any more, or the peer does not read them.

@@ -87,20 +87,19 @@ impl Spools {
         }
     }
 
-    /// Stores what receivers that died have left. Uses the file system.
-    pub(super) fn settle(&self) -> Result<(), SpoolsError> {
-        for taking in &self.all {
+    /// Stores what receivers that died have left; returns what failed. Uses the file system.
+    pub(super) fn settle(&self) -> Vec<SpoolsError> {
+        let settle = |taking: &Arc<Taking>| {
             let settled = match taking.reception.get() {
                 // To open it settles too.
                 None => taking.reception().map(drop),
                 Some(reception) => reception.settle(),
             };
-            settled.map_err(|source| SpoolsError {
-                spool: taking.spool.spool.path().to_owned(),
-                source,
-            })?;
-        }
-        Ok(())
+            let spool = || taking.spool.spool.path().to_owned();
+            settled.err().map(|source| SpoolsError { spool: spool(), source })
+        };
+        // One that fails holds up no other.
+        self.all.iter().filter_map(settle).collect()
     }
 }
 
@@ -122,5 +121,37 @@ impl Taking {
             message.pairs.push((KEY_PRIORITY.to_vec(), priority.clone()));
         }
         submit_measured(&self.spool.spool, &message, self.spool.durability)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use unspool_core::taskfile::{TaskId, encode};
+
+    use super::*;
+
+    fn spool(path: &Path) -> NetworkSpool {
+        let spool = Arc::new(SpoolDir::open(path).unwrap());
+        NetworkSpool { path: path.to_owned(), priority: None, spool, durability: Durability::Group }
+    }
+
+    #[test]
+    fn a_spool_that_cannot_be_settled_holds_up_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        let spools = Spools::new(vec![spool(&first), spool(&second)]);
+        std::fs::remove_dir_all(&first).unwrap();
+        // Whole, and its receiver died.
+        let message = Message { pairs: vec![(b"a".to_vec(), b"b".to_vec())], ..Message::default() };
+        let id = TaskId::new(1_795_000_000_000, [0; 10]);
+        let name = format!("uwsgi_spoolfile_on_{id}_0_0_0_1795000000_0");
+        let incoming = second.join(".unspool/incoming");
+        std::fs::create_dir(&incoming).unwrap();
+        let file = encode(&message, id, None).unwrap();
+        unspool_sys::files::replace(&incoming.join(&name), &file).unwrap();
+        let failed = spools.settle();
+        assert_eq!(failed.len(), 1);
+        assert!(failed[0].to_string().contains(&*first.to_string_lossy()), "{}", failed[0]);
+        assert!(second.join(name).exists());
     }
 }

@@ -54,7 +54,7 @@ fn many_tasks_are_on_their_way_at_once() {
         open.insert(number);
         while open.len() >= window as usize {
             let answer = client.answer().unwrap();
-            assert_eq!(answer.verdict, Verdict::Stored);
+            assert_eq!(answer.verdict, Verdict::Stored, "{}", answer.text);
             assert!(open.remove(&answer.number));
         }
     }
