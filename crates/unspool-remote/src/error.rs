@@ -93,7 +93,11 @@ pub enum RemoteError {
         address: String,
     },
     /// TLS did not come about.
-    #[error("not sent: no TLS with `{address}`")]
+    #[error("not sent: no TLS with `{address}`{}", if source.kind() == io::ErrorKind::UnexpectedEof {
+        ": it closed the connection; does it listen with TLS there (`suwsgi-socket`)?"
+    } else {
+        ""
+    })]
     Tls {
         /// Where.
         address: String,

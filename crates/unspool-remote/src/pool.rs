@@ -117,6 +117,13 @@ pub(crate) fn remember_uwsgi(address: &PeerAddress) {
     }
 }
 
+/// Forgets that.
+pub(crate) fn forget_uwsgi(address: &PeerAddress) {
+    for place in &UWSGIS {
+        with(place, |known| known.take_if(|known| known.address == *address));
+    }
+}
+
 /// Does something with a place, unless somebody else is at it.
 fn with<T, R>(place: &Mutex<T>, work: impl FnOnce(&mut T) -> R) -> Option<R> {
     match place.try_lock() {

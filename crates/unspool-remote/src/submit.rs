@@ -47,7 +47,11 @@ pub fn submit(remote: &Remote, message: &Message) -> Result<Submitted, RemoteErr
         && pool::is_uwsgi(&remote.address)
         && let Ok(packet) = plain::packet(remote, &message)
     {
-        return send_plain(remote, &packet, id);
+        match send_plain(remote, &packet, id) {
+            // Nothing is stored, and one of ours may be there by now.
+            Err(RemoteError::UwsgiRefused { .. }) => pool::forget_uwsgi(&remote.address),
+            sent => return sent,
+        }
     }
     let key = remote.options.keys.as_ref().map(|keys| keys.first());
     let file = encode(&message, id, key)?;

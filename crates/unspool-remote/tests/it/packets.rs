@@ -6,8 +6,9 @@ use std::sync::mpsc::channel;
 
 use unspool_remote::{Destination, LinkError, Options, Payload, RemoteError, send_packet, submit};
 use unspool_wire::packet::{PONG, REFUSED, SPOOL, STORED, read_pairs};
+use unspool_wire::peer::Verdict;
 
-use crate::peer::{LATE, Played, SOON, key, message, read_packet};
+use crate::peer::{Connection, LATE, Played, SOON, key, message, read_packet};
 
 /// Answers as a real uWSGI does.
 fn uwsgi(mut stream: TcpStream, answer: &[u8]) -> Option<Vec<u8>> {
@@ -40,6 +41,24 @@ fn a_uwsgi_gets_a_plain_packet_and_is_remembered() {
         let pairs = read_pairs(&block).unwrap();
         assert_eq!(pairs, [(&b"ud_spool_func"[..], &b"f"[..]), (b"k", b"v")]);
     }
+    played.finish();
+}
+
+#[test]
+fn one_of_ours_in_the_place_of_a_uwsgi_is_found() {
+    let played = Played::new(4, |number, stream| match number {
+        0 | 1 => drop(uwsgi(stream, &STORED)),
+        // One of ours takes no plain packet where a key is to be proved.
+        2 => drop(uwsgi(stream, &REFUSED)),
+        _ => {
+            let mut ours = Connection::welcome(stream, None, 1 << 20, 4);
+            let (begin, _) = ours.task().unwrap();
+            ours.answer(begin.number, Verdict::Stored, "");
+        }
+    });
+    let to = played.remote(Options::default());
+    assert_eq!(submit(&to, &message(0)).unwrap().id, None);
+    assert!(submit(&to, &message(0)).unwrap().id.is_some());
     played.finish();
 }
 
