@@ -236,7 +236,7 @@ impl Worker {
         self.send(&FromWorker::TickDone { signal, duration_ns, error: error.map(shorten) });
     }
 
-    /// Says that this web worker has answered as many requests as it may, and ends.
+    /// Says that this web worker accepts no more, and ends.
     fn leaves(&self) {
         self.send(&FromWorker::Leaving);
     }

@@ -158,6 +158,8 @@ impl Front {
 
     fn wait(self: &Arc<Self>, lead: &mut Lead) -> io::Result<Next> {
         let mut keys = Vec::new();
+        // While a request was answered, the daemon may have said to accept no more.
+        lead.ready.retain(|key| *key < LISTENERS);
         loop {
             lead.ready.extend(lock(&self.seats).waiting());
             while let Some(key) = lead.ready.pop_front() {
@@ -184,6 +186,8 @@ impl Front {
                 self.end_late(lead);
                 return Ok(Next::Look);
             }
+            // Connections that are there, then the daemon's word, and then new ones.
+            keys.sort_unstable();
             lead.ready.extend(&keys);
         }
     }

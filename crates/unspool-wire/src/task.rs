@@ -54,8 +54,8 @@ pub enum FromWorker {
         /// The traceback, if it raised.
         error: Option<String>,
     },
-    /// A web worker has answered as many requests as it may: it accepts no more and ends once those
-    /// that it has are answered, so that another one may take its place now.
+    /// A web worker accepts no more and ends once the requests that it has are answered: it was told
+    /// to, or it has answered as many as it may, so that another one may take its place now.
     Leaving,
 }
 

@@ -175,6 +175,8 @@ class _Serving:
             pass
         if self._channel.leaving:
             self._web.drain()
+            # From here on others answer whoever comes.
+            self._channel.leaves()
 
 
 def _tell_sources() -> None:

@@ -15,7 +15,7 @@ use unspool_wire::task::{FromWorker, ToWorker};
 use super::super::Supervisor;
 use super::super::children::{Tenure, WorkerProcess};
 use super::super::stop::Ladder;
-use super::{OF_SEAT_MAX, Sums};
+use super::{Done, OF_SEAT_MAX, Sums, WebWorker};
 use crate::events::{Cause, WorkerId};
 use crate::journal::journal;
 use crate::uwsgi_lines;
@@ -26,6 +26,10 @@ const STEADY_NS: u64 = 10_000_000_000;
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a killed one may take to vanish before it is killed again.
 const KILL_NS: u64 = 5_000_000_000;
+/// How long old workers may take to hear that they accept no more, before a reload is told of as done.
+const QUIET_NS_MAX: u64 = 1_000_000_000;
+/// How often they are looked at meanwhile: those of which all threads are busy accept nothing.
+const QUIET_LOOK_NS: u64 = 10_000_000;
 /// One that cannot be asked for is asked for again then.
 const ASK_NS: u64 = 100_000_000;
 
@@ -41,6 +45,7 @@ impl Supervisor {
         }
         self.end_late_requests(now_ns);
         self.kill_outstayed(now_ns);
+        self.tell_reload_done(now_ns);
     }
 
     /// A new generation is there: its workers are started beside those that answer.
@@ -175,11 +180,31 @@ impl Supervisor {
         self.web.serving = generation;
         self.drain_web(|_, process| process.generation != generation);
         if reloaded {
-            journal!(RELOAD_DONE, "reload done: new web workers answer");
+            let now_ns = clock::monotonic_ns();
+            let until_ns = now_ns + QUIET_NS_MAX;
+            self.web.done = Some(Done { look_ns: now_ns, until_ns });
         }
     }
 
-    /// A worker has answered as many requests as it may: another one is started at once.
+    /// Says that a reload is done, once whoever connects is answered by a new worker.
+    fn tell_reload_done(&mut self, now_ns: u64) {
+        let Some(done) = self.web.done else { return };
+        let is_old = |id: &WorkerId| {
+            self.workers.get(id).is_some_and(|worker| worker.generation != self.generation)
+        };
+        let is_busy = |worker: &WebWorker| {
+            self.web.threads_of(worker).iter().all(|thread| thread.since_ns != 0)
+        };
+        let mut old = self.web.processes.iter().filter(|(id, _)| is_old(id));
+        if done.until_ns > now_ns && !old.all(|(_, worker)| worker.quiet || is_busy(worker)) {
+            self.web.done = Some(Done { look_ns: now_ns + QUIET_LOOK_NS, ..done });
+            return;
+        }
+        self.web.done = None;
+        journal!(RELOAD_DONE, "reload done: new web workers answer");
+    }
+
+    /// A worker accepts no more. If it has answered as many requests as it may, another one is started.
     fn web_worker_leaves(&mut self, id: WorkerId) {
         let Some(plan) = &self.web.plan else { return };
         let mercy = plan.settings.mercy;
@@ -193,6 +218,7 @@ impl Supervisor {
         process.tenure = Tenure::LetGo;
         let pid = process.child.as_ref().map_or(0, Child::pid);
         if let Some(worker) = self.web.processes.get_mut(&id) {
+            worker.quiet = true;
             let kill_ns = clock::monotonic_ns() + mercy.as_nanos() as u64;
             worker.kill_ns.get_or_insert(kill_ns);
         }

@@ -41,6 +41,16 @@ pub(super) struct WebWorkers {
     serving: u32,
     /// When the time of requests is looked at again.
     look_ns: u64,
+    /// A reload that is to be told of as done.
+    done: Option<Done>,
+}
+
+/// A reload whose new workers answer: it is told of once no old one accepts any more.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    look_ns: u64,
+    /// It is told then in any case.
+    until_ns: u64,
 }
 
 #[derive(Debug)]
@@ -85,6 +95,8 @@ struct WebWorker {
     /// Its rows of the board.
     place: u32,
     ready: bool,
+    /// It accepts no more.
+    quiet: bool,
     /// It was told to leave, or leaves by itself: when it is killed.
     kill_ns: Option<u64>,
 }
@@ -178,7 +190,7 @@ impl WebWorkers {
     }
 
     pub(super) fn add(&mut self, id: WorkerId, number: u32, socket: OwnedFd, place: u32) {
-        let worker = WebWorker { number, socket, place, ready: false, kill_ns: None };
+        let worker = WebWorker { number, socket, place, ready: false, quiet: false, kill_ns: None };
         self.processes.insert(id, worker);
     }
 
@@ -212,7 +224,9 @@ impl WebWorkers {
     /// When something has to be looked at: one that leaves, or how long requests take.
     pub(super) fn next_look_ns(&self) -> Option<u64> {
         let look_ns = self.processes.values().any(|worker| worker.ready).then_some(self.look_ns);
-        self.processes.values().filter_map(|worker| worker.kill_ns).chain(look_ns).min()
+        let done_ns = self.done.map(|done| done.look_ns);
+        let kill_ns = self.processes.values().filter_map(|worker| worker.kill_ns);
+        kill_ns.chain(look_ns).chain(done_ns).min()
     }
 
     fn seat(&mut self, number: u32) -> Option<&mut Seat> {
