@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from factory import DaemonFactory
-from harness import ROOT, Daemon, Project
+from harness import Daemon, Project
+from page import Page
 
-PAGE = (ROOT / "docs" / "howto" / "network.md").read_text("utf-8")
+PAGE = Page("howto/network.md")
 
 MODULE = """
     from uwsgidecorators import spool
@@ -19,36 +18,23 @@ MODULE = """
 """
 
 
-def section(heading: str) -> str:
-    found = re.search(rf"\n##+ {heading}\n(.*?)(?=\n##+ )", PAGE, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-def block(text: str, language: str) -> str:
-    """The first block in this language."""
-    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
 def port_of(running: Daemon) -> int:
     return int(running.wait_log("taking tasks from the network .*:([0-9]+)")[1])
 
 
 def test_what_strangers_reach_is_refused_in_these_words(project: Project) -> None:
-    ini = block(section("Listening"), "ini").replace("127.0.0.1:", ":")
+    ini = PAGE.block("Listening", "ini").replace("127.0.0.1:", ":")
     project.write("app.ini", ini)
     done = project.unspool("run", "app.ini", check=False)
     assert done.returncode == 2
-    told = block(section("Trust"), "")
+    told = PAGE.block("Trust", "")
     assert told == f"$ unspool run app.ini\n{done.stderr}"
     assert not project.spool.exists()
 
 
 def test_the_listeners_of_the_page(project: Project, daemon: DaemonFactory) -> None:
     project.write("tasks.py", MODULE)
-    project.write("app.ini", block(section("Listening"), "ini").replace(":10001", ":0"))
+    project.write("app.ini", PAGE.block("Listening", "ini").replace(":10001", ":0"))
     running = daemon("app.ini")
     port = port_of(running)
     project.unspool("spool", "--to", f"127.0.0.1:{port}", "mark", "id=1")
@@ -58,8 +44,8 @@ def test_the_listeners_of_the_page(project: Project, daemon: DaemonFactory) -> N
 
 def test_keys_as_the_page_makes_them(project: Project, daemon: DaemonFactory) -> None:
     project.write("tasks.py", MODULE)
-    project.run("sh", "-c", block(section("Keys"), "sh"))
-    project.run("sh", "-c", block(section("Keys"), "sh").replace("network.keys", "other.keys"))
+    project.run("sh", "-c", PAGE.block("Keys", "sh"))
+    project.run("sh", "-c", PAGE.block("Keys", "sh").replace("network.keys", "other.keys"))
     listen = ("--socket", "127.0.0.1:0", "--network-keys", "network.keys")
     running = daemon("--spooler", project.spool, "--spooler-import", "tasks", *listen)
     to = ("--to", f"127.0.0.1:{port_of(running)}")
@@ -72,10 +58,10 @@ def test_keys_as_the_page_makes_them(project: Project, daemon: DaemonFactory) ->
 
 def test_tls_as_the_page_sets_it_up(project: Project, daemon: DaemonFactory) -> None:
     project.write("tasks.py", MODULE)
-    make = block(section("TLS"), "sh").replace("tasks.example.org", "localhost")
+    make = PAGE.block("TLS", "sh").replace("tasks.example.org", "localhost")
     project.run("sh", "-c", f"umask 077; {make}")
     project.run("sh", "-c", f"umask 077; {make.replace('tasks.', 'clients.')}")
-    ini = block(section("TLS"), "ini").replace("0.0.0.0:10001", "127.0.0.1:0")
+    ini = PAGE.block("TLS", "ini").replace("0.0.0.0:10001", "127.0.0.1:0")
     project.write("app.ini", ini + "spooler-import = tasks\n")
     running = daemon("app.ini")
     to = ("--to", f"tls:localhost:{port_of(running)}")

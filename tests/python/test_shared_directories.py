@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from factory import DaemonFactory
 from harness import Project, wait_gone
+from page import Page
 from spooling import foreign, publish
 from sshfs import Shared, shared
 
@@ -29,6 +30,7 @@ MODULE = """
 """
 # Of polling: what is late by more than twice that was not found by it.
 FREQUENCY_S = 1.0
+PAGE = Page("howto/shared-directories.md")
 POLLS = "the spool is on a file system of several machines"
 
 
@@ -55,7 +57,12 @@ def test_tasks_of_both_sides_run_and_none_early(
 ) -> None:
     running = daemon(*options(both.mount))
     line = running.wait_log(POLLS).string
-    assert "sshfs" in line and "`spooler-frequency`" in line
+    # As the page has it, of a mount and a time of its own.
+    (printed,) = (
+        told for told in PAGE.blocks("One machine runs, others submit", "") if POLLS in told
+    )
+    printed = printed.replace("/mnt/shared/spool", str(both.mount)).replace("NFS", "sshfs")
+    assert printed.strip().replace("every_s=5.0", f"every_s={FREQUENCY_S}") in line
     # There is a watch, which hears of neither of these.
     for number in range(2):
         name = f"there-{number}".encode()
