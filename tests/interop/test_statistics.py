@@ -5,6 +5,7 @@ unspool may say more and never less. `locks` is left out: it names locks inside 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 from both import APPS, Both, Call, System
 from harness import REAL_UWSGI, SUPPORT, UNSPOOL, Daemon, free_port, wait_gone
 from statistics_client import SECONDS_MAX, Address, ask
+from web import get
 
 MODULE = """
     import uwsgi
@@ -211,3 +213,53 @@ def test_what_is_counted(both: Both, system: System) -> None:
     said = served.wait(lambda said: said["daemons"][0]["pid"] not in (-1, 0, daemon["pid"]))
     # uWSGI does not count the first one.
     assert said["daemons"][0]["respawns"] == (0 if system == "uwsgi" else 1)
+
+
+SITE = """
+    import time
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/raise":
+            raise ValueError("it is asked to")
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"answer"]
+"""
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_web_workers_have_the_same_fields_and_counts(both: Both, threads: int) -> None:
+    both.project.write("site_app.py", SITE)
+    documents = {}
+    where = both.project.root / "s.sock"
+    for system in SYSTEMS:
+        port = free_port()
+        lines = ["module = site_app", f"http-socket = 127.0.0.1:{port}", "processes = 2"]
+        served = Served(both, system, where, *lines, f"threads = {threads}", "listen = 50")
+        served.wait(lambda said: [worker["accepting"] for worker in said["workers"]] == [1, 1])
+        for _ in range(3):
+            assert get(port).body == b"answer"
+        # uWSGI closes the connection, unspool answers with 500.
+        with contextlib.suppress(ConnectionError):
+            assert get(port, "/raise").status == 500
+
+        # A request counts once its answer was sent.
+        def counted(said: dict[str, Any]) -> bool:
+            done = sum(app["requests"] for worker in said["workers"] for app in worker["apps"])
+            idle = all(worker["status"] == "idle" for worker in said["workers"])
+            # uWSGI asks the system of the queue once a second.
+            return done == 4 and idle and said["sockets"][0]["max_queue"] > 0
+
+        documents[system] = served.wait(counted)
+        assert served.daemon.stop() == 0
+    real, own = documents["uwsgi"], documents["unspool"]
+    for name in ("sockets", "workers"):
+        assert_within(shape(real[name]), shape(own[name]), name)
+    (there,), (here,) = real["sockets"], own["sockets"]
+    assert [there[key] for key in ("proto", "max_queue")] == ["http", 50]
+    assert [here[key] for key in ("proto", "max_queue")] == ["http", 50]
+    for said in documents.values():
+        workers = said["workers"]
+        assert [worker["id"] for worker in workers] == [1, 2]
+        assert [worker["respawn_count"] for worker in workers] == [1, 1]
+        assert sum(worker["exceptions"] for worker in workers) == 1
+        assert [len(worker["cores"]) for worker in workers] == [threads, threads]
