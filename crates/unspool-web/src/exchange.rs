@@ -36,6 +36,8 @@ pub struct Exchange {
     pending: Vec<u8>,
     /// Bytes of a body with a length that are still to come.
     left: u64,
+    /// Bytes beyond that length, which are not sent.
+    excess: u64,
     /// The rest of the last piece, which the peer has no room for.
     rest: Rest,
     sent: u64,
@@ -74,6 +76,7 @@ impl Exchange {
             progress: Progress::Nothing,
             pending: Vec::new(),
             left: 0,
+            excess: 0,
             rest: Rest::default(),
             sent: 0,
             head_bytes: 0,
@@ -219,7 +222,10 @@ impl Exchange {
     pub fn write(&mut self, data: &[u8], last: bool) -> io::Result<()> {
         let data = match self.room() {
             // Who announces a length and sends more breaks the next answer.
-            Some(room) if room < data.len() as u64 => &data[..room as usize],
+            Some(room) if room < data.len() as u64 => {
+                self.excess += data.len() as u64 - room;
+                &data[..room as usize]
+            }
             _ => data,
         };
         if data.is_empty()
@@ -334,6 +340,7 @@ impl Exchange {
     pub fn finish(mut self: Box<Self>) -> io::Result<()> {
         self.end()?;
         let Some(connection) = self.connection.take() else { return Ok(()) };
+        self.say_lengths(&connection);
         let is_read = self.skip_body(&connection);
         let then = match (self.is_whole() && self.keeps, is_read) {
             (true, true) => Then::Keep,
@@ -343,6 +350,20 @@ impl Exchange {
         let rest = std::mem::take(&mut self.rest);
         self.front.give_back(connection, rest, then);
         Ok(())
+    }
+
+    /// Says that an application was wrong about the length of its answer: the client sees it cut, and
+    /// nothing else tells why.
+    fn say_lengths(&self, connection: &Connection) {
+        if self.failed || !matches!(self.framing, Framing::Length(_)) {
+            return;
+        }
+        let (bytes, what) = if self.left > 0 { (self.left, "less") } else { (self.excess, "more") };
+        if bytes > 0 {
+            let problem =
+                format!("the application returned {bytes} bytes {what} than its Content-Length");
+            self.front.complain(connection, &problem);
+        }
     }
 
     /// Whether all of the request's body was read, or is here to be thrown away.
