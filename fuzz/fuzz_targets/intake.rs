@@ -59,7 +59,7 @@ fn made(from: &mut Unstructured<'_>) -> Result<()> {
 fn judge(file: &[u8], cut: usize, signs: bool) {
     let [theirs, ours] = &*KEYS;
     let sign = if signs { Some(ours.first()) } else { None };
-    let rules = IntakeRules { origin: Origin::Peer, verify: Some(theirs), sign };
+    let rules = IntakeRules { origin: Origin::Peer, verify: Some(theirs), sign, priority: None };
     let Some((id, taken, received)) = take(file, cut, rules) else { return };
     let before = TaskFile::parse(file);
     let after = TaskFile::parse(&taken);

@@ -79,6 +79,24 @@ def test_a_task_runs_there_and_has_an_id(project: Project, listening: Listening)
     assert env == {b"a": b"1", b"b": b"\xff", b"c": b"2", "body": b"body"}
 
 
+def test_a_folder_of_a_priority_takes_what_names_none(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    to = free_address()
+    folder = project.spool / "7"
+    external = ("--spooler-external", folder, "--spooler-external", project.spool)
+    daemon(*external, f"--socket={to}", ready=False).wait_log("unspool is ready")
+    source = f"""
+    import uwsgi
+    for priority in ({{}}, {{"priority": "3"}}):
+        unspool.spool({{"a": "1"}}, spooler={to!r}, **priority)
+        print(b"".join(uwsgi.send_message({to!r}, 17, 0, {{"a": "1", **priority}}, 5)))
+    """
+    answers = stranger(project, source, UNSPOOL_SPOOL=str(project.root / "own"))
+    assert answers == [r"b'\xff\x00\x00\x01'"] * 2
+    assert sorted(path.parent.name for path in project.tasks()) == ["3", "3", "7", "7"]
+
+
 def test_sockets_of_all_kinds_lead_there(project: Project, listening: Listening) -> None:
     path = project.root / "s.sock"
     name = f"@unspool-{project.root.name}"

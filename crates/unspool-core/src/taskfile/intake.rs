@@ -8,7 +8,7 @@ use super::encode::{
     InvalidMessage, check_keys, choose_overflow, pair_bytes, push_pairs, push_start,
 };
 use super::mark::{self, Mark, Tail};
-use super::{ATTEMPTS_OFFSET, HEADER_BYTES, TaskId, signature, words};
+use super::{ATTEMPTS_OFFSET, HEADER_BYTES, KEY_PRIORITY, TaskId, signature, words};
 use crate::limits::TASK_BYTES_MAX;
 use crate::signing::{Keyring, MAC_BYTES, Signing, SigningKey};
 use crate::{Message, Origin};
@@ -24,6 +24,8 @@ pub struct IntakeRules<'a> {
     pub verify: Option<&'a Keyring>,
     /// The key that signs it anew.
     pub sign: Option<&'a SigningKey>,
+    /// The priority that it gets if it names none.
+    pub priority: Option<&'a [u8]>,
 }
 
 /// Why a file cannot be taken in.
@@ -115,7 +117,7 @@ impl Intake {
         let own = HEADER_BYTES + found.pair_bytes;
         let callers = head.get(own..).ok_or(Malformed::Mark)?;
         check_pairs(callers, own, 2)?;
-        let message = Message {
+        let mut message = Message {
             pairs: pairs_of(callers),
             body: Vec::new(),
             module: found.module.to_vec(),
@@ -124,6 +126,11 @@ impl Intake {
             origin: if found.origin == Origin::Network { found.origin } else { rules.origin },
         };
         check_keys(&message)?;
+        if let Some(priority) = rules.priority
+            && message.get(KEY_PRIORITY).is_none_or(<[u8]>::is_empty)
+        {
+            message.pairs.push((KEY_PRIORITY.to_vec(), priority.to_vec()));
+        }
         let (start, mac_offset) = new_start(&message, &theirs, after, rules.sign)?;
         let rest_bytes = after;
         let sealing = rules.sign.zip(mac_offset).and_then(|(key, mac_offset)| {

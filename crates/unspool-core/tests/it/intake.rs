@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use unspool_core::signing::Keyring;
 use unspool_core::taskfile::{
-    BadSignature, Intake, IntakeRules, NotTaken, Received, TaskFile, TaskId, encode,
-    encode_foreign, origin_of, verify,
+    BadSignature, Intake, IntakeRules, KEY_PRIORITY, NotTaken, Received, TaskFile, TaskId, encode,
+    encode_foreign, origin_of, peek_value, verify,
 };
 use unspool_core::{Message, Origin, TaskPolicy};
 
@@ -67,7 +67,8 @@ fn small() -> Message {
 fn a_sender_cannot_choose_its_origin() {
     for claimed in [Origin::Local, Origin::Peer, Origin::Network] {
         let sent = encode(&Message { origin: claimed, ..small() }, id(), None).unwrap();
-        let rules = IntakeRules { origin: Origin::Network, verify: None, sign: None };
+        let rules =
+            IntakeRules { origin: Origin::Network, verify: None, sign: None, priority: None };
         let (made, _) = take(&sent, 3, rules).unwrap();
         assert_eq!(origin_of(&made), Origin::Network);
         assert_eq!(TaskFile::parse(&made).unwrap().mark.unwrap().id, id());
@@ -76,11 +77,31 @@ fn a_sender_cannot_choose_its_origin() {
 }
 
 #[test]
+fn a_task_without_a_priority_gets_one() {
+    let origin = Origin::Peer;
+    for (given, expected) in [(None, "7"), (Some(""), "7"), (Some("3"), "3")] {
+        let mut message = small();
+        let pair = |value: &str| (KEY_PRIORITY.to_vec(), value.as_bytes().to_vec());
+        message.pairs.extend(given.map(pair));
+        let sent = encode(&message, id(), None).unwrap();
+        let rules = IntakeRules { origin, verify: None, sign: None, priority: Some(b"7") };
+        let (made, _) = take(&sent, 3, rules).unwrap();
+        let read = TaskFile::parse(&made).unwrap().to_message();
+        assert_eq!(read.get(KEY_PRIORITY), Some(expected.as_bytes()), "{given:?}");
+        assert_eq!(peek_value(&made, KEY_PRIORITY), Some(expected.as_bytes()));
+    }
+}
+
+#[test]
 fn signatures_are_judged_and_made_anew() {
     let (theirs, ours) = (keys(&[THEIRS]), keys(&[OURS]));
     let both = keys(&[OURS, THEIRS]);
-    let rules =
-        IntakeRules { origin: Origin::Network, verify: Some(&both), sign: Some(both.first()) };
+    let rules = IntakeRules {
+        origin: Origin::Network,
+        verify: Some(&both),
+        sign: Some(both.first()),
+        priority: None,
+    };
     let signed = encode(&small(), id(), Some(theirs.first())).unwrap();
     let (made, standing) = take(&signed, 1, rules).unwrap();
     assert_eq!(standing, Ok(()));
@@ -99,7 +120,7 @@ fn signatures_are_judged_and_made_anew() {
 
 #[test]
 fn what_is_no_task_of_ours_is_refused() {
-    let rules = IntakeRules { origin: Origin::Network, verify: None, sign: None };
+    let rules = IntakeRules { origin: Origin::Network, verify: None, sign: None, priority: None };
     let foreign = encode_foreign(&small()).unwrap();
     let (head, _) = foreign.split_at(head_bytes(&foreign));
     assert_eq!(Intake::new(head, 100, rules).unwrap_err(), NotTaken::Foreign);
@@ -118,7 +139,7 @@ fn what_is_no_task_of_ours_is_refused() {
 
 #[test]
 fn a_changed_byte_is_noticed() {
-    let rules = IntakeRules { origin: Origin::Network, verify: None, sign: None };
+    let rules = IntakeRules { origin: Origin::Network, verify: None, sign: None, priority: None };
     let file = encode(&small(), id(), None).unwrap();
     for place in (0..file.len()).filter(|place| *place != 3) {
         let mut changed = file.clone();
@@ -153,7 +174,7 @@ proptest! {
         let sent = encode(&message, id(), None).unwrap();
         let ours = keys(&[OURS]);
         let sign = signs.then(|| ours.first());
-        let rules = IntakeRules { origin: Origin::Peer, verify: None, sign };
+        let rules = IntakeRules { origin: Origin::Peer, verify: None, sign, priority: None };
         let (made, _) = take(&sent, piece, rules).unwrap();
         let task = TaskFile::parse(&made).unwrap();
         let expected = Message { origin: Origin::Peer, ..message };
@@ -171,7 +192,7 @@ proptest! {
         start in any::<prop::sample::Index>(),
         bytes in any::<u64>(),
     ) {
-        let rules = IntakeRules { origin: Origin::Peer, verify: None, sign: None };
+        let rules = IntakeRules { origin: Origin::Peer, verify: None, sign: None, priority: None };
         let whole = encode(&small(), id(), None).unwrap();
         let mut file = whole[..start.index(whole.len())].to_vec();
         file.extend_from_slice(&noise);

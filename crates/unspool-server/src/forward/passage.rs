@@ -70,8 +70,10 @@ pub(super) fn passage(
         _ if is_own && (keys.is_none() || signer(head).is_some()) => {
             return Ok(Ok(Passage::as_it_is(claim)));
         }
-        Some(keys) if is_own => IntakeRules { origin, verify: None, sign: Some(keys.first()) },
-        keys => IntakeRules { origin: Origin::Network, verify: keys, sign: None },
+        Some(keys) if is_own => {
+            IntakeRules { origin, verify: None, sign: Some(keys.first()), priority: None }
+        }
+        keys => IntakeRules { origin: Origin::Network, verify: keys, sign: None, priority: None },
     };
     let Some((passage, signed)) = written_anew(claim, rules)? else {
         return Ok(Err(NO_TASK.to_owned()));

@@ -408,7 +408,7 @@ fn open(taking: &Taking, held: &[u8], bytes: u64, source: Source) -> State {
             return State::Answered(Verdict::Later, text);
         }
     };
-    match reception.begin(pairs, bytes, source) {
+    match reception.begin_in(pairs, bytes, source, taking.priority()) {
         Ok(Begun::Incoming(incoming)) => write_on(Some(incoming), rest),
         Ok(Begun::Stored(Stored::New)) => State::Answered(Verdict::Stored, String::new()),
         Ok(Begun::Stored(Stored::Known)) => State::Answered(Verdict::Known, String::new()),

@@ -113,6 +113,11 @@ impl Taking {
         Ok(Arc::clone(self.reception.get_or_init(|| opened)))
     }
 
+    /// That of tasks which name none.
+    pub(super) fn priority(&self) -> Option<&[u8]> {
+        self.spool.priority.as_deref()
+    }
+
     /// Submits a task that came as a uwsgi packet. Uses the file system.
     pub(super) fn submit(&self, mut message: Message) -> Result<Submitted, SubmitError> {
         if let Some(priority) = &self.spool.priority

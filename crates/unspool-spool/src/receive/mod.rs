@@ -285,9 +285,24 @@ impl Reception {
         file_bytes: u64,
         source: Source,
     ) -> Result<Begun, ReceiveError> {
+        self.begin_in(head, file_bytes, source, None)
+    }
+
+    /// The same with a priority for a task that names none.
+    pub fn begin_in(
+        self: &Arc<Self>,
+        head: &[u8],
+        file_bytes: u64,
+        source: Source,
+        priority: Option<&[u8]>,
+    ) -> Result<Begun, ReceiveError> {
         let keys = self.spool.keys.as_deref();
-        let rules =
-            IntakeRules { origin: source.origin, verify: keys, sign: keys.map(Keyring::first) };
+        let rules = IntakeRules {
+            origin: source.origin,
+            verify: keys,
+            sign: keys.map(Keyring::first),
+            priority,
+        };
         let intake = Intake::new(head, file_bytes, rules)?;
         if let Some(error) = intake.bad_signature()
             && !(source.may_be_unsigned && *error == BadSignature::Missing)
@@ -467,7 +482,7 @@ fn priority_in(message: &unspool_core::Message) -> Result<Option<Priority>, Inva
 fn is_whole(file: &OwnedFd) -> io::Result<bool> {
     let bytes = stat_file(file.as_fd())?.bytes;
     let head = head_of(file)?;
-    let rules = IntakeRules { origin: Origin::Peer, verify: None, sign: None };
+    let rules = IntakeRules { origin: Origin::Peer, verify: None, sign: None, priority: None };
     let Ok(mut intake) = Intake::new(&head, bytes, rules) else { return Ok(false) };
     let mut piece = vec![0; READ_BYTES];
     let mut offset = head.len() as u64;

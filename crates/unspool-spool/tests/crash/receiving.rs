@@ -134,7 +134,7 @@ fn left(path: &Path) {
 
 /// The task's file in a spool.
 pub(crate) fn stored(file: &[u8]) -> Vec<u8> {
-    let rules = IntakeRules { origin: FROM.origin, verify: None, sign: None };
+    let rules = IntakeRules { origin: FROM.origin, verify: None, sign: None, priority: None };
     let (head, rest) = file.split_at(head_bytes(file));
     let mut intake = Intake::new(head, file.len() as u64, rules).unwrap();
     let mut content = [intake.start(), rest].concat();
