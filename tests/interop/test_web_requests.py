@@ -224,6 +224,17 @@ def test_variables_of_packets_are_those_of_uwsgi(sides: Sides, name: str) -> Non
     assert ours == theirs
 
 
+def test_names_that_nginx_gives_twice_are_shown_once(sides: Sides) -> None:
+    """nginx sends all headers beside its variables: the validator refuses what uWSGI shows then."""
+    doubles = {"HTTP_CONTENT_TYPE": "a/b", "HTTP_CONTENT_LENGTH": "3"}
+    told = [
+        side.uwsgi("/variables", "POST", b"abc", CONTENT_TYPE="a/b", **doubles).told
+        for side in sides.both
+    ]
+    theirs, ours = (_without(each, {}) for each in told)
+    assert theirs == {**ours, **doubles}
+
+
 def test_a_name_that_a_web_server_leaves_out_is_there(sides: Sides) -> None:
     """nginx sends no SCRIPT_NAME, and PEP 3333 wants one: uWSGI's has none."""
     theirs, ours = (side.uwsgi("/variables", SCRIPT_NAME=None).told for side in sides.both)

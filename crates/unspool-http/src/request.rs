@@ -56,6 +56,16 @@ impl Request {
         self.variables.iter()
     }
 
+    /// The variables that an application is shown: without the second name that nginx gives the type and
+    /// the length of the body, which `wsgiref.validate` refuses.
+    pub fn shown(&self) -> impl Iterator<Item = Variable<'_>> {
+        self.variables().filter(|(key, _)| match *key {
+            b"HTTP_CONTENT_TYPE" => self.get(b"CONTENT_TYPE").is_none(),
+            b"HTTP_CONTENT_LENGTH" => self.get(b"CONTENT_LENGTH").is_none(),
+            _ => true,
+        })
+    }
+
     /// The value of a variable.
     pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
         self.variables.get(key)

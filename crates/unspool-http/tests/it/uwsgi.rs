@@ -77,6 +77,21 @@ fn the_scheme_is_what_is_said_in_front() {
 }
 
 #[test]
+fn the_type_and_the_length_of_a_body_are_shown_once() {
+    let pairs: [Pair<'_>; 4] = [
+        (b"CONTENT_TYPE", b"a/b"),
+        (b"HTTP_CONTENT_TYPE", b"a/b"),
+        (b"HTTP_CONTENT_LENGTH", b"3"),
+        (b"HTTP_CONTENT_LANGUAGE", b"en"),
+    ];
+    let request = read(&pairs);
+    let shown: Vec<_> = request.shown().map(|(key, _)| key).collect();
+    // Where the variable itself is missing, nothing is taken away.
+    assert_eq!(shown, [&b"CONTENT_TYPE"[..], b"HTTP_CONTENT_LENGTH", b"HTTP_CONTENT_LANGUAGE"]);
+    assert_eq!(request.variables().len(), 4);
+}
+
+#[test]
 fn packets_that_are_no_requests_are_refused() {
     assert_eq!(read_uwsgi(packet(&[])).unwrap_err().reason, "the request has no variables");
     assert_eq!(read_uwsgi(packet(&[(b"", b"a")])).unwrap_err().reason, "a variable has no name");

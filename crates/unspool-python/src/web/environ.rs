@@ -52,7 +52,7 @@ impl Environ {
         core: usize,
     ) -> PyResult<Bound<'py, PyDict>> {
         let environ = self.common.bind(py).copy()?;
-        for (name, value) in exchange.request().variables() {
+        for (name, value) in exchange.request().shown() {
             environ.set_item(self.name(py, name)?, latin1(py, value)?)?;
         }
         let is_https = exchange.request().is_https();
