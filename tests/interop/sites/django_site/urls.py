@@ -1,8 +1,13 @@
-"""One page."""
+"""Its pages."""
 
 from __future__ import annotations
 
 from django.urls import path
-from jobs.views import page
+from jobs.views import digest, download, page, stream
 
-urlpatterns = [path("", page)]
+urlpatterns = [
+    path("", page),
+    path("download", download),
+    path("stream", stream),
+    path("digest", digest),
+]
