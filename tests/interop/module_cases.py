@@ -501,8 +501,8 @@ WEB = [
         "uwsgi.opt['processes']",
         "uwsgi.opt['threads']",
     ),
-    *other("There are no web workers", "len(uwsgi.workers())", "len(uwsgi.sockets)"),
-    *other("There are no web workers", "uwsgi.listen_queue()"),
+    *other("`workers()` and `sockets` are empty", "len(uwsgi.workers())", "len(uwsgi.sockets)"),
+    *other("`listen_queue()` is a `ValueError`", "uwsgi.listen_queue()"),
 ]
 
 # Asked while the application is imported: by uWSGI's master, by unspool's zygote.

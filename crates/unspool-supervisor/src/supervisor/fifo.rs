@@ -129,7 +129,10 @@ impl Supervisor {
                 }
             }
             b'0'..=b'9' => self.select_fifo(usize::from(command - b'0')),
-            b'p' => info!("master FIFO: there are no web workers to pause or resume"),
+            b'p' if self.web.is_empty() => {
+                info!("master FIFO: there are no web workers to pause or resume");
+            }
+            b'p' => info!("master FIFO: web workers are not paused: they and tasks go on"),
             b'+' | b'-' | b'B' | b'C' | b'E' | b'f' | b'S' => {
                 info!(command = %shown, "master FIFO: the command has no effect");
             }
