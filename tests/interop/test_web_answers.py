@@ -72,6 +72,7 @@ DIFFERENCES = {
     ),
     "length_is_none": Differs(ok(b"hello"), FAILED, BAD_HEAD),
     "length_too_small": Differs(ok(b"hello"), ok(b"hel"), NO_BODY),
+    "file_longer_than_said": Differs(ok(FILE), ok(FILE[:1000]), NO_BODY),
     "no_content_with_body": Differs(
         Answer("204 No Content", TEXT, b"hello"), Answer("204 No Content", TEXT, b""), NO_BODY
     ),
@@ -105,6 +106,7 @@ HALVES = {
     "started_too_late",
     "text_among_bytes",
     "length_too_great",
+    "file_shorter_than_said",
 }
 
 
@@ -157,6 +159,24 @@ def test_the_client_sees_where_an_answer_is_not_whole(answers: dict[str, list[Pa
         is_half = name.removeprefix("checked/") in HALVES
         assert by_http.ours.is_whole == (not is_half), name
         assert by_http.ours.header("Connection") == "close", name
+
+
+def test_the_version_of_an_answer_is_that_of_uwsgi(sides: Sides) -> None:
+    for version in ("1.0", "1.1"):
+        for path in ("/as_list", "/as_generator", "/checked/written", "/no_content"):
+            protocol = f"HTTP/{version}"
+            found = [
+                (by_http.raw[:9].decode(), by_packet.raw[:9].decode(), by_http.answer)
+                for by_http, by_packet in (
+                    (
+                        side.http(http(path, version=version)),
+                        side.uwsgi(path, SERVER_PROTOCOL=protocol),
+                    )
+                    for side in sides.both
+                )
+            ]
+            assert found[0] == found[1]
+            assert found[1][:2] == (f"{protocol} ", f"{protocol} ")
 
 
 def test_a_length_that_is_known_is_said(answers: dict[str, list[Pair]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 
+from web_app_answers import FILE, wrapper
 from web_app_kinds import PLAIN, Environ, Parts, StartResponse, breaks, keeps
 
 
@@ -118,6 +119,20 @@ def length_too_great(environ: Environ, start_response: StartResponse) -> Iterabl
     """Less than was promised."""
     start_response("200 OK", [*PLAIN, ("Content-Length", "10")])
     return [b"hello"]
+
+
+@breaks
+def file_longer_than_said(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """The begin of a file."""
+    start_response("200 OK", [*PLAIN, ("Content-Length", "1000")])
+    return wrapper(environ, open(FILE, "rb"))
+
+
+@breaks
+def file_shorter_than_said(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """A file that became shorter meanwhile."""
+    start_response("200 OK", [*PLAIN, ("Content-Length", "1000000")])
+    return wrapper(environ, open(FILE, "rb"))
 
 
 @breaks
