@@ -31,7 +31,7 @@ impl Complaints {
         let now_ns = clock::monotonic_ns();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left_out = 0;
-        if state.since_ns == 0 || now_ns - state.since_ns >= SPAN_NS {
+        if state.since_ns == 0 || now_ns.saturating_sub(state.since_ns) >= SPAN_NS {
             left_out = state.left_out;
             *state = State { since_ns: now_ns, ..State::default() };
         }

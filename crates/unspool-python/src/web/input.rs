@@ -61,6 +61,9 @@ impl Input {
         if ahead.bytes.is_empty() {
             ahead.bytes = part;
         } else {
+            // What was given is kept no longer: the rest is a part of a line, and the body may be long.
+            let given = std::mem::take(&mut ahead.at);
+            ahead.bytes.drain(..given);
             ahead.bytes.extend_from_slice(&part);
         }
         Ok(got)

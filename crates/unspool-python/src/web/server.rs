@@ -88,12 +88,16 @@ impl Serving {
 
     fn date(&self, py: Python<'_>) -> PyResult<String> {
         let second = clock::now_ns() / 1_000_000_000;
-        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
-        if date.0 != second {
-            let text = py.import(intern!(py, "time"))?.call_method0(intern!(py, "ctime"))?;
-            *date = (second, text.extract()?);
+        let known = || self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        let date = known().clone();
+        if date.0 == second {
+            return Ok(date.1);
         }
-        Ok(date.1.clone())
+        // Not with the date locked: another thread would wait for it and hold the interpreter's lock.
+        let text = py.import(intern!(py, "time"))?.call_method0(intern!(py, "ctime"))?;
+        let text: String = text.extract()?;
+        *known() = (second, text.clone());
+        Ok(text)
     }
 
     /// Whether the worker has answered as many requests as it may.
@@ -143,8 +147,10 @@ fn item<'py, T: pyo3::conversion::FromPyObjectOwned<'py>>(
 }
 
 fn static_maps(setup: &Bound<'_, PyDict>) -> PyResult<Vec<(Vec<u8>, PathBuf)>> {
-    let maps: Vec<(String, PathBuf)> = item(setup, "static_maps")?;
-    Ok(maps.into_iter().map(|(prefix, directory)| (prefix.into_bytes(), directory)).collect())
+    // Pairs come as lists.
+    let maps: Vec<[String; 2]> = item(setup, "static_maps")?;
+    let map = |[prefix, directory]: [String; 2]| (prefix.into_bytes(), PathBuf::from(directory));
+    Ok(maps.into_iter().map(map).collect())
 }
 
 fn seconds(setup: &Bound<'_, PyDict>, name: &str) -> PyResult<Duration> {
