@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import socket
 import threading
 from pathlib import Path
@@ -151,3 +152,41 @@ def test_a_long_body_read_by_lines_is_not_kept(port: int) -> None:
     count, grown_kb = received(port, head + lines).partition(b"\r\n\r\n")[2].split()
     assert int(count) == len(lines)
     assert int(grown_kb) < 16 << 10
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/fork", b"parent of 0"),
+        ("/fork_exit", b"parent of 3"),
+        ("/fork_generator", b"parent of 1"),
+    ],
+)
+def test_a_child_of_a_request_answers_nothing(port: int, path: str, body: bytes) -> None:
+    answers = received(port, request(path) + request("/", "Connection: close"))
+    assert answers.count(b"HTTP/1.1 ") == 2, answers
+    assert body in answers
+    assert answers.endswith(b"\r\n\r\nanswer")
+    for _ in range(20):
+        assert get(port).body == b"answer"
+
+
+def test_a_file_behind_a_piece_goes_in_pieces_too(project: Project, port: int) -> None:
+    project.write("plain", "of a file")
+    assert get(port, "/started").body == b"start of a file"
+
+
+def test_a_packed_file_is_sent_unpacked(project: Project, port: int) -> None:
+    (project.root / "packed").write_bytes(gzip.compress(b"what is packed"))
+    assert get(port, "/packed").body == b"what is packed"
+
+
+def test_nothing_is_sent_behind_the_end(port: int) -> None:
+    answers = received(port, request("/closing") + request("/", "Connection: close"))
+    assert b"behind the end" not in answers
+    assert answers.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_a_body_without_an_end_ends_with_its_length(port: int) -> None:
+    for _ in range(3):
+        assert get(port, "/endless").body == b"x" * 1500

@@ -220,6 +220,7 @@ impl Exchange {
     /// Sends a piece of the body, the `last` one or not, and the head before the first. Waits until the peer
     /// takes it, but for a last one of which the rest is short.
     pub fn write(&mut self, data: &[u8], last: bool) -> io::Result<()> {
+        self.check_goes_on()?;
         let data = match self.room() {
             // Who announces a length and sends more breaks the next answer.
             Some(room) if room < data.len() as u64 => {
@@ -249,6 +250,24 @@ impl Exchange {
         }
         self.sent += data.len() as u64;
         Ok(())
+    }
+
+    /// What comes behind the end would be taken for the next answer.
+    fn check_goes_on(&self) -> io::Result<()> {
+        if self.progress == Progress::End {
+            return Err(io::Error::other("the answer has ended, and more of it was written"));
+        }
+        Ok(())
+    }
+
+    /// Whether more was written than its length allows: the rest is not needed.
+    pub fn is_overfull(&self) -> bool {
+        self.excess > 0
+    }
+
+    /// Whether a file may be the body as it is: one in chunks is made of pieces.
+    pub fn takes_files(&self) -> bool {
+        !matches!(self.framing, Framing::Chunked)
     }
 
     fn send_all(&mut self, first: &[u8], second: &[u8], last: bool) -> io::Result<()> {
@@ -286,7 +305,8 @@ impl Exchange {
     /// Sends so many bytes of a file from `offset` on, as the body or its rest. For what the peer has no room
     /// for nobody waits: it goes once there is some.
     pub fn write_file(&mut self, file: BorrowedFd<'_>, offset: u64, bytes: u64) -> io::Result<()> {
-        debug_assert!(!matches!(self.framing, Framing::Chunked));
+        debug_assert!(self.takes_files());
+        self.check_goes_on()?;
         let bytes = self.room().map_or(bytes, |room| room.min(bytes));
         let pending = std::mem::take(&mut self.pending);
         let sent = self.send_all(&pending, &[], true).and_then(|()| {

@@ -9,6 +9,7 @@ use pyo3::types::{PyList, PyTuple};
 use unspool_web::Exchange;
 
 use super::body;
+use super::forked;
 use super::server::Serving;
 use super::shared::Shared;
 use super::start_response::StartResponse;
@@ -54,6 +55,9 @@ pub(super) fn answer(
         send_error(py, shared);
         Ok(())
     };
+    if shared.is_childs() {
+        forked::leave(py, done.err());
+    }
     let failed = done.err().map(|error| fail(py, serving, shared, &error));
     let has_raised = failed.is_some_and(|failed| failed.is_the_applications);
     let Some(exchange) = shared.take() else {
@@ -74,10 +78,13 @@ fn call(
     shared: &Arc<Shared>,
     core: usize,
 ) -> PyResult<()> {
-    let environ = shared.look(|exchange| serving.environ.of(py, exchange, shared, core));
+    let environ = shared.lend(|exchange| serving.environ.of(py, exchange, shared, core));
     let Some(environ) = environ.transpose()? else { return Ok(()) };
     let start_response = Bound::new(py, StartResponse { shared: Arc::clone(shared) })?;
     let body = application.call1((environ, start_response))?;
+    if shared.is_childs() {
+        return Ok(());
+    }
     let sent = body::send(py, shared, &body);
     if body.is_instance_of::<PyList>() || body.is_instance_of::<PyTuple>() {
         return sent;
@@ -129,7 +136,7 @@ fn send_error(py: Python<'_>, shared: &Shared) {
 }
 
 /// The traceback, on standard error. The interpreter's own way would end the process for `SystemExit`.
-fn print(py: Python<'_>, error: &PyErr) {
+pub(super) fn print(py: Python<'_>, error: &PyErr) {
     let printed = py.import(intern!(py, "traceback")).and_then(|module| {
         let parts = (error.get_type(py), error.value(py), error.traceback(py));
         module.call_method1(intern!(py, "print_exception"), parts)

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use unspool_sys::FileKind;
 use unspool_sys::file::stat_file;
+use unspool_web::Exchange;
 
 use super::file_wrapper::FileWrapper;
 use super::shared::{Shared, os_error};
@@ -33,6 +34,10 @@ pub(super) fn send(py: Python<'_>, shared: &Shared, body: &Bound<'_, PyAny>) -> 
     }
     for item in body.try_iter()? {
         send_item(py, shared, &item?, None)?;
+        if shared.look(Exchange::is_overfull).unwrap_or(false) {
+            // PEP 3333: nobody needs the rest, of which there may be no end.
+            return Ok(());
+        }
     }
     shared.start(None)
 }
@@ -86,6 +91,9 @@ fn send_part(
 /// Has the kernel send a file. `false`: it is none that it could.
 fn send_file(py: Python<'_>, shared: &Shared, wrapper: &FileWrapper) -> PyResult<bool> {
     let file = wrapper.filelike.bind(py);
+    if !is_plain(py, file)? {
+        return Ok(false);
+    }
     let Some(fileno) = file.getattr_opt(intern!(py, "fileno"))? else { return Ok(false) };
     // Files in memory have the method, and no number.
     let Ok(number) = fileno.call0().and_then(|number| number.extract::<RawFd>()) else {
@@ -101,10 +109,25 @@ fn send_file(py: Python<'_>, shared: &Shared, wrapper: &FileWrapper) -> PyResult
     let Some(size) = regular_size(number) else { return Ok(false) };
     let bytes = size.saturating_sub(offset);
     shared.start(Some(bytes))?;
+    if !shared.look(Exchange::takes_files).unwrap_or(true) {
+        // The application has written something before it.
+        return Ok(false);
+    }
     shared
         .with(py, |exchange| with_file(number, |file| exchange.write_file(file, offset, bytes)))?
         .map_err(os_error)?;
     Ok(true)
+}
+
+/// Whether what a file gives is what its descriptor has: those of gzip and its like name that of the packed
+/// file.
+fn is_plain(py: Python<'_>, file: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let io = py.import(intern!(py, "io"))?;
+    let is = |what: &Bound<'_, PyAny>, class| what.is_instance(&io.getattr(class)?);
+    if is(file, "BufferedReader")? || is(file, "BufferedRandom")? {
+        return is(&file.getattr(intern!(py, "raw"))?, "FileIO");
+    }
+    Ok(is(file, "FileIO")? || !is(file, "IOBase")?)
 }
 
 /// How long a file is; `None` where it is no regular one.

@@ -8,6 +8,7 @@ mod body;
 mod current;
 mod environ;
 mod file_wrapper;
+mod forked;
 mod input;
 mod log_line;
 mod server;

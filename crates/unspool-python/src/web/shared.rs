@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use unspool_sys::host;
 use unspool_web::Exchange;
 
 /// What an application said of its answer.
@@ -20,6 +21,8 @@ pub(super) struct Said {
 pub(super) struct Shared {
     exchange: Mutex<Option<Box<Exchange>>>,
     said: Mutex<Said>,
+    /// The process that answers.
+    pid: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -28,7 +31,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Shared {
     pub(super) fn new(exchange: Box<Exchange>) -> Arc<Self> {
-        Arc::new(Self { exchange: Mutex::new(Some(exchange)), said: Mutex::default() })
+        Arc::new(Self {
+            exchange: Mutex::new(Some(exchange)),
+            said: Mutex::default(),
+            pid: host::pid(),
+        })
     }
 
     pub(super) fn said(&self) -> MutexGuard<'_, Said> {
@@ -43,6 +50,14 @@ impl Shared {
     /// Looks at the exchange; `None` while another thread uses it, or once the request is over.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Exchange) -> R) -> Option<R> {
         lock(&self.exchange).as_deref().map(look)
+    }
+
+    /// Looks at the exchange where the interpreter may run anything, the application's finalizers too.
+    pub(super) fn lend<R>(&self, look: impl FnOnce(&Exchange) -> R) -> Option<R> {
+        let exchange = self.take()?;
+        let done = look(&exchange);
+        *lock(&self.exchange) = Some(exchange);
+        Some(done)
     }
 
     /// Does something that may wait, without the interpreter's lock.
@@ -95,8 +110,18 @@ impl Shared {
         self.look(Exchange::is_started).unwrap_or(true)
     }
 
+    /// Whether this is a process that the application forked: the answer is not its own.
+    pub(super) fn is_childs(&self) -> bool {
+        self.pid != host::pid()
+    }
+
     /// Sends a piece of the body.
     pub(super) fn write(&self, py: Python<'_>, data: &[u8], last: bool) -> PyResult<()> {
+        if self.is_childs() {
+            return Err(PyRuntimeError::new_err(
+                "a process that was forked while a request is answered cannot answer it too",
+            ));
+        }
         self.with(py, |exchange| exchange.write(data, last))?.map_err(os_error)
     }
 }
