@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 from factory import DaemonFactory
 from harness import Project
+from processes import wait_ended
 from web import get, port_of
 
 APPLICATION = """
@@ -89,6 +92,14 @@ APPLICATION = """
         if path == "/closing":
             return Closing(write)
         return [b"answer"]
+"""
+
+PIDS = """
+    import os
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"%d" % os.getpid()]
 """
 
 
@@ -190,3 +201,20 @@ def test_nothing_is_sent_behind_the_end(port: int) -> None:
 def test_a_body_without_an_end_ends_with_its_length(port: int) -> None:
     for _ in range(3):
         assert get(port, "/endless").body == b"x" * 1500
+
+
+def test_a_signal_that_raises_between_requests_costs_none(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("app.py", PIDS)
+    options = ("--module", "app", "--http-socket", "127.0.0.1:0", "--threads", "2")
+    running = daemon("--spooler", project.spool, *options)
+    port = port_of(running)
+    before = int(get(port).body)
+    os.kill(before, signal.SIGINT)
+    running.wait_log("KeyboardInterrupt")
+    while int(get(port).body) == before:
+        pass
+    wait_ended(before)
+    running.wait_log("web worker 1 left")
+    assert "max-requests" not in "\n".join(running.log)

@@ -153,9 +153,11 @@ class _Serving:
         ]
         for thread in others:
             thread.start()
-        self._serve(0)
-        for thread in others:
-            thread.join()
+        try:
+            self._answer(0)
+        finally:
+            for thread in others:
+                thread.join()
 
     def _serve(self, core: int) -> None:
         self._web.serve(self._application, core, self._listen, self._channel.leaves)
@@ -165,9 +167,11 @@ class _Serving:
             self._serve(core)
         except BaseException:
             traceback.print_exc()
-            # With a thread less it would answer less than is asked of it: another one comes.
+            # A signal has raised between two requests. With a thread less it would answer
+            # less than is asked of it: another one comes, and this one answers what it has.
             self._channel.leaves()
             self._web.drain()
+            self._serve(core)
 
     def _listen(self) -> None:
         """Reads what the daemon says."""

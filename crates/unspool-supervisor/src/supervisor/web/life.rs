@@ -208,9 +208,11 @@ impl Supervisor {
     fn web_worker_leaves(&mut self, id: WorkerId) {
         let Some(plan) = &self.web.plan else { return };
         let mercy = plan.settings.mercy;
+        let requests_max = plan.setup.max_requests;
         let Some(worker) = self.web.processes.get(&id) else { return };
         let threads = self.web.threads_of(worker);
         let requests: u64 = threads.iter().map(|thread| thread.sums.requests).sum();
+        let is_full = requests_max > 0 && requests >= requests_max;
         let Some(process) = self.workers.get_mut(&id) else { return };
         let current = process.generation == self.generation
             && process.tenure != Tenure::LetGo
@@ -223,7 +225,11 @@ impl Supervisor {
             worker.kill_ns.get_or_insert(kill_ns);
         }
         if current {
-            let reason = format!("{requests} requests are as many as `max-requests` allows");
+            let reason = if is_full {
+                format!("{requests} requests are as many as `max-requests` allows")
+            } else {
+                "it failed between two requests, see above".to_owned()
+            };
             journal!(
                 WORKER_RECYCLED,
                 pid,
