@@ -87,6 +87,8 @@ APPLICATION = """
         if path == "/started":
             write(b"start ")
             return environ["wsgi.file_wrapper"](open("plain", "rb"))
+        if path == "/plain":
+            return environ["wsgi.file_wrapper"](open("plain", "rb"))
         if path == "/packed":
             return environ["wsgi.file_wrapper"](gzip.open("packed", "rb"))
         if path == "/closing":
@@ -100,6 +102,17 @@ PIDS = """
     def application(environ, start_response):
         start_response("200 OK", [])
         return [b"%d" % os.getpid()]
+"""
+
+# The size of files is what a process may not have; a full disk is the same to it.
+SMALL_FILES = """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"%d" % len(environ["wsgi.input"].read())]
 """
 
 
@@ -218,3 +231,35 @@ def test_a_signal_that_raises_between_requests_costs_none(
     wait_ended(before)
     running.wait_log("web worker 1 left")
     assert "max-requests" not in "\n".join(running.log)
+
+
+def test_a_body_that_cannot_be_kept_is_refused_and_said(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("app.py", SMALL_FILES)
+    options = ("--module", "app", "--http-socket", "127.0.0.1:0", "--post-buffering", "4096")
+    running = daemon("--spooler", project.spool, *options)
+    port = port_of(running)
+    body = bytes(2 << 20)
+    answer = received(port, request("/", f"Content-Length: {len(body)}", "X-Long: 1") + body)
+    assert answer.startswith(b"HTTP/1.1 503 Service Unavailable"), answer
+    running.wait_log("cannot keep a body: File too large")
+    short = request("/", "Content-Length: 9000", "Connection: close") + body[:9000]
+    assert received(port, short).endswith(b"9000")
+
+
+def test_an_answer_is_read_to_its_end_whatever_was_sent_behind_its_request(
+    project: Project, port: int
+) -> None:
+    (project.root / "plain").write_bytes(b"x" * (256 << 10))
+    last = request("/plain", "Connection: close")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", port))
+        client.sendall(last + request("/") * 4000)
+        answer = client.recv(100)
+        # By now the worker has done with the request what it does.
+        assert get(port).body == b"answer"
+        answer += b"".join(iter(lambda: client.recv(4096), b""))
+    assert len(answer.partition(b"\r\n\r\n")[2]) == 256 << 10

@@ -365,6 +365,10 @@ impl Exchange {
         let then = match (self.is_whole() && self.keeps, is_read) {
             (true, true) => Then::Keep,
             (_, false) if !self.failed => Then::Linger,
+            // Requests that it sent ahead, and that nobody answers, would reset it before it has read this.
+            (_, true) if self.is_whole() && !self.is_uwsgi() && has_more(&connection) => {
+                Then::Linger
+            }
             _ => Then::Close,
         };
         let rest = std::mem::take(&mut self.rest);
@@ -414,6 +418,12 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.front.running.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether something came behind the request.
+fn has_more(connection: &Connection) -> bool {
+    !connection.bytes.is_empty()
+        || matches!(stream::receive(connection.socket.as_fd(), &mut [0]), Ok(1..))
 }
 
 /// Waits until the peer has taken something.

@@ -382,6 +382,12 @@ impl Front {
             }
             Step::Broken(problem) => {
                 self.complain(&connection, &problem);
+                let protocol = self.protocol(&connection);
+                if protocol != Protocol::Uwsgi {
+                    let text = "the body cannot be kept now";
+                    let bytes = unspool_http::refusal(protocol, 503, text);
+                    self.give_back(connection, Rest { bytes, ..Rest::default() }, Then::Linger);
+                }
                 Advanced::Gone
             }
         }
