@@ -22,6 +22,8 @@ APPLICATION = """
     import threading
     import time
 
+    import uwsgi
+
     barrier = threading.Barrier(2)
     ctime = time.ctime
 
@@ -87,6 +89,10 @@ APPLICATION = """
         if path == "/started":
             write(b"start ")
             return environ["wsgi.file_wrapper"](open("plain", "rb"))
+        if path == "/disconnect":
+            write(b"all of it")
+            uwsgi.disconnect()
+            return endless()
         if path == "/plain":
             return environ["wsgi.file_wrapper"](open("plain", "rb"))
         if path == "/packed":
@@ -263,3 +269,16 @@ def test_an_answer_is_read_to_its_end_whatever_was_sent_behind_its_request(
         assert get(port).body == b"answer"
         answer += b"".join(iter(lambda: client.recv(4096), b""))
     assert len(answer.partition(b"\r\n\r\n")[2]) == 256 << 10
+
+
+def test_what_is_returned_behind_an_end_of_its_own_is_no_error(
+    project: Project, daemon: DaemonFactory
+) -> None:
+    project.write("app.py", APPLICATION)
+    options = ("--module", "app", "--http-socket", "127.0.0.1:0")
+    running = daemon("--spooler", project.spool, *options)
+    port = port_of(running)
+    assert get(port, "/disconnect").body == b"all of it"
+    assert get(port).body == b"answer"
+    running.wait_log("GET / =>")
+    assert "RuntimeError" not in "\n".join(running.log)

@@ -17,6 +17,9 @@ use super::text::is_bytes;
 
 /// Sends all of a body, and the head before it.
 pub(super) fn send(py: Python<'_>, shared: &Shared, body: &Bound<'_, PyAny>) -> PyResult<()> {
+    if shared.is_ended() {
+        return Ok(());
+    }
     if let Ok(list) = body.cast::<PyList>() {
         return send_items(py, shared, list.iter(), list.len());
     }
@@ -34,7 +37,7 @@ pub(super) fn send(py: Python<'_>, shared: &Shared, body: &Bound<'_, PyAny>) -> 
     }
     for item in body.try_iter()? {
         send_item(py, shared, &item?, None)?;
-        if shared.look(Exchange::is_overfull).unwrap_or(false) {
+        if shared.is_ended() || shared.look(Exchange::is_overfull).unwrap_or(false) {
             // PEP 3333: nobody needs the rest, of which there may be no end.
             return Ok(());
         }

@@ -80,7 +80,7 @@ pub(crate) fn log_request() {
 #[pyfunction]
 pub(crate) fn end_request(py: Python<'_>) -> bool {
     let Some(shared) = with(|current| Arc::clone(&current.shared)) else { return false };
-    let Some(exchange) = shared.take() else { return false };
+    let Some(exchange) = shared.take_ended() else { return false };
     with(|current| current.ended = Some(Answered::of(&exchange, false)));
     // Whoever has gone needs no end.
     let _ = py.detach(|| exchange.finish());

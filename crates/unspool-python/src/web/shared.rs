@@ -1,6 +1,7 @@
 //! A request as the objects have it that an application gets: the exchange, and what it said of its answer.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -21,6 +22,8 @@ pub(super) struct Said {
 pub(super) struct Shared {
     exchange: Mutex<Option<Box<Exchange>>>,
     said: Mutex<Said>,
+    /// The application has ended the answer itself.
+    is_ended: AtomicBool,
     /// The process that answers.
     pid: u32,
 }
@@ -34,6 +37,7 @@ impl Shared {
         Arc::new(Self {
             exchange: Mutex::new(Some(exchange)),
             said: Mutex::default(),
+            is_ended: AtomicBool::new(false),
             pid: host::pid(),
         })
     }
@@ -115,12 +119,26 @@ impl Shared {
         self.pid != host::pid()
     }
 
+    /// Takes the exchange of an answer that the application ends itself: what it returns is no part of it.
+    pub(super) fn take_ended(&self) -> Option<Box<Exchange>> {
+        let exchange = self.take()?;
+        self.is_ended.store(true, Ordering::Relaxed);
+        Some(exchange)
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Relaxed)
+    }
+
     /// Sends a piece of the body.
     pub(super) fn write(&self, py: Python<'_>, data: &[u8], last: bool) -> PyResult<()> {
         if self.is_childs() {
             return Err(PyRuntimeError::new_err(
                 "a process that was forked while a request is answered cannot answer it too",
             ));
+        }
+        if self.is_ended() {
+            return Ok(());
         }
         self.with(py, |exchange| exchange.write(data, last))?.map_err(os_error)
     }
