@@ -23,6 +23,11 @@ impl StaticFiles {
         Self { maps }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.maps.is_empty()
+    }
+
     /// Answers with a file if there is one for this request; whether that was so.
     pub fn answer(&self, exchange: &mut Exchange) -> io::Result<bool> {
         let request = exchange.request();

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use unspool_web::Exchange;
 
 use super::answer::Answered;
+use super::log_line::Asked;
 use super::server::Serving;
 use super::shared::Shared;
 
@@ -21,7 +22,8 @@ struct Current {
     row: usize,
     /// No other request of this process has it.
     serial: u64,
-    is_to_be_logged: bool,
+    /// What a line says of it, where the application has asked for one.
+    asked: Option<Asked>,
     /// What was answered, where the application has ended that.
     ended: Option<Answered>,
 }
@@ -29,7 +31,7 @@ struct Current {
 /// What the application did about its request besides answering it.
 #[derive(Debug, Default)]
 pub(super) struct Did {
-    pub(super) is_to_be_logged: bool,
+    pub(super) asked: Option<Asked>,
     pub(super) ended: Option<Answered>,
 }
 
@@ -42,11 +44,11 @@ pub(super) fn during<R>(
     act: impl FnOnce() -> R,
 ) -> (R, Did) {
     let (shared, serving) = (Arc::clone(shared), Arc::clone(serving));
-    let current = Current { shared, serving, row, serial, is_to_be_logged: false, ended: None };
+    let current = Current { shared, serving, row, serial, asked: None, ended: None };
     CURRENT.with_borrow_mut(|place| *place = Some(current));
     let done = act();
     let was = CURRENT.take();
-    let did = was.map(|was| Did { is_to_be_logged: was.is_to_be_logged, ended: was.ended });
+    let did = was.map(|was| Did { asked: was.asked, ended: was.ended });
     (done, did.unwrap_or_default())
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn request_length() -> u64 {
 /// Has a line logged of this request, whatever the options say.
 #[pyfunction]
 pub(crate) fn log_request() {
-    with(|current| current.is_to_be_logged = true);
+    with(|current| current.asked = current.shared.look(|exchange| Asked::of(exchange.request())));
 }
 
 /// Ends the answer now, as far as it was sent; what runs on writes nothing more to it. Whether there was one.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyModule, PyString};
 use unspool_web::Exchange;
 
 use super::input::Input;
@@ -20,6 +20,8 @@ const NAMES_MAX: usize = 512;
 pub(super) struct Environ {
     /// What stands in each of them.
     common: Py<PyDict>,
+    /// Of the interpreter; the standard error of `sys` may change.
+    sys: Py<PyModule>,
     names: Mutex<HashMap<Vec<u8>, Py<PyString>>>,
 }
 
@@ -40,7 +42,11 @@ impl Environ {
         common.set_item("wsgi.file_wrapper", py.get_type::<super::FileWrapper>())?;
         common.set_item("uwsgi.version", PyBytes::new(py, env!("CARGO_PKG_VERSION").as_bytes()))?;
         common.set_item("uwsgi.node", PyBytes::new(py, node))?;
-        Ok(Self { common: common.unbind(), names: Mutex::default() })
+        Ok(Self {
+            common: common.unbind(),
+            sys: py.import("sys")?.unbind(),
+            names: Mutex::default(),
+        })
     }
 
     /// The dictionary of one request.
@@ -64,7 +70,7 @@ impl Environ {
         )?;
         environ.set_item(
             intern!(py, "wsgi.errors"),
-            py.import(intern!(py, "sys"))?.getattr(intern!(py, "stderr"))?,
+            self.sys.bind(py).getattr(intern!(py, "stderr"))?,
         )?;
         environ.set_item(intern!(py, "uwsgi.core"), core)?;
         // An application's server in front may not say it, and PEP 3333 asks for it.

@@ -38,6 +38,11 @@ struct Lines {
 }
 
 impl Lines {
+    /// Whether there is a request that would get one.
+    fn may_want(self) -> bool {
+        self.all || self.refused || self.failed || self.slow_ms.is_some()
+    }
+
     fn wants(self, answered: &Answered, milliseconds: u64) -> bool {
         self.all
             || self.refused && (400..500).contains(&answered.status)
@@ -276,10 +281,11 @@ impl Web {
         let (board, row) = (&serving.board, serving.row + core);
         let began_ns = clock::monotonic_ns();
         board.set(row, SINCE, began_ns);
-        let asked = Asked::of(exchange.request());
+        let mut asked = serving.lines.may_want().then(|| Asked::of(exchange.request()));
         let mut is_wanted = false;
         // An error is one of the connection's, which is over then.
-        let is_file = py.detach(|| serving.files.answer(&mut exchange)).unwrap_or(true);
+        let is_file = !serving.files.is_empty()
+            && py.detach(|| serving.files.answer(&mut exchange)).unwrap_or(true);
         let answered = if is_file {
             let answered = Answered::of(&exchange, false);
             let _ = py.detach(|| exchange.finish());
@@ -289,7 +295,8 @@ impl Web {
             let serial = serving.taken.fetch_add(1, Ordering::Relaxed) + 1;
             let answering = || answer(py, serving, application, &shared, core);
             let (answered, did) = during(&shared, serving, row, serial, answering);
-            is_wanted = did.is_to_be_logged;
+            is_wanted = did.asked.is_some();
+            asked = did.asked.or(asked);
             did.ended.unwrap_or(answered)
         };
         let now_ns = clock::monotonic_ns();
@@ -306,7 +313,9 @@ impl Web {
             serving.is_full.store(true, Ordering::Relaxed);
         }
         let milliseconds = took_ns / 1_000_000;
-        if is_wanted || serving.lines.wants(&answered, milliseconds) {
+        if let Some(asked) =
+            asked.filter(|_| is_wanted || serving.lines.wants(&answered, milliseconds))
+        {
             let about = About {
                 pid: host::pid(),
                 requests: (count, serving.board.get(serving.common_row, REQUESTS)),
