@@ -119,6 +119,24 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Has the system keep a connection over TCP to itself until its peer has sent something, or about so many
+/// seconds are over. Nothing for others.
+#[expect(unsafe_code, reason = "rustix does not have this option")]
+pub fn defer_accept(socket: BorrowedFd<'_>, seconds: u32) {
+    let value = seconds as libc::c_int;
+    // SAFETY: the descriptor is open as long as it is borrowed, and the option's value is a number of the
+    // length that is said. A socket that knows no such option is left as it is.
+    let _ = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            std::ptr::from_ref(&value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

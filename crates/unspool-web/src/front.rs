@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use unspool_http::Protocol;
 use unspool_sys::poll::{Poll, Waker};
-use unspool_sys::{clock, stream};
+use unspool_sys::{clock, listen, stream};
 
 use crate::accept::Origins;
 use crate::complaints::Complaints;
@@ -26,6 +26,9 @@ const LISTENERS: u64 = CONTROL + 2;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
+/// Over TCP the system keeps a connection about so long until its request is there: one that was accepted
+/// without would be its worker's, although another one may have nothing to do.
+const DEFER_SECONDS: u32 = 1;
 /// Connections that are accepted before anything else is looked at.
 const ACCEPTS_MAX: usize = 16;
 /// How often connections are looked at whose time is over, and whoever waits looks for signals.
@@ -99,6 +102,7 @@ impl Front {
         }
         for (place, socket) in settings.sockets.iter().enumerate() {
             stream::send_at_once(socket.socket.as_fd());
+            listen::defer_accept(socket.socket.as_fd(), DEFER_SECONDS);
             poll.add_shared(socket.socket.as_fd(), LISTENERS + place as u64)?;
         }
         Ok(Self {

@@ -241,8 +241,9 @@ proptest! {
         let closes = value("Connection")? == Some(b"close");
         match made.framing {
             Framing::Length(length) => {
-                let length = length.to_string();
-                prop_assert_eq!(value("Content-Length")?, Some(length.as_bytes()));
+                // An application may write it with zeros in front.
+                let said = value("Content-Length")?.and_then(|said| str::from_utf8(said).ok()?.parse().ok());
+                prop_assert_eq!(said, Some(length));
             }
             Framing::Chunked => prop_assert_eq!(value("Transfer-Encoding")?, Some(&b"chunked"[..])),
             Framing::Close => prop_assert!(closes),
