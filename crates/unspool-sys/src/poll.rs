@@ -53,13 +53,6 @@ impl Poll {
         Ok(epoll::modify(&self.fd, member, data, ONCE_ROOM)?)
     }
 
-    /// Reports `key` like [`Poll::add`], but of all processes that wait for this member only to one or few.
-    pub fn add_shared(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
-        let data = epoll::EventData::new_u64(key);
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::EXCLUSIVE;
-        Ok(epoll::add(&self.fd, member, data, flags)?)
-    }
-
     /// Stops to report a member.
     pub fn remove(&self, member: BorrowedFd<'_>) -> io::Result<()> {
         Ok(epoll::delete(&self.fd, member)?)

@@ -103,7 +103,9 @@ impl Front {
         for (place, socket) in settings.sockets.iter().enumerate() {
             stream::send_at_once(socket.socket.as_fd());
             listen::defer_accept(socket.socket.as_fd(), DEFER_SECONDS);
-            poll.add_shared(socket.socket.as_fd(), LISTENERS + place as u64)?;
+            // All workers hear of a connection. If one alone did, as `EPOLLEXCLUSIVE` has it, and that one were
+            // told to leave just then, nobody would accept it before the next one comes.
+            poll.add(socket.socket.as_fd(), LISTENERS + place as u64)?;
         }
         Ok(Self {
             limits: unspool_http::Limits {
