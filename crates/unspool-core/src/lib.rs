@@ -3,6 +3,7 @@
 //! Pure values and conversions. No I/O, no clock, no threads: whoever needs one of those lives
 //! in `unspool-sys` or above.
 
+mod allowance;
 mod bounds;
 pub mod due;
 pub mod limits;
@@ -16,6 +17,7 @@ mod retry;
 pub mod signing;
 pub mod taskfile;
 
+pub use allowance::{Allowance, Room};
 pub use bounds::{FreeFloor, SpoolBounds};
 pub use message::Message;
 pub use origin::Origin;

@@ -124,11 +124,6 @@ pub fn send_at_once(listener: BorrowedFd<'_>) {
     let _ = sockopt::set_tcp_nodelay(listener, true);
 }
 
-/// Sends no more, so that the peer reads what was sent and then the end.
-pub fn end_sending(socket: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(net::shutdown(socket, net::Shutdown::Write)?)
-}
-
 /// Reads what is there; 0 is the end. `WouldBlock` if nothing is.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
     let (bytes, _) = net::recv(socket, buffer, RecvFlags::DONTWAIT)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use unspool_http::Protocol;
 use unspool_sys::poll::{Poll, Waker};
-use unspool_sys::{clock, listen, stream};
+use unspool_sys::{clock, listen, socket, stream};
 
 use crate::accept::Origins;
 use crate::complaints::Complaints;
@@ -453,7 +453,7 @@ impl Front {
         match then {
             Then::Close => {}
             Then::Linger => {
-                if stream::end_sending(connection.socket.as_fd()).is_ok() {
+                if socket::end_sending(connection.socket.as_fd()).is_ok() {
                     connection.bytes = Vec::new();
                     connection.stage = Stage::End { read: 0 };
                     connection.deadline_ns = now_ns + LINGER_NS;

@@ -1,26 +1,15 @@
-//! What is logged of peers: a few lines a second, whatever they do.
+//! What is logged of peers: a few lines in a while, whatever they do.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
-use tokio::time::Instant;
 use tracing::warn;
+use unspool_core::Allowance;
+use unspool_sys::clock;
 use unspool_wire::peer::printable;
-
-/// Lines within each [`SPAN`]; what is beyond is counted.
-const LINES_MAX: u32 = 20;
-const SPAN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
 pub(super) struct Complaints {
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    since: Option<Instant>,
-    lines: u32,
-    left_out: u64,
+    allowance: Mutex<Allowance>,
 }
 
 impl Complaints {
@@ -34,19 +23,11 @@ impl Complaints {
 
     /// Whether there is room for one more line about a peer. One that is left out is counted.
     pub(super) fn may_say(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.since.is_none_or(|since| since.elapsed() >= SPAN) {
-            let left_out = std::mem::take(&mut state.left_out);
-            if left_out > 0 {
-                warn!("of the network: {left_out} more lines like these were left out");
-            }
-            state.since = Some(Instant::now());
-            state.lines = 0;
+        let now_ns = clock::monotonic_ns();
+        let room = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).take(now_ns);
+        if room.left_out > 0 {
+            warn!("of the network: {} more lines like these were left out", room.left_out);
         }
-        state.lines += 1;
-        if state.lines > LINES_MAX {
-            state.left_out += 1;
-        }
-        state.lines <= LINES_MAX
+        room.is_left
     }
 }
