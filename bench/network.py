@@ -8,13 +8,12 @@ each connection, the same lines to both; and by `uwsgi.spool(..., spooler=ADDRES
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from bench.bare import Bare
-from bench.processes import Child, running
+from bench.processes import Child, free_port, running
 from bench.rows import Bench, Check, Record, Row, burst, rate_of
 from bench.side import START_SECONDS_MAX, Job, Session, Side, task_files
 from bench.unspool_side import UnspoolSide
@@ -27,9 +26,7 @@ SEEN_BYTES = 24
 
 
 def _free_address() -> str:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{found.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench import procfs
 from bench.bare import Bare
-from bench.processes import Child, ChildError, running
+from bench.processes import Child, ChildError, free_port, running
 from bench.rows import Bench, Check, Record, Row
 from bench.side import APPS, START_SECONDS_MAX, Session, Side
 from bench.unspool_side import UnspoolSide
@@ -28,13 +28,6 @@ PROCESSES = 2
 CLIENTS = 16
 MIB = 1 << 20
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6}
-
-
-def _port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def _command(side: Side, session: Session, port: int, path: Path) -> tuple[list[str], str]:
@@ -114,7 +107,7 @@ def web(bench: Bench, side: Side | Bare, record: Record) -> None:
     assert not isinstance(side, Bare)
     seconds = bench.sizes.web_seconds
     with bench.spool() as spool, bench.session(spool, 1) as session:
-        port, in_front, path = _port(), _port(), session.scratch / "app.sock"
+        port, in_front, path = free_port(), free_port(), session.scratch / "app.sock"
         command, ready = _command(side, session, port, path)
         with running(command, session.environment, session.log) as child:
             child.wait_for_log(ready, START_SECONDS_MAX)

@@ -12,8 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import resource
 import socket
 import struct
 import time
@@ -21,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from crowd import descriptors, memory
 from factory import DaemonFactory
 from harness import Daemon, Project
 from inotify import DirectoryWatch
@@ -50,13 +49,8 @@ LINES_MAX, LINES_SPAN_S = 20, 10
 
 @pytest.fixture(autouse=True)
 def many_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = IDLE + SLOW + HALF + HUGE + 200
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        pytest.skip(f"not run: {needed} descriptors are needed, and {hard} allowed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with descriptors(IDLE + SLOW + HALF + HUGE + 200):
+        yield
 
 
 def pairs(*items: tuple[bytes, bytes]) -> bytes:
@@ -109,13 +103,6 @@ class Peers:
         with socket.create_connection(self._address, SECONDS_MAX, source_address=(of, 0)) as asked:
             asked.sendall(whole)
             return asked.recv(100)
-
-
-def memory(pid: int, what: str) -> int:
-    """Bytes: `VmRSS` is now, `VmHWM` the most."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return 1024 * int(found[1])
 
 
 def p99(seconds: list[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from factory import DaemonFactory
 from harness import Project
+from inotify import DirectoryWatch
 from sshfs import Shared, shared
 
 MODULE = """
@@ -64,6 +66,15 @@ def half_a_task(spool: Path) -> bytes:
     return hello + begin + frame(2, (head + bytes(65536))[:65536])
 
 
+def sizes(incoming: Path) -> list[int]:
+    """Bytes of what has come of tasks."""
+    found = []
+    for path in incoming.glob("uwsgi_*"):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(path.stat().st_size)
+    return found
+
+
 def test_what_a_peer_leaves_there_holds_up_nobody(
     project: Project, daemon: DaemonFactory, both: Shared
 ) -> None:
@@ -71,12 +82,10 @@ def test_what_a_peer_leaves_there_holds_up_nobody(
     running = daemon(*spools, "--socket", "127.0.0.1:0")
     port = int(running.wait_log("taking tasks from the network .*:([0-9]+)")[1])
     incoming = both.remote / ".unspool" / "incoming"
-    with socket.create_connection(("127.0.0.1", port), 20) as peer:
+    peer = socket.create_connection(("127.0.0.1", port), 20)
+    with peer, DirectoryWatch(incoming) as watch:
         peer.sendall(half_a_task(both.mount))
-        deadline = time.monotonic() + 20
-        while not any(path.stat().st_size > 60_000 for path in incoming.glob("uwsgi_*")):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        assert watch.wait(lambda: any(size > 60_000 for size in sizes(incoming)), 20)
         server = server_of(both.mount.parent)
         os.kill(server, signal.SIGSTOP)
     try:
@@ -86,7 +95,5 @@ def test_what_a_peer_leaves_there_holds_up_nobody(
     finally:
         os.kill(server, signal.SIGCONT)
     assert len(project.events.collect(3, "mark")) == 3
-    deadline = time.monotonic() + 20
-    while list(incoming.glob("uwsgi_*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    with DirectoryWatch(incoming) as watch:
+        assert watch.wait(lambda: not sizes(incoming), 20)

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import resource
 import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from crowd import descriptors, memory
 from factory import DaemonFactory
 from harness import Project
 from web import get, packet, port_of, uwsgi_get
@@ -40,20 +40,8 @@ P99_MAX_S = 1.5
 
 @pytest.fixture(autouse=True)
 def many_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = IDLE + SLOW + HALF + UNREAD + 200
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        pytest.skip(f"not run: {needed} descriptors are needed, and {hard} allowed")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, needed), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def memory(pid: int, what: str) -> int:
-    """Bytes: `VmRSS` is now, `VmHWM` the most."""
-    found = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return 1024 * int(found[1])
+    with descriptors(IDLE + SLOW + HALF + UNREAD + 200):
+        yield
 
 
 def head(method: str, path: str, *more: str) -> bytes:
