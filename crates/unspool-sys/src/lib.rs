@@ -4,6 +4,7 @@
 //! only one with `unsafe`. It decides nothing: policies and file names live above.
 
 pub mod background;
+pub mod birthmark;
 pub mod board;
 pub mod clock;
 pub mod descent;

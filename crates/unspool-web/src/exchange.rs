@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use unspool_http::{Framing, InvalidHeader, Protocol, Request, chunk_head};
+use unspool_http::{Framing, InvalidHeader, Request, chunk_head};
 use unspool_sys::{clock, stream};
 
 use crate::body::{Body, BodyError};
@@ -15,6 +15,8 @@ use crate::front::Front;
 
 /// Bytes that are read of a body at once.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes of a piece that are rather copied behind the head than sent beside it.
+const JOINED_MAX: usize = 2048;
 /// The rest of an answer that is kept for a peer that takes it slowly, so that nobody has to wait for that.
 const REST_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a body that nobody has read, and that are read so that the connection can be kept.
@@ -240,9 +242,13 @@ impl Exchange {
             let (head, bytes) = chunk_head(data.len());
             self.pending.extend_from_slice(&head[..bytes]);
         }
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
         self.left = self.left.saturating_sub(data.len() as u64);
-        let sent = self.send_all(&pending, data, last);
+        let joins = data.len() <= JOINED_MAX;
+        if joins {
+            pending.extend_from_slice(data);
+        }
+        let sent = self.send_all(&pending, if joins { &[] } else { data }, last);
         self.failed |= sent.is_err();
         sent?;
         if matches!(self.framing, Framing::Chunked) && !data.is_empty() {
@@ -366,9 +372,7 @@ impl Exchange {
             (true, true) => Then::Keep,
             (_, false) if !self.failed => Then::Linger,
             // Requests that it sent ahead, and that nobody answers, would reset it before it has read this.
-            (_, true) if self.is_whole() && !self.is_uwsgi() && has_more(&connection) => {
-                Then::Linger
-            }
+            (_, true) if self.is_whole() && self.has_more(&connection) => Then::Linger,
             _ => Then::Close,
         };
         let rest = std::mem::take(&mut self.rest);
@@ -408,9 +412,10 @@ impl Exchange {
         self.body.has_come()
     }
 
-    /// Whether the peer speaks the uwsgi protocol.
-    pub fn is_uwsgi(&self) -> bool {
-        self.request.protocol() == Protocol::Uwsgi
+    /// Whether something came behind the request. Who has said that this is the last one is not asked.
+    fn has_more(&self, connection: &Connection) -> bool {
+        let asked = || stream::receive(connection.socket.as_fd(), &mut [0]);
+        !connection.bytes.is_empty() || self.request.keep_alive() && matches!(asked(), Ok(1..))
     }
 }
 
@@ -418,12 +423,6 @@ impl Drop for Exchange {
     fn drop(&mut self) {
         self.front.running.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Whether something came behind the request.
-fn has_more(connection: &Connection) -> bool {
-    !connection.bytes.is_empty()
-        || matches!(stream::receive(connection.socket.as_fd(), &mut [0]), Ok(1..))
 }
 
 /// Waits until the peer has taken something.

@@ -29,8 +29,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// Over TCP the system keeps a connection about so long until its request is there: one that was accepted
 /// without would be its worker's, although another one may have nothing to do.
 const DEFER_SECONDS: u32 = 1;
-/// Connections that are accepted before anything else is looked at.
-const ACCEPTS_MAX: usize = 16;
 /// How often connections are looked at whose time is over, and whoever waits looks for signals.
 const LOOK_NS: u64 = 1_000_000_000;
 /// The same while a worker ends.
@@ -206,11 +204,7 @@ impl Front {
                 return None;
             }
             key if key >= LISTENERS => {
-                for _ in 0..ACCEPTS_MAX {
-                    if let Some(next) = self.accept((key - LISTENERS) as usize, buffer)? {
-                        return Some(next);
-                    }
-                }
+                return self.accept((key - LISTENERS) as usize, buffer);
             }
             key => {
                 let taken = lock(&self.seats).take(key);
@@ -222,9 +216,8 @@ impl Front {
         None
     }
 
-    /// Accepts one. `None`: there was none; `Some(None)`: it has no request yet.
-    #[expect(clippy::option_option, reason = "whether to go on, and with what")]
-    fn accept(self: &Arc<Self>, place: usize, buffer: &mut [u8]) -> Option<Option<Next>> {
+    /// Accepts one, if there is one.
+    fn accept(self: &Arc<Self>, place: usize, buffer: &mut [u8]) -> Option<Next> {
         if self.is_draining() {
             return None;
         }
@@ -253,7 +246,7 @@ impl Front {
             polled: false,
             is_unread: false,
         });
-        Some(self.attend(connection, buffer))
+        self.attend(connection, buffer)
     }
 
     /// Goes on with a connection of which something may be read, or that may be written to.

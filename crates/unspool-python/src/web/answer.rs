@@ -40,14 +40,15 @@ impl Answered {
     }
 }
 
-/// Has the application answer a request, and sends what it returns.
+/// Has the application answer a request, and sends what it returns. What is left is to finish the exchange,
+/// where there is one.
 pub(super) fn answer(
     py: Python<'_>,
     serving: &Serving,
     application: Option<&Bound<'_, PyAny>>,
     shared: &Arc<Shared>,
     core: usize,
-) -> Answered {
+) -> (Answered, Option<Box<Exchange>>) {
     let done = if let Some(application) = application {
         call(py, serving, application, shared, core)
     } else {
@@ -61,14 +62,10 @@ pub(super) fn answer(
     let failed = done.err().map(|error| fail(py, serving, shared, &error));
     let has_raised = failed.is_some_and(|failed| failed.is_the_applications);
     let Some(exchange) = shared.take() else {
-        return Answered { has_raised, ..Answered::default() };
+        return (Answered { has_raised, ..Answered::default() }, None);
     };
     let answered = Answered::of(&exchange, has_raised);
-    if failed.is_none_or(|failed| failed.is_answered) {
-        // Who has gone meanwhile gets no rest.
-        let _ = py.detach(|| exchange.finish());
-    }
-    answered
+    (answered, failed.is_none_or(|failed| failed.is_answered).then_some(exchange))
 }
 
 fn call(

@@ -10,6 +10,7 @@ use std::time::Duration;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use unspool_sys::birthmark::Birthmark;
 use unspool_sys::board::BoardWriter;
 use unspool_sys::{clock, host};
 use unspool_web::{Exchange, Front, FrontSettings, Next, StaticFiles, WebProtocol, WebSocket};
@@ -55,6 +56,7 @@ impl Lines {
 #[derive(Debug)]
 pub(super) struct Serving {
     pub(super) environ: Environ,
+    born: Arc<Birthmark>,
     board: BoardWriter,
     /// The worker's first row.
     row: usize,
@@ -204,6 +206,7 @@ impl Web {
         let delta: u64 = item(setup, "max_requests_delta")?;
         let serving = Serving {
             environ: Environ::new(py, threads > 1, processes > 1, &host::hostname())?,
+            born: Arc::new(Birthmark::new()),
             row: place * threads,
             common_row: board.rows().saturating_sub(1),
             board,
@@ -252,9 +255,15 @@ impl Web {
         control: &Bound<'_, PyAny>,
         full: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        let mut answered = None;
         loop {
-            match py.detach(|| self.front.next())? {
-                Next::Request(exchange) => self.answer(py, application, exchange, core)?,
+            match py.detach(|| {
+                finish(answered.take());
+                self.front.next()
+            })? {
+                Next::Request(exchange) => {
+                    answered = self.answer(py, application, exchange, core)?;
+                }
                 Next::Control => {
                     control.call0()?;
                 }
@@ -262,6 +271,7 @@ impl Web {
                 Next::Over => return Ok(()),
             }
             if self.serving.is_full.load(Ordering::Relaxed) && !self.front.is_draining() {
+                py.detach(|| finish(answered.take()));
                 self.front.drain();
                 full.call0()?;
             }
@@ -269,14 +279,20 @@ impl Web {
     }
 }
 
+/// Ends an answer. Who has gone meanwhile gets no rest.
+fn finish(exchange: Option<Box<Exchange>>) {
+    let _ = exchange.map(Exchange::finish);
+}
+
 impl Web {
+    /// Answers a request. Returns what is to be finished, which needs no interpreter.
     fn answer(
         &self,
         py: Python<'_>,
         application: Option<&Bound<'_, PyAny>>,
         mut exchange: Box<Exchange>,
         core: usize,
-    ) -> PyResult<()> {
+    ) -> PyResult<Option<Box<Exchange>>> {
         let serving = &self.serving;
         let (board, row) = (&serving.board, serving.row + core);
         let began_ns = clock::monotonic_ns();
@@ -286,18 +302,16 @@ impl Web {
         // An error is one of the connection's, which is over then.
         let is_file = !serving.files.is_empty()
             && py.detach(|| serving.files.answer(&mut exchange)).unwrap_or(true);
-        let answered = if is_file {
-            let answered = Answered::of(&exchange, false);
-            let _ = py.detach(|| exchange.finish());
-            answered
+        let (answered, rest) = if is_file {
+            (Answered::of(&exchange, false), Some(exchange))
         } else {
-            let shared = Shared::new(exchange);
+            let shared = Shared::new(exchange, &serving.born);
             let serial = serving.taken.fetch_add(1, Ordering::Relaxed) + 1;
             let answering = || answer(py, serving, application, &shared, core);
-            let (answered, did) = during(&shared, serving, row, serial, answering);
+            let ((answered, rest), did) = during(&shared, serving, row, serial, answering);
             is_wanted = did.asked.is_some();
             asked = did.asked.or(asked);
-            did.ended.unwrap_or(answered)
+            (did.ended.unwrap_or(answered), rest)
         };
         let now_ns = clock::monotonic_ns();
         let took_ns = now_ns - began_ns;
@@ -327,6 +341,6 @@ impl Web {
             // Nobody could be told that this failed.
             let _ = std::io::stderr().write_all(line.as_bytes());
         }
-        Ok(())
+        Ok(rest)
     }
 }

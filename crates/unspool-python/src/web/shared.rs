@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use unspool_sys::host;
+use unspool_sys::birthmark::Birthmark;
 use unspool_web::Exchange;
 
 /// What an application said of its answer.
@@ -24,8 +24,8 @@ pub(super) struct Shared {
     said: Mutex<Said>,
     /// The application has ended the answer itself.
     is_ended: AtomicBool,
-    /// The process that answers.
-    pid: u32,
+    /// Of the process that answers.
+    born: Arc<Birthmark>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -33,12 +33,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(exchange: Box<Exchange>) -> Arc<Self> {
+    pub(super) fn new(exchange: Box<Exchange>, born: &Arc<Birthmark>) -> Arc<Self> {
         Arc::new(Self {
             exchange: Mutex::new(Some(exchange)),
             said: Mutex::default(),
             is_ended: AtomicBool::new(false),
-            pid: host::pid(),
+            born: Arc::clone(born),
         })
     }
 
@@ -116,7 +116,7 @@ impl Shared {
 
     /// Whether this is a process that the application forked: the answer is not its own.
     pub(super) fn is_childs(&self) -> bool {
-        self.pid != host::pid()
+        !self.born.is_here()
     }
 
     /// Takes the exchange of an answer that the application ends itself: what it returns is no part of it.
