@@ -39,6 +39,23 @@ def descendants_of(pid: int) -> list[int]:
     return found
 
 
+def marked(daemon: int, more: str = "") -> set[int]:
+    """The programs `... time.sleep(1000)` that descend from workers of a daemon, by the marks in
+    their environments; `more` is how the number of the worker begins."""
+    wanted = f"UNSPOOL_WORKER={daemon:010}.{more}".encode()
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                environment = Path(f"/proc/{entry}/environ").read_bytes()
+                command = Path(f"/proc/{entry}/cmdline").read_bytes()
+            except OSError:
+                continue
+            if wanted in environment and b"time.sleep(1000)" in command:
+                found.add(int(entry))
+    return found
+
+
 class ProcessHandle:
     """A process by its pidfd: its number may be given to another process, its pidfd never is."""
 

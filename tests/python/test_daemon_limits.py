@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from factory import DaemonFactory
 from harness import Daemon, Project
-from processes import parent_of
+from processes import marked, parent_of
 from spooling import attempts, stop_without_complaints, submit, wait_attempts
 
 MODULE = """
@@ -107,7 +107,7 @@ MODULE = """
         ctypes.CDLL(None).prctl(15, b"swarm", 0, 0, 0)
         for _ in range(8):
             os.fork()
-            os.setsid() if os.getpid() != os.getsid(0) else None
+            os.setsid() if os.getpid() != os.getpgid(0) else None
         time.sleep(30)
 
     @spool
@@ -258,9 +258,8 @@ def test_all_that_a_worker_started_goes_with_it(
     pids = {project.events.wait(name).pid for name in names}
     parent = project.events.wait("parent")
     # The one that was executed, and forked after it was executed, has the environment's mark.
-    wanted = f"UNSPOOL_WORKER={running.pid:010}.".encode()
     if end in ("killed", "stop"):
-        pids |= marked(wanted)
+        pids |= marked(running.pid)
         assert len(pids) == 5
     if end == "killed":
         os.kill(parent.pid, signal.SIGKILL)
@@ -317,25 +316,10 @@ def test_what_a_mule_started_goes_with_it(project: Project, daemon: DaemonFactor
     spool = ("--spooler", project.spool, "--spooler-import", "tasks")
     running = daemon(*spool, "--mule", ready=False)
     pid = project.events.wait("program").pid
-    started = marked(f"UNSPOOL_WORKER={running.pid:010}.".encode())
+    started = marked(running.pid)
     assert len(started) == 1
     os.kill(pid, signal.SIGKILL)
     wait_dead({pid, *started})
-
-
-def marked(wanted: bytes) -> set[int]:
-    """The processes that were executed with this in their environment."""
-    found = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                environment = Path(f"/proc/{entry}/environ").read_bytes()
-                command = Path(f"/proc/{entry}/cmdline").read_bytes()
-            except OSError:
-                continue
-            if wanted in environment and b"time.sleep(1000)" in command:
-                found.add(int(entry))
-    return found
 
 
 def wait_dead(pids: set[int], seconds: float = 10) -> None:

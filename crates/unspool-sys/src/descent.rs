@@ -1,9 +1,10 @@
 //! A process and all that descends from it: found, stopped, killed.
 //!
-//! Whatever a worker started goes with it, also what left its session and its process group. Three
-//! things tell who belongs to it: parents, the sessions that it and its descendants lead, and a mark
-//! in the environment for those whose parents are gone, which became children of this process (the
-//! subreaper). Whom to kill, and when, is not decided here.
+//! Whatever a worker started goes with it, also what left its process group and its session. Three
+//! things tell who belongs to it: parents, the process groups and sessions that it and its
+//! descendants lead, and a mark in the environment for those whose parents are gone, which became
+//! children of this process (the subreaper). The session that a zygote leads tells nothing: its
+//! workers live in it. Whom to kill, and when, is not decided here.
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -25,6 +26,7 @@ const ENVIRONMENT_BYTES_MAX: u64 = 1 << 20;
 struct Entry {
     pid: u32,
     parent: u32,
+    group: u32,
     session: u32,
     /// When it started: with the number, it tells it from all others.
     started: u64,
@@ -34,21 +36,25 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Found {
     held: HashMap<u32, OwnedFd>,
-    /// Sessions that one of them leads.
+    /// Process groups that one of them leads.
+    groups: HashSet<u32>,
+    /// Sessions that one of them leads, but for that of the first.
     sessions: HashSet<u32>,
 }
 
 /// Kills a process that is not reaped yet and all its descendants. Returns how many there were.
 ///
 /// `mark` is what the environment of orphans holds that belong to it; children of this process that
-/// are `known` to be others are not asked for theirs.
-pub fn kill_descent(root: u32, mark: Option<&[u8]>, known: &dyn Fn(u32) -> bool) -> usize {
+/// are `known` to be others are not asked for theirs. `root` leads its process group, if it has come
+/// so far.
+pub fn kill_descent(root: u32, mark: &[u8], known: &dyn Fn(u32) -> bool) -> usize {
     let mut all = HashSet::new();
     for _ in 0..KILLS_MAX {
         let mut found = Found::default();
-        found.sessions.insert(root);
+        found.groups.insert(root);
         if let Some(entry) = read(root) {
             found.stop(entry);
+            found.sessions.remove(&root);
         }
         let settled = (0..LOOKS_MAX).any(|_| !found.look(mark, known));
         for (pid, fd) in &found.held {
@@ -67,7 +73,7 @@ impl Found {
     ///
     /// Who belongs is stopped the moment that it is seen: one that forks and ends all the time is
     /// not there for longer.
-    fn look(&mut self, mark: Option<&[u8]>, known: &dyn Fn(u32) -> bool) -> bool {
+    fn look(&mut self, mark: &[u8], known: &dyn Fn(u32) -> bool) -> bool {
         let me = host::pid();
         let (mut others, mut found) = (Vec::new(), false);
         for pid in pids() {
@@ -75,7 +81,7 @@ impl Found {
                 continue;
             }
             let Some(entry) = read(pid) else { continue };
-            if self.has(entry, me, mark, known) {
+            if self.has(entry) || is_orphan(entry, me, mark, known) {
                 found = true;
                 self.stop(entry);
             } else {
@@ -86,7 +92,7 @@ impl Found {
         loop {
             let before = others.len();
             others.retain(|entry| {
-                let belongs = self.has(*entry, me, None, known);
+                let belongs = self.has(*entry);
                 if belongs {
                     self.stop(*entry);
                 }
@@ -99,12 +105,10 @@ impl Found {
         }
     }
 
-    fn has(&self, entry: Entry, me: u32, mark: Option<&[u8]>, known: &dyn Fn(u32) -> bool) -> bool {
+    fn has(&self, entry: Entry) -> bool {
         self.held.contains_key(&entry.parent)
+            || self.groups.contains(&entry.group)
             || self.sessions.contains(&entry.session)
-            || entry.parent == me
-                && !known(entry.pid)
-                && mark.is_some_and(|mark| is_marked(entry.pid, mark))
     }
 
     /// Stops a process and keeps hold of it, unless it has ended meanwhile.
@@ -116,6 +120,9 @@ impl Found {
             return;
         }
         let _ = process::pidfd_send_signal(&fd, Signal::STOP);
+        if entry.group == entry.pid {
+            self.groups.insert(entry.group);
+        }
         if entry.session == entry.pid {
             self.sessions.insert(entry.session);
         }
@@ -140,9 +147,14 @@ fn parse(pid: u32, line: &[u8]) -> Option<Entry> {
     let text = std::str::from_utf8(&line[after..]).ok()?;
     let fields: Vec<&str> = text.split_ascii_whitespace().collect();
     let parent = fields.get(1)?.parse().ok()?;
+    let group = fields.get(2)?.parse().ok()?;
     let session = fields.get(3)?.parse().ok()?;
     let started = fields.get(19)?.parse().ok()?;
-    Some(Entry { pid, parent, session, started })
+    Some(Entry { pid, parent, group, session, started })
+}
+
+fn is_orphan(entry: Entry, me: u32, mark: &[u8], known: &dyn Fn(u32) -> bool) -> bool {
+    entry.parent == me && !known(entry.pid) && is_marked(entry.pid, mark)
 }
 
 fn is_marked(pid: u32, mark: &[u8]) -> bool {
@@ -161,7 +173,7 @@ mod tests {
     fn a_name_may_hold_brackets_and_blanks() {
         let line = b"7 (a) b (c) S 3 5 6 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
         let entry = parse(7, line).unwrap();
-        assert_eq!((entry.parent, entry.session, entry.started), (3, 6, 4711));
+        assert_eq!((entry.parent, entry.group, entry.session, entry.started), (3, 5, 6, 4711));
         assert!(parse(7, b"7 (a) S 3").is_none());
         assert!(parse(7, b"").is_none());
     }

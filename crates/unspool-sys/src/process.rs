@@ -99,7 +99,7 @@ impl Child {
         Ok(process::pidfd_send_signal(&self.fd, signal)?)
     }
 
-    /// Kills the process group that it leads: itself and what it started in its session.
+    /// Kills the process group that it leads: itself and what it started in it.
     pub fn kill_group(&self) {
         let _ = process::kill_process_group(self.pid, Signal::KILL);
         self.kill();

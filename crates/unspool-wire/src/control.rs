@@ -6,14 +6,19 @@ use serde::{Deserialize, Serialize};
 /// An orphan of a worker is known by it.
 pub const MARK_VARIABLE: &str = "UNSPOOL_WORKER";
 
-/// Its value: always as long, so that a worker can write its own over that of its zygote (worker 0).
+/// Its value: always as long, so that a worker can write its own over that of its zygote.
 pub fn mark_value(daemon: u32, worker: u32) -> String {
     format!("{daemon:010}.{worker:010}")
 }
 
+/// The value for a zygote, and for whatever it starts that is no worker.
+pub fn zygote_mark_value(daemon: u32, generation: u32) -> String {
+    format!("{daemon:010}.z{:09}", generation % 1_000_000_000)
+}
+
 /// The variable with its value, as it stands in an environment.
-pub fn mark(daemon: u32, worker: u32) -> String {
-    format!("{MARK_VARIABLE}={}", mark_value(daemon, worker))
+pub fn mark(value: &str) -> String {
+    format!("{MARK_VARIABLE}={value}")
 }
 
 /// Supervisor to zygote.

@@ -57,7 +57,7 @@ def learn(tell: Callable[[socket.socket], None], packet_bytes: int) -> bytes | N
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     child = os.fork()
     if child == 0:
-        # A group, and not a session: what kills the zygote and its descent finds it.
+        # A group: what kills the zygote and its descent finds it.
         os.setpgid(0, 0)
         ours.close()
         _titles.show("unspool import")

@@ -90,8 +90,10 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     ``descriptors`` are its connection to the daemon, the memory in which threads say what they do,
     the socket over which it hands connections over, and the sockets that it accepts on.
     """
-    # A session of its own, so that it is ended together with what it starts.
-    os.setsid()
+    # A group of its own, so that it is ended together with what it starts. Not a session: the
+    # kernel shares the processors out among sessions (autogroups), and a busy worker would have as
+    # much as all others of a session together.
+    os.setpgid(0, 0)
     _own_import.import_application(setup, request)
     _limits.apply(setup, request["worker"])
     number = request["row"]

@@ -44,8 +44,10 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     directory, the memory in which the last that it prints is kept and, if the daemon has one, the
     file in which it notes what it runs.
     """
-    # A session of its own, so that it is ended together with what it starts.
-    os.setsid()
+    # A group of its own, so that it is ended together with what it starts. Not a session: the
+    # kernel shares the processors out among sessions (autogroups), and a busy worker would have as
+    # much as all others of a session together.
+    os.setpgid(0, 0)
     _own_import.import_application(setup, request)
     _limits.apply(setup, request["worker"])
     tasks = request["role"] == "spool"

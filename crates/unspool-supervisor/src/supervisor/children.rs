@@ -7,7 +7,7 @@ use unspool_core::limits::WORKERS_MAX;
 use unspool_sys::descent::kill_descent;
 use unspool_sys::process::{self, Child, Exit};
 use unspool_sys::{clock, host, socket};
-use unspool_wire::control::{Role, ToZygote};
+use unspool_wire::control::{Role, ToZygote, mark, mark_value};
 
 use super::cancel::Cancelling;
 use super::limits::TRACEBACK_NS;
@@ -497,8 +497,8 @@ impl Supervisor {
     /// Kills a worker with all that it started.
     pub(super) fn kill_worker(&self, id: WorkerId) {
         let Some(child) = self.workers.get(&id).and_then(|w| w.child.as_ref()) else { return };
-        let mark = unspool_wire::control::mark(host::pid(), id);
-        let processes = kill_descent(child.pid(), Some(mark.as_bytes()), &|pid| self.is_known(pid));
+        let mark = mark(&mark_value(host::pid(), id));
+        let processes = kill_descent(child.pid(), mark.as_bytes(), &|pid| self.is_known(pid));
         if processes > 1 {
             debug!(
                 worker = id,

@@ -13,7 +13,8 @@ use unspool_sys::socket::{self, Received};
 use unspool_sys::{clock, host};
 use unspool_wire::PROTOCOL_VERSION;
 use unspool_wire::control::{
-    FromZygote, ImportFailure, MARK_VARIABLE, MonitorSpec, Ready, Source, ToZygote, mark_value,
+    FromZygote, ImportFailure, MARK_VARIABLE, MonitorSpec, Ready, Source, ToZygote, mark,
+    zygote_mark_value,
 };
 
 use super::limits::TRACEBACK_NS;
@@ -59,7 +60,7 @@ impl Zygote {
         let child = Command::new(&settings.python)
             .args(["-c", &python_program("_zygote")])
             // Its workers write their own over it.
-            .env(MARK_VARIABLE, mark_value(host::pid(), 0))
+            .env(MARK_VARIABLE, zygote_mark_value(host::pid(), generation))
             .stdin(Stdio::from(theirs))
             .spawn()?;
         let child = Child::open(child.id())?;
@@ -372,9 +373,10 @@ impl Supervisor {
     }
 
     /// Kills a zygote with all that it has started, the child that imports for it and half of a
-    /// fork too. Workers are no descendants of it.
+    /// fork too. Workers, which live in its session, are no descendants of it.
     fn kill_with_descent(&self, zygote: &Zygote) {
-        kill_descent(zygote.child.pid(), None, &|pid| self.is_known(pid));
+        let mark = mark(&zygote_mark_value(host::pid(), zygote.generation));
+        kill_descent(zygote.child.pid(), mark.as_bytes(), &|pid| self.is_known(pid));
     }
 
     /// A zygote's process has ended.
