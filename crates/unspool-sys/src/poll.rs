@@ -18,6 +18,7 @@ pub struct Poll {
 }
 
 const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
+const SHARED: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::EXCLUSIVE);
 const ONCE_ROOM: epoll::EventFlags = epoll::EventFlags::OUT.union(epoll::EventFlags::ONESHOT);
 
 /// Members reported by one call of [`Poll::wait`].
@@ -33,6 +34,14 @@ impl Poll {
     pub fn add(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(key);
         Ok(epoll::add(&self.fd, member, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Reports `key` while `member` can be read. Of several instances that have it so the system wakes one
+    /// that is just waited on, and not all; the others do not hear of it. [`Poll::remove`] it and add it again
+    /// to hear of what has come before.
+    pub fn add_shared(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::add(&self.fd, member, data, SHARED)?)
     }
 
     /// Reports `key` once; to hear of this member again, [`Poll::rearm`] it.
@@ -116,6 +125,13 @@ const ONE: [u8; 8] = 1u64.to_ne_bytes();
 #[derive(Debug)]
 pub struct Waker {
     fd: OwnedFd,
+}
+
+impl From<OwnedFd> for Waker {
+    /// One that another process has made.
+    fn from(fd: OwnedFd) -> Self {
+        Self { fd }
+    }
 }
 
 impl AsFd for Waker {

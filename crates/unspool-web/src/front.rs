@@ -22,7 +22,8 @@ use crate::settings::{FrontSettings, WebProtocol};
 /// The keys that no connection has; beyond the last the sockets'.
 const CONTROL: u64 = 1 << 63;
 const WAKE: u64 = CONTROL + 1;
-const LISTENERS: u64 = CONTROL + 2;
+const BELL: u64 = CONTROL + 2;
+const LISTENERS: u64 = CONTROL + 3;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -81,6 +82,8 @@ struct Lead {
     ready: VecDeque<u64>,
     looked_ns: u64,
     stopped: bool,
+    /// The bell has rung, and what waits on the sockets was not seen yet.
+    rung: bool,
     /// What is read goes here first.
     buffer: Vec<u8>,
 }
@@ -98,12 +101,13 @@ impl Front {
         if let Some(control) = &settings.control {
             poll.add(control.as_fd(), CONTROL)?;
         }
+        poll.add(settings.bell.as_fd(), BELL)?;
         for (place, socket) in settings.sockets.iter().enumerate() {
             stream::send_at_once(socket.socket.as_fd());
             listen::defer_accept(socket.socket.as_fd(), DEFER_SECONDS);
-            // All workers hear of a connection. If one alone did, as `EPOLLEXCLUSIVE` has it, and that one were
-            // told to leave just then, nobody would accept it before the next one comes.
-            poll.add(socket.socket.as_fd(), LISTENERS + place as u64)?;
+            // One idle worker hears of a connection. If it does not take it, it rings the bell; if it cannot,
+            // being killed, the daemon does.
+            poll.add_shared(socket.socket.as_fd(), LISTENERS + place as u64)?;
         }
         Ok(Self {
             limits: unspool_http::Limits {
@@ -167,7 +171,13 @@ impl Front {
         loop {
             lead.ready.extend(lock(&self.seats).waiting());
             while let Some(key) = lead.ready.pop_front() {
-                if let Some(next) = self.look_at(key, &mut lead.buffer) {
+                lead.rung |= key == BELL;
+                if let Some(next) = self.look_at(key, &mut lead.buffer)? {
+                    if lead.rung || lead.ready.iter().any(|key| *key >= LISTENERS) {
+                        // Another worker may have nothing to do, and only this one has heard of them.
+                        lead.rung = false;
+                        self.settings.bell.wake();
+                    }
                     return Ok(next);
                 }
                 lead.ready.extend(lock(&self.seats).waiting());
@@ -175,19 +185,18 @@ impl Front {
             let draining = self.is_draining();
             if draining && !lead.stopped {
                 lead.stopped = true;
-                for socket in &self.settings.sockets {
-                    self.poll.remove(socket.socket.as_fd())?;
-                }
+                self.stop_listening()?;
                 lock(&self.seats).end_by(clock::monotonic_ns() + DRAIN_IDLE_NS, self.deadline());
             }
-            self.end_late(lead);
+            self.look_at_times(lead)?;
             let is_empty = lock(&self.seats).len() == 0;
             if draining && is_empty && self.running.load(Ordering::Relaxed) == 0 {
                 return Ok(Next::Over);
             }
             self.poll.wait(&mut keys, Some(if draining { DRAIN_LOOK_NS } else { LOOK_NS }))?;
+            lead.rung = false;
             if keys.is_empty() {
-                self.end_late(lead);
+                self.look_at_times(lead)?;
                 return Ok(Next::Look);
             }
             // Connections that are there, then the daemon's word, and then new ones.
@@ -196,24 +205,46 @@ impl Front {
         }
     }
 
-    fn look_at(self: &Arc<Self>, key: u64, buffer: &mut [u8]) -> Option<Next> {
+    /// Leaves the sockets to other workers, which have not heard of what this one has heard of.
+    fn stop_listening(&self) -> io::Result<()> {
+        self.poll.remove(self.settings.bell.as_fd())?;
+        for socket in &self.settings.sockets {
+            self.poll.remove(socket.socket.as_fd())?;
+        }
+        self.settings.bell.wake();
+        Ok(())
+    }
+
+    /// Hears of connections of which another worker alone has heard.
+    fn listen_anew(&self) -> io::Result<()> {
+        for (place, socket) in self.settings.sockets.iter().enumerate() {
+            self.poll.remove(socket.socket.as_fd())?;
+            self.poll.add_shared(socket.socket.as_fd(), LISTENERS + place as u64)?;
+        }
+        Ok(())
+    }
+
+    fn look_at(self: &Arc<Self>, key: u64, buffer: &mut [u8]) -> io::Result<Option<Next>> {
         match key {
-            CONTROL => return Some(Next::Control),
-            WAKE => {
-                self.waker.clear();
-                return None;
+            CONTROL => return Ok(Some(Next::Control)),
+            WAKE => self.waker.clear(),
+            // The bell of one that drains is for the others.
+            BELL if self.is_draining() => {}
+            BELL => {
+                self.settings.bell.clear();
+                self.listen_anew()?;
             }
             key if key >= LISTENERS => {
-                return self.accept((key - LISTENERS) as usize, buffer);
+                return Ok(self.accept((key - LISTENERS) as usize, buffer));
             }
             key => {
                 let taken = lock(&self.seats).take(key);
                 if let Some(connection) = taken {
-                    return self.attend(connection, buffer);
+                    return Ok(self.attend(connection, buffer));
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Accepts one, if there is one.
@@ -228,6 +259,7 @@ impl Front {
                 self.complaints.say(&listener.shown, &format!("cannot accept: {error}"));
                 if !self.make_room(false) {
                     // No descriptor is free, and none of them is a connection's: the application has them.
+                    self.settings.bell.wake();
                     clock::pause(Duration::from_nanos(DRAIN_LOOK_NS));
                 }
                 return None;
@@ -520,12 +552,22 @@ impl Front {
         true
     }
 
-    fn end_late(&self, lead: &mut Lead) {
+    /// Closes connections whose time is over, if it is time for a look.
+    fn look_at_times(&self, lead: &mut Lead) -> io::Result<()> {
         let now_ns = clock::monotonic_ns();
         if now_ns.saturating_sub(lead.looked_ns) < LOOK_NS && !self.is_draining() {
-            return;
+            return Ok(());
         }
         lead.looked_ns = now_ns;
+        if !self.is_draining() {
+            // Nobody rings for a worker that is stopped.
+            self.listen_anew()?;
+        }
+        self.end_late(now_ns);
+        Ok(())
+    }
+
+    fn end_late(&self, now_ns: u64) {
         let late = lock(&self.seats).late(now_ns);
         for key in late {
             let Some(connection) = lock(&self.seats).take(key) else { continue };

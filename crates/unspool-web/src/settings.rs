@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use unspool_sys::poll::Waker;
+
 /// What is spoken on a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebProtocol {
@@ -32,6 +34,9 @@ pub struct FrontSettings {
     pub hand_over: Option<OwnedFd>,
     /// Becomes readable when there is something to do besides requests.
     pub control: Option<OwnedFd>,
+    /// What all workers of these sockets hear: with it one that leaves them, or does something else first, has
+    /// the others look.
+    pub bell: Waker,
     /// Threads that call [`Front::next`](crate::Front::next).
     pub threads: usize,
     /// Bytes of the pairs of a packet.

@@ -37,6 +37,7 @@ fn settings(http: &TcpListener, uwsgi: &TcpListener, hand_over: OwnedFd) -> Fron
         sockets: vec![socket(http, WebProtocol::Http), socket(uwsgi, WebProtocol::Uwsgi)],
         hand_over: Some(hand_over),
         control: None,
+        bell: unspool_sys::poll::Waker::new().unwrap(),
         threads: 1,
         packet_bytes_max: 4096,
         head_bytes_max: 8192,

@@ -176,6 +176,7 @@ class Web:
         place: int,
         board: int,
         hand_over: int,
+        bell: int,
         control: int,
         listeners: list[int],
     ) -> Web: ...

@@ -29,7 +29,7 @@ from unspool import (
 from unspool._worker import flush
 
 # What a web worker has besides the sockets that it accepts on.
-CHANNEL, BOARD, HANDOVER, LISTENERS = range(4)
+CHANNEL, BOARD, HANDOVER, BELL, LISTENERS = range(5)
 
 _NO_APPLICATION = (
     "unspool: no application in this web worker: each request is answered with 500 Internal Server "
@@ -88,7 +88,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """Runs a web worker until the daemon lets it go, or it has answered as many requests as it may.
 
     ``descriptors`` are its connection to the daemon, the memory in which threads say what they do,
-    the socket over which it hands connections over, and the sockets that it accepts on.
+    the socket over which it hands connections over, the bell of all of them, and the sockets that it accepts on.
     """
     # A group of its own, so that it is ended together with what it starts. Not a session: the
     # kernel shares the processors out among sessions (autogroups), and a busy worker would have as
@@ -114,6 +114,7 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
         request["spool"],
         descriptors[BOARD],
         descriptors[HANDOVER],
+        descriptors[BELL],
         os.dup(channel.fileno()),
         descriptors[LISTENERS:],
     )

@@ -166,8 +166,8 @@ fn seconds(setup: &Bound<'_, PyDict>, name: &str) -> PyResult<Duration> {
 
 #[pymethods]
 impl Web {
-    /// Takes over the descriptors: the board, the socket for connections that are the daemon's, one that
-    /// becomes readable when the daemon says something (or -1), and those that listen. `setup` is that of
+    /// Takes over the descriptors: the board, the socket for connections that are the daemon's, the bell of
+    /// all workers, one that becomes readable when the daemon says something (or -1), and those that listen. `setup` is that of
     /// the web workers, `number` the worker's, and `place` where its rows are.
     #[new]
     fn new(
@@ -176,6 +176,7 @@ impl Web {
         place: usize,
         board: RawFd,
         hand_over: RawFd,
+        bell: RawFd,
         control: RawFd,
         listeners: Vec<RawFd>,
     ) -> PyResult<Self> {
@@ -189,6 +190,7 @@ impl Web {
             sockets: sockets(setup, listeners)?,
             hand_over: (hand_over >= 0).then(|| own(hand_over)),
             control: (control >= 0).then(|| own(control)),
+            bell: own(bell).into(),
             threads,
             packet_bytes_max: u16::try_from(buffer_size).unwrap_or(u16::MAX),
             head_bytes_max: buffer_size,

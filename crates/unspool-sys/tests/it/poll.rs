@@ -74,3 +74,18 @@ fn a_member_that_is_added_once_is_reported_once_until_it_is_armed_again() {
     poll.wait(&mut keys, Some(0)).unwrap();
     assert_eq!(keys, [7]);
 }
+
+#[test]
+fn a_shared_member_that_is_added_again_tells_of_what_came_before() {
+    let (poll, waker) = (Poll::new().unwrap(), Waker::new().unwrap());
+    poll.add_shared(waker.as_fd(), 1).unwrap();
+    waker.wake();
+    poll.remove(waker.as_fd()).unwrap();
+    poll.add_shared(waker.as_fd(), 2).unwrap();
+    let mut keys = Vec::new();
+    // As long as it can be read.
+    for _ in 0..2 {
+        poll.wait(&mut keys, Some(0)).unwrap();
+        assert_eq!(keys, [2]);
+    }
+}

@@ -279,6 +279,7 @@ impl Supervisor {
     ) {
         let Some(worker) = self.web.processes.remove(&id) else { return };
         let _ = self.poll.remove(worker.socket.as_fd());
+        self.web.ring();
         let threads = self.web.threads_of(&worker);
         let sums = threads.iter().fold(Sums::default(), |sums, thread| sums.plus(thread.sums));
         self.web.free_place(worker.place);

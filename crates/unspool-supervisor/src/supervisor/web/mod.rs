@@ -17,6 +17,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use unspool_sys::board::{Board, NUMBERS};
+use unspool_sys::poll::Waker;
 use unspool_wire::control::Web;
 
 use crate::backoff::Backoff;
@@ -60,6 +61,8 @@ struct Plan {
     /// In which threads say what they do: a row for each thread of each place, and one for all. A place
     /// is one process's alone: of those in one seat, one may still write.
     board: Board,
+    /// Has all workers look at the sockets: of a connection one hears alone, and it may be gone by then.
+    bell: Waker,
 }
 
 /// What stays when the process in a seat is replaced.
@@ -135,7 +138,7 @@ impl WebWorkers {
         let seats = (0..setup.processes).map(|_| Seat::default()).collect();
         let places = setup.processes * OF_SEAT_MAX as u32;
         let board = Board::new(places as usize * setup.threads as usize + 1)?;
-        let plan = Some(Plan { settings, setup: setup.clone(), board });
+        let plan = Some(Plan { settings, setup: setup.clone(), board, bell: Waker::new()? });
         Ok(Self { plan, seats, free: (0..places).rev().collect(), ..Self::default() })
     }
 
@@ -186,7 +189,15 @@ impl WebWorkers {
     pub(super) fn lent(&self) -> Vec<BorrowedFd<'_>> {
         let Some(plan) = &self.plan else { return Vec::new() };
         let sockets = plan.settings.sockets.iter().map(AsFd::as_fd);
-        [plan.board.as_fd(), plan.settings.handover.as_fd()].into_iter().chain(sockets).collect()
+        let lent = [plan.board.as_fd(), plan.settings.handover.as_fd(), plan.bell.as_fd()];
+        lent.into_iter().chain(sockets).collect()
+    }
+
+    /// One has died. What it alone has heard of is for the others.
+    pub(super) fn ring(&self) {
+        if let Some(plan) = &self.plan {
+            plan.bell.wake();
+        }
     }
 
     pub(super) fn add(&mut self, id: WorkerId, number: u32, socket: OwnedFd, place: u32) {
