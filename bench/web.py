@@ -2,7 +2,8 @@
 
 Over HTTP, each request on a connection of its own, since the real uWSGI's `http-socket` closes it
 after an answer; and over the uwsgi protocol on a Unix socket behind one nginx, whose clients keep
-their connections. wrk asks.
+their connections. wrk asks: without pauses, when the faster server has the busier wrk, and with
+them, when both servers have the same to do.
 """
 
 from __future__ import annotations
@@ -82,12 +83,14 @@ def _wait_port(child: Child, port: int) -> None:
     raise child.failure("does not listen")
 
 
-def _ask(port: int, seconds: float, *headers: str) -> tuple[float, float]:
+def _ask(port: int, seconds: float, *headers: str, pauses: bool = False) -> tuple[float, float]:
     """Requests a second, and the microseconds that 99 of 100 took at most."""
     command = shutil.which("wrk")
     if command is None:
         raise RuntimeError("no wrk (on Debian and Ubuntu: apt install wrk)")
     more = [part for header in headers for part in ("-H", header)]
+    if pauses:
+        more += ["-s", str(APPS / "pause.lua")]
     arguments = [
         *(command, "-t1", f"-c{CLIENTS}", f"-d{seconds:.0f}s", "--latency", *more),
         f"http://127.0.0.1:{port}/",
@@ -120,8 +123,10 @@ def web(bench: Bench, side: Side | Bare, record: Record) -> None:
                 rate, late = _ask(where, seconds, *headers)
                 record(name, rate)
                 record(f"{name}_p99", late)
+            record("web_http_paused_p99", _ask(port, seconds, "Connection: close", pauses=True)[1])
             with _nginx(session.scratch, in_front, path):
                 rate, late = _ask(in_front, seconds)
+                record("web_nginx_paused_p99", _ask(in_front, seconds, pauses=True)[1])
             record("web_nginx", rate)
             record("web_nginx_p99", late)
             workers = [each.pid for each in procfs.tree(child.pid) if _is_worker(each.pid)]
@@ -146,8 +151,10 @@ def rows(seconds: float) -> dict[str, Row]:
     return {
         "web_http": Row(f"{how}: HTTP, a connection each", "/s", [least]),
         "web_http_p99": Row("  p99", "us", [most]),
+        "web_http_paused_p99": Row("  p99 of clients that pause for 0 to 4 ms", "us", [most]),
         "web_nginx": Row("  behind nginx, uwsgi protocol", "/s", [least]),
         "web_nginx_p99": Row("  p99", "us", [most]),
+        "web_nginx_paused_p99": Row("  p99 of clients that pause for 0 to 4 ms", "us", [most]),
         "web_keep": Row("  HTTP, connections are kept", "/s", []),
         "web_keep_p99": Row("  p99", "us", []),
         "web_memory": Row("  memory of a worker, shared pages divided", "MiB", []),
