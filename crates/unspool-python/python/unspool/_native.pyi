@@ -174,9 +174,7 @@ class Web:
         setup: dict[str, Any],
         number: int,
         place: int,
-        board: int,
-        hand_over: int,
-        bell: int,
+        lent: list[int],
         control: int,
         listeners: list[int],
     ) -> Web: ...

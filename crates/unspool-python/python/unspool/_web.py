@@ -28,8 +28,8 @@ from unspool import (
 )
 from unspool._worker import flush
 
-# What a web worker has besides the sockets that it accepts on.
-CHANNEL, BOARD, HANDOVER, BELL, LISTENERS = range(5)
+# What a web worker is given: what all of them have stands between the two.
+CHANNEL, LENT, LISTENERS = 0, slice(1, 4), slice(4, None)
 
 _NO_APPLICATION = (
     "unspool: no application in this web worker: each request is answered with 500 Internal Server "
@@ -88,7 +88,8 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
     """Runs a web worker until the daemon lets it go, or it has answered as many requests as it may.
 
     ``descriptors`` are its connection to the daemon, the memory in which threads say what they do,
-    the socket over which it hands connections over, the bell of all of them, and the sockets that it accepts on.
+    the socket over which it hands connections over, the bell of all of them, and the sockets that
+    it accepts on.
     """
     # A group of its own, so that it is ended together with what it starts. Not a session: the
     # kernel shares the processors out among sessions (autogroups), and a busy worker would have as
@@ -112,11 +113,9 @@ def run(setup: dict[str, Any], request: dict[str, Any], descriptors: list[int]) 
         setup["web"],
         number,
         request["spool"],
-        descriptors[BOARD],
-        descriptors[HANDOVER],
-        descriptors[BELL],
+        descriptors[LENT],
         os.dup(channel.fileno()),
-        descriptors[LISTENERS:],
+        descriptors[LISTENERS],
     )
     if setup["autoreload"]:
         threading.Thread(target=_tell_sources, name="unspool-sources", daemon=True).start()

@@ -166,21 +166,21 @@ fn seconds(setup: &Bound<'_, PyDict>, name: &str) -> PyResult<Duration> {
 
 #[pymethods]
 impl Web {
-    /// Takes over the descriptors: the board, the socket for connections that are the daemon's, the bell of
-    /// all workers, one that becomes readable when the daemon says something (or -1), and those that listen. `setup` is that of
-    /// the web workers, `number` the worker's, and `place` where its rows are.
+    /// Takes over the descriptors: `lent` are the board, the socket for connections that are the daemon's, and
+    /// the bell of all workers; `control` becomes readable when the daemon says something (or is -1), and
+    /// `listeners` listen. `setup` is that of the web workers, `number` the worker's, and `place` where its
+    /// rows are.
     #[new]
     fn new(
         setup: &Bound<'_, PyDict>,
         number: u64,
         place: usize,
-        board: RawFd,
-        hand_over: RawFd,
-        bell: RawFd,
+        lent: [RawFd; 3],
         control: RawFd,
         listeners: Vec<RawFd>,
     ) -> PyResult<Self> {
         let py = setup.py();
+        let [board, hand_over, bell] = lent;
         let threads: usize = item(setup, "threads")?;
         let processes: usize = item(setup, "processes")?;
         let buffer_size: usize = item(setup, "buffer_size")?;
