@@ -19,6 +19,7 @@ pub struct Poll {
 
 const ONCE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 const SHARED: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::EXCLUSIVE);
+const EDGE: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
 const ONCE_ROOM: epoll::EventFlags = epoll::EventFlags::OUT.union(epoll::EventFlags::ONESHOT);
 
 /// Members reported by one call of [`Poll::wait`].
@@ -34,6 +35,12 @@ impl Poll {
     pub fn add(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
         let data = epoll::EventData::new_u64(key);
         Ok(epoll::add(&self.fd, member, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Reports `key` once for each time that `member` is written to, or several; nobody has to read it.
+    pub fn add_edge(&self, member: BorrowedFd<'_>, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::add(&self.fd, member, data, EDGE)?)
     }
 
     /// Reports `key` while `member` can be read. Of several instances that have it so the system wakes one

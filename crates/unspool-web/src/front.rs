@@ -16,6 +16,7 @@ use crate::complaints::Complaints;
 use crate::connection::{Connection, Reading, Rest, Stage, Step, Then};
 use crate::exchange::Exchange;
 use crate::hand_over::hand_over;
+use crate::listening::listen_on;
 use crate::seats::Seats;
 use crate::settings::{FrontSettings, WebProtocol};
 
@@ -23,7 +24,7 @@ use crate::settings::{FrontSettings, WebProtocol};
 const CONTROL: u64 = 1 << 63;
 const WAKE: u64 = CONTROL + 1;
 const BELL: u64 = CONTROL + 2;
-const LISTENERS: u64 = CONTROL + 3;
+pub(crate) const LISTENERS: u64 = CONTROL + 3;
 
 /// Bytes that are read at once.
 const READ_BYTES: usize = 16 * 1024;
@@ -65,12 +66,14 @@ pub struct Front {
     pub(crate) limits: unspool_http::Limits,
     pub(crate) complaints: Complaints,
     origins: Origins,
-    poll: Poll,
+    pub(crate) poll: Poll,
     waker: Waker,
     lead: Mutex<Lead>,
     free: Condvar,
     pub(crate) seats: Mutex<Seats>,
     draining: AtomicBool,
+    /// A connection was kept: the next one is for others first.
+    keeps_more: AtomicBool,
     /// Requests that are being answered.
     pub(crate) running: AtomicUsize,
 }
@@ -82,8 +85,8 @@ struct Lead {
     ready: VecDeque<u64>,
     looked_ns: u64,
     stopped: bool,
-    /// The bell has rung, and what waits on the sockets was not seen yet.
-    rung: bool,
+    /// The socket that was looked at last: another one has its turn first.
+    listened: u64,
     /// What is read goes here first.
     buffer: Vec<u8>,
 }
@@ -101,13 +104,11 @@ impl Front {
         if let Some(control) = &settings.control {
             poll.add(control.as_fd(), CONTROL)?;
         }
-        poll.add(settings.bell.as_fd(), BELL)?;
+        poll.add_edge(settings.bell.as_fd(), BELL)?;
         for (place, socket) in settings.sockets.iter().enumerate() {
             stream::send_at_once(socket.socket.as_fd());
             listen::defer_accept(socket.socket.as_fd(), DEFER_SECONDS);
-            // One idle worker hears of a connection. If it does not take it, it rings the bell; if it cannot,
-            // being killed, the daemon does.
-            poll.add_shared(socket.socket.as_fd(), LISTENERS + place as u64)?;
+            listen_on(&poll, &settings, place)?;
         }
         Ok(Self {
             limits: unspool_http::Limits {
@@ -123,6 +124,7 @@ impl Front {
             free: Condvar::new(),
             seats: Mutex::default(),
             draining: AtomicBool::new(false),
+            keeps_more: AtomicBool::new(false),
             running: AtomicUsize::new(0),
         })
     }
@@ -171,12 +173,13 @@ impl Front {
         loop {
             lead.ready.extend(lock(&self.seats).waiting());
             while let Some(key) = lead.ready.pop_front() {
-                lead.rung |= key == BELL;
+                if key >= LISTENERS {
+                    lead.listened = key;
+                }
                 if let Some(next) = self.look_at(key, &mut lead.buffer)? {
-                    if lead.rung || lead.ready.iter().any(|key| *key >= LISTENERS) {
+                    if lead.ready.iter().any(|key| *key >= LISTENERS) {
                         // Another worker may have nothing to do, and only this one has heard of them.
-                        lead.rung = false;
-                        self.settings.bell.wake();
+                        self.ring();
                     }
                     return Ok(next);
                 }
@@ -185,7 +188,7 @@ impl Front {
             let draining = self.is_draining();
             if draining && !lead.stopped {
                 lead.stopped = true;
-                self.stop_listening()?;
+                self.stop_listening();
                 lock(&self.seats).end_by(clock::monotonic_ns() + DRAIN_IDLE_NS, self.deadline());
             }
             self.look_at_times(lead)?;
@@ -193,47 +196,29 @@ impl Front {
             if draining && is_empty && self.running.load(Ordering::Relaxed) == 0 {
                 return Ok(Next::Over);
             }
+            if !draining && self.keeps_more.swap(false, Ordering::Relaxed) {
+                self.listen_anew()?;
+            }
             self.poll.wait(&mut keys, Some(if draining { DRAIN_LOOK_NS } else { LOOK_NS }))?;
-            lead.rung = false;
             if keys.is_empty() {
                 self.look_at_times(lead)?;
                 return Ok(Next::Look);
             }
-            // Connections that are there, then the daemon's word, and then new ones.
+            // Connections that are there, then the daemon's word, and then new ones, of each socket in turn.
             keys.sort_unstable();
+            let first = keys.partition_point(|key| *key < LISTENERS);
+            let sockets = &mut keys[first..];
+            sockets.rotate_left(sockets.partition_point(|key| *key <= lead.listened));
             lead.ready.extend(&keys);
         }
-    }
-
-    /// Leaves the sockets to other workers, which have not heard of what this one has heard of.
-    fn stop_listening(&self) -> io::Result<()> {
-        self.poll.remove(self.settings.bell.as_fd())?;
-        for socket in &self.settings.sockets {
-            self.poll.remove(socket.socket.as_fd())?;
-        }
-        self.settings.bell.wake();
-        Ok(())
-    }
-
-    /// Hears of connections of which another worker alone has heard.
-    fn listen_anew(&self) -> io::Result<()> {
-        for (place, socket) in self.settings.sockets.iter().enumerate() {
-            self.poll.remove(socket.socket.as_fd())?;
-            self.poll.add_shared(socket.socket.as_fd(), LISTENERS + place as u64)?;
-        }
-        Ok(())
     }
 
     fn look_at(self: &Arc<Self>, key: u64, buffer: &mut [u8]) -> io::Result<Option<Next>> {
         match key {
             CONTROL => return Ok(Some(Next::Control)),
             WAKE => self.waker.clear(),
-            // The bell of one that drains is for the others.
             BELL if self.is_draining() => {}
-            BELL => {
-                self.settings.bell.clear();
-                self.listen_anew()?;
-            }
+            BELL => self.listen_anew()?,
             key if key >= LISTENERS => {
                 return Ok(self.accept((key - LISTENERS) as usize, buffer));
             }
@@ -259,7 +244,7 @@ impl Front {
                 self.complaints.say(&listener.shown, &format!("cannot accept: {error}"));
                 if !self.make_room(false) {
                     // No descriptor is free, and none of them is a connection's: the application has them.
-                    self.settings.bell.wake();
+                    self.ring();
                     clock::pause(Duration::from_nanos(DRAIN_LOOK_NS));
                 }
                 return None;
@@ -486,6 +471,9 @@ impl Front {
                 }
             }
             Then::Keep => {
+                if !connection.polled {
+                    self.keeps_more.store(true, Ordering::Relaxed);
+                }
                 connection.stage = Stage::Head;
                 connection.deadline_ns = now_ns + self.settings.keep_alive.as_nanos() as u64;
                 connection.is_unread = !connection.bytes.is_empty();

@@ -13,6 +13,7 @@ mod connection;
 mod exchange;
 mod front;
 mod hand_over;
+mod listening;
 mod seats;
 mod settings;
 mod static_files;

@@ -34,8 +34,8 @@ pub struct FrontSettings {
     pub hand_over: Option<OwnedFd>,
     /// Becomes readable when there is something to do besides requests.
     pub control: Option<OwnedFd>,
-    /// What all workers of these sockets hear: with it one that leaves them, or does something else first, has
-    /// the others look.
+    /// What all workers of these sockets hear, an eventfd that nobody reads: with it one that leaves them, or
+    /// does something else first, has the others look.
     pub bell: Waker,
     /// Threads that call [`Front::next`](crate::Front::next).
     pub threads: usize,
@@ -58,4 +58,11 @@ pub struct FrontSettings {
     pub connections_max: usize,
     /// Takes a line about a peer that misbehaved.
     pub say: fn(&str),
+}
+
+impl FrontSettings {
+    /// Whether of those workers that wait one alone hears of a connection.
+    pub(crate) fn hears_alone(&self) -> bool {
+        self.threads == 1
+    }
 }

@@ -10,8 +10,9 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use unspool_sys::poll::{Poll, Waker};
@@ -38,31 +39,10 @@ impl Shared {
     }
 
     fn worker(&self) -> Arc<Front> {
-        let socket = WebSocket {
-            socket: self.listener.try_clone().unwrap().into(),
-            protocol: WebProtocol::Http,
-            shown: "here".to_owned(),
-        };
-        let settings = FrontSettings {
-            sockets: vec![socket],
-            hand_over: None,
-            control: None,
-            bell: self.bell.as_fd().try_clone_to_owned().unwrap().into(),
-            threads: 1,
-            packet_bytes_max: 4096,
-            head_bytes_max: 8192,
-            body_bytes_max: None,
-            buffer_bodies: None,
-            wait: LATE,
-            head_wait: LATE,
-            keep_alive: LATE,
-            connections_max: 64,
-            say: |_| {},
-        };
-        Arc::new(Front::new(settings).unwrap())
+        worker_of(&[self])
     }
 
-    /// A worker that hears of connections before all others, and never takes one.
+    /// A worker that hears of connections before those that come after it, and never takes one.
     fn deaf(&self) -> Deaf {
         let deaf = Deaf { poll: Poll::new().unwrap(), enough: Waker::new().unwrap() };
         deaf.poll.add_shared(self.listener.as_fd(), SOCKET).unwrap();
@@ -70,21 +50,28 @@ impl Shared {
         deaf
     }
 
-    /// Somebody asks while the deaf one waits.
-    fn ask_the_deaf(&self, deaf: &Deaf) -> TcpStream {
+    /// As many ask as there are deaf ones, while these wait.
+    fn ask_the_deaf(&self, deaf: &[Deaf]) -> Vec<TcpStream> {
         std::thread::scope(|scope| {
             let (tell, told) = std::sync::mpsc::channel();
-            let hearing = scope.spawn(move || {
+            let hear = |each: &Deaf, tell: &Sender<PathBuf>| {
                 tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
-                hears(&deaf.poll, LATE_NS)
-            });
-            wait_asleep(&told.recv().unwrap());
-            let stream = self.ask();
-            // On a busy machine the connection may be another's before this one looks.
-            deaf.enough.wake();
-            assert_ne!(hearing.join().unwrap(), [0u64; 0]);
-            deaf.enough.clear();
-            stream
+                hears(&each.poll, LATE_NS)
+            };
+            let mut hearing = Vec::new();
+            for each in deaf {
+                let tell = tell.clone();
+                hearing.push(scope.spawn(move || hear(each, &tell)));
+                wait_asleep(&told.recv().unwrap());
+            }
+            let streams = deaf.iter().map(|_| self.ask()).collect();
+            for (each, hearing) in deaf.iter().zip(hearing) {
+                // On a busy machine the connection may be another's before this one looks.
+                each.enough.wake();
+                assert_ne!(hearing.join().unwrap(), [0u64; 0]);
+                each.enough.clear();
+            }
+            streams
         })
     }
 
@@ -100,6 +87,32 @@ impl Shared {
         poll.add(self.bell.as_fd(), BELL).unwrap();
         hears(&poll, 0) == [BELL]
     }
+}
+
+/// A worker of the sockets of all of these, and with the bell of the first.
+fn worker_of(shared: &[&Shared]) -> Arc<Front> {
+    let socket = |shared: &&Shared| WebSocket {
+        socket: shared.listener.try_clone().unwrap().into(),
+        protocol: WebProtocol::Http,
+        shown: "here".to_owned(),
+    };
+    let settings = FrontSettings {
+        sockets: shared.iter().map(socket).collect(),
+        hand_over: None,
+        control: None,
+        bell: shared[0].bell.as_fd().try_clone_to_owned().unwrap().into(),
+        threads: 1,
+        packet_bytes_max: 4096,
+        head_bytes_max: 8192,
+        body_bytes_max: None,
+        buffer_bodies: None,
+        wait: LATE,
+        head_wait: LATE,
+        keep_alive: LATE,
+        connections_max: 64,
+        say: |_| {},
+    };
+    Arc::new(Front::new(settings).unwrap())
 }
 
 struct Deaf {
@@ -204,12 +217,12 @@ fn one_that_answers_another_request_first_has_the_others_look() {
 #[test]
 fn whoever_hears_the_bell_answers_what_others_have_heard_of_alone() {
     let shared = Shared::new();
-    let deaf = shared.deaf();
+    let deaf = [shared.deaf()];
     let worker = shared.worker();
     let thread = serving(&worker);
     let mut took = Duration::ZERO;
     for _ in 0..20 {
-        let mut stream = shared.ask_the_deaf(&deaf);
+        let mut stream = shared.ask_the_deaf(&deaf).remove(0);
         let rung = Instant::now();
         shared.bell.wake();
         read_answer(&mut stream);
@@ -224,11 +237,87 @@ fn whoever_hears_the_bell_answers_what_others_have_heard_of_alone() {
 #[test]
 fn what_one_heard_of_that_rings_no_bell_is_answered_within_a_second_or_two() {
     let shared = Shared::new();
-    let deaf = shared.deaf();
+    let deaf = [shared.deaf()];
     let worker = shared.worker();
     let thread = serving(&worker);
-    let mut stream = shared.ask_the_deaf(&deaf);
+    let mut stream = shared.ask_the_deaf(&deaf).remove(0);
     read_answer(&mut stream);
     worker.drain();
     thread.join().unwrap();
+}
+
+#[test]
+fn all_hear_the_bell() {
+    let shared = Shared::new();
+    let deaf = [shared.deaf(), shared.deaf(), shared.deaf()];
+    let workers: Vec<Arc<Front>> = (0..3).map(|_| shared.worker()).collect();
+    let mut taken = Duration::ZERO;
+    for _ in 0..10 {
+        let (tell, told) = std::sync::mpsc::channel();
+        // Each has taken a request that it does not answer before the others have one.
+        let threads: Vec<_> = workers
+            .iter()
+            .map(|worker| {
+                let (worker, tell) = (Arc::clone(worker), tell.clone());
+                std::thread::spawn(move || {
+                    tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+                    request(&worker)
+                })
+            })
+            .collect();
+        for _ in &threads {
+            wait_asleep(&told.recv().unwrap());
+        }
+        let mut streams = shared.ask_the_deaf(&deaf);
+        let rung = Instant::now();
+        shared.bell.wake();
+        let requests: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        taken += rung.elapsed();
+        requests.into_iter().for_each(answer);
+        streams.iter_mut().for_each(read_answer);
+    }
+    // Were one alone to hear it, the others would wait for their look, half a second on average.
+    assert!(taken < Duration::from_secs(3), "{taken:?}");
+}
+
+#[test]
+fn connections_that_are_kept_spread() {
+    let shared = Shared::new();
+    let workers = [shared.worker(), shared.worker()];
+    let threads: Vec<_> = workers.iter().map(serving).collect();
+    // Those whom one worker has answered.
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = shared.ask();
+        read_answer(&mut stream);
+        streams.push(stream);
+    }
+    for (worker, thread) in workers.iter().zip(threads) {
+        worker.drain();
+        thread.join().unwrap();
+        let mut closed = 0;
+        streams.retain(|stream| {
+            stream.set_nonblocking(true).unwrap();
+            let is_open = stream.peek(&mut [0]).is_err();
+            closed += u32::from(!is_open);
+            is_open
+        });
+        assert!(closed >= 5, "{closed}");
+    }
+}
+
+#[test]
+fn sockets_have_turns() {
+    let (left, right) = (Shared::new(), Shared::new());
+    let worker = worker_of(&[&left, &right]);
+    let mut lefts: Vec<TcpStream> = (0..5).map(|_| left.ask()).collect();
+    let mut one = right.ask();
+    answer(request(&worker));
+    answer(request(&worker));
+    // Before all of the other socket's.
+    read_answer(&mut one);
+    for _ in 0..4 {
+        answer(request(&worker));
+    }
+    lefts.iter_mut().for_each(read_answer);
 }

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use unspool_core::limits::WEB_SOCKETS_MAX;
 use unspool_sys::board::{Board, NUMBERS};
 use unspool_sys::poll::Waker;
 use unspool_wire::control::Web;
@@ -24,6 +25,9 @@ use crate::backoff::Backoff;
 use crate::events::WorkerId;
 use crate::settings::WebSettings;
 use crate::uwsgi_lines;
+
+/// What a worker is lent with its fork besides sockets: its own, the board, the way to the server, the bell.
+const _: () = assert!(WEB_SOCKETS_MAX + 4 <= unspool_sys::socket::FDS_MAX);
 
 /// Processes of one seat: more do not leave though they were told to, and the next one waits.
 const OF_SEAT_MAX: usize = 8;
