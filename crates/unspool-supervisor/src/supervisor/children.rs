@@ -69,6 +69,8 @@ const SIGKILL: i32 = 9;
 
 /// How long a worker may take to end after it has closed its socket: interpreters have exit hooks.
 const END_NS_MAX: u64 = 5_000_000_000;
+/// How long old workers may have the rows of new ones before it is told.
+const CROWDED_NS: u64 = 1_000_000_000;
 
 impl WorkerProcess {
     /// One that is asked for now.
@@ -122,35 +124,46 @@ impl Supervisor {
             return;
         }
         self.spools[spool].spawn_at_ns = None;
-        for pool in 0..self.spools[spool].pools.len() {
-            self.fill_pool(spool, pool);
+        let pools = 0..self.spools[spool].pools.len();
+        let crowded = pools.fold(false, |crowded, pool| crowded | self.fill_pool(spool, pool));
+        if crowded {
+            self.tell_crowded(spool, now_ns);
+        } else {
+            self.spools[spool].crowded_ns = None;
         }
     }
 
-    fn fill_pool(&mut self, spool: usize, pool: usize) {
+    /// Old workers that leave are gone in a moment; those that run long tasks are told of.
+    fn tell_crowded(&mut self, spool: usize, now_ns: u64) {
+        let spool = &mut self.spools[spool];
+        if now_ns < *spool.crowded_ns.get_or_insert(now_ns + CROWDED_NS) {
+            return;
+        }
+        if spool.crowded_ns.replace(u64::MAX) != Some(u64::MAX) {
+            let path = spool.path.display();
+            warn!(
+                spool = %path,
+                "too many old workers still run long tasks; new ones start as they end"
+            );
+        }
+    }
+
+    /// Whether workers of earlier generations have the rows that it lacks.
+    fn fill_pool(&mut self, spool: usize, pool: usize) -> bool {
         let present = self.lasting(spool, pool).count() as u32;
         for _ in present..self.spools[spool].pools[pool].wanted {
             let Some(row) = self.spools[spool].free_rows.pop() else {
-                // Those that were replaced are gone in a moment.
                 let old = |w: &WorkerProcess| {
                     w.role == Role::Spool && w.spool == spool && w.generation != self.generation
                 };
-                if !self.spools[spool].crowded && self.workers.values().any(old) {
-                    self.spools[spool].crowded = true;
-                    let path = self.spools[spool].path.display();
-                    warn!(
-                        spool = %path,
-                        "too many old workers still run long tasks; new ones start as they end"
-                    );
-                }
-                return;
+                return self.workers.values().any(old);
             };
-            self.spools[spool].crowded = false;
             if !self.ask_for_worker(Role::Spool, spool, Some((pool, row))) {
                 self.spools[spool].free_rows.push(row);
-                return;
+                return false;
             }
         }
+        false
     }
 
     /// Asks the zygote for a worker, one that runs tasks for a pool and with a row of slots.

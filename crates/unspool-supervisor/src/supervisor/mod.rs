@@ -425,6 +425,7 @@ impl Supervisor {
             zygotes_end_ns,
             if_so(running, self.zygote_at_ns),
             if_so(forking, self.spools.iter().filter_map(|spool| spool.spawn_at_ns).min()),
+            if_so(forking, self.spools.iter().filter_map(SpoolActor::next_tell_ns).min()),
             if_so(forking, self.schedule.next_timer_ns()),
             if_so(forking, self.ticks.next_retire_ns()),
             if_so(running, self.leader.until_ns()),

@@ -34,8 +34,8 @@ pub(super) struct SpoolActor {
     pub(super) free_rows: Vec<usize>,
     /// How often the worker of a row ended and was replaced.
     pub(super) respawns: Vec<u32>,
-    /// No row was free for a worker that it should have.
-    pub(super) crowded: bool,
+    /// No row is free for a worker that it should have: when that is told, or `u64::MAX` if it was.
+    pub(super) crowded_ns: Option<u64>,
     /// Workers that it should have.
     pub(super) pools: Vec<PoolState>,
     pub(super) backoff: Backoff,
@@ -51,6 +51,11 @@ pub(super) struct SpoolActor {
 }
 
 impl SpoolActor {
+    /// When it is told that old workers have all rows. Not while no worker may be started anyway.
+    pub(super) fn next_tell_ns(&self) -> Option<u64> {
+        self.crowded_ns.filter(|at_ns| *at_ns != u64::MAX && self.spawn_at_ns.is_none())
+    }
+
     /// Makes the daemon's folder in the spool and starts the dispatcher's thread.
     pub(super) fn start(
         number: usize,
@@ -84,7 +89,7 @@ impl SpoolActor {
             tails: Arc::clone(&tails),
             free_rows: (0..rows).rev().collect(),
             respawns: vec![0; rows],
-            crowded: false,
+            crowded_ns: None,
             pools: pools.iter().map(|pool| PoolState::new(pool, limits.cheap)).collect(),
             backoff: Backoff::default(),
             spawn_at_ns: None,
